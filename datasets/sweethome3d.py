@@ -1,0 +1,132 @@
+"""The bundled data set: 820 models of furniture and household objects with a picture and a name each.
+
+Where it comes from, licences and known weak spots: data/sweethome3d/README.md.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datasets import DATASETS
+from datasets.prompts import readable
+from datasets.sample import Sample
+from datasets.splits import UNLABELLED, fold_test_mask, split_rows
+from utils.errors import InputError
+from utils.io import open_hdf5
+
+_FIELDS = ("points", "icon_webp", "name", "class", "split", "id")
+# Classes that join two things; a plain blank would make "stool bench" of them.
+_CLASS_TEXTS = {"socket_switch": "socket or switch", "stool_bench": "stool or bench"}
+
+
+@DATASETS.register()
+class SweetHome3D(Dataset):
+    """Point clouds of 2048 points, labels of 20 classes, the objects' own names and pictures.
+
+    Args:
+        root: The data root; the file is <root>/sweethome3d/sweethome3d.h5.
+        split: `pretrain` (all objects that are not tested on, with those of no class), `train`, `val` or `test`.
+        fold: None: the split that comes with the data (109 test objects). 0..4: that fifth of the 549 labelled objects
+            is the test part; the same for every seed.
+        shots: `train` only: this many objects a class.
+        val_fraction: Part of the training objects, class by class, that makes up `val`. They leave `train` and
+            `pretrain`, so that validation is as honest as the test.
+        seed: Draws `val` and the shots.
+        images: Also give the picture.
+
+    Attributes:
+        class_names: The 20 classes.
+        class_texts: How a class is called in a sentence.
+        num_classes: 20.
+        points: (n, 2048, 3) float32, y up, front +z, in the unit sphere. One tensor, which loader workers share.
+        labels: (n,) int64 class indices; -1: another kind of object, in `pretrain` only.
+        names: Each object's own name. It is never made from the class.
+        ids: Each object's key.
+        features_path: The teacher features that come with the data set.
+
+    Raises:
+        InputError: A missing, truncated or damaged file, or an argument that is out of range.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split: str = "train",
+        fold: int | None = None,
+        shots: int | None = None,
+        val_fraction: float = 0.0,
+        seed: int = 0,
+        images: bool = False,
+    ) -> None:
+        folder = Path(root) / "sweethome3d"
+        self.features_path = folder / "teachers.h5"
+        self.split = split
+        fields, classes = _read(folder / "sweethome3d.h5", with_icons=images)
+        self.class_names = classes
+        self.class_texts = [_CLASS_TEXTS.get(name, readable(name)) for name in classes]
+        self.num_classes = len(classes)
+        labels = np.where(fields["class"] < len(classes), fields["class"], UNLABELLED).astype(np.int64)
+        is_test = (fields["split"] == 1) & (labels != UNLABELLED) if fold is None else fold_test_mask(labels, fold)
+        rows = split_rows(split, labels, is_test, classes, val_fraction, shots, seed)
+        self.labels = torch.from_numpy(labels[rows])
+        self.ids = [fields["id"][row].decode() for row in rows]
+        self.names = [fields["name"][row].decode() for row in rows]
+        self.points = torch.from_numpy(fields["points"][rows].astype(np.float32))
+        self._icons = [bytes(fields["icon_webp"][row]) for row in rows] if images else None
+        _check_points(self.points, self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = Sample(
+            points=self.points[index], label=int(self.labels[index]), text=self.names[index], id=self.ids[index]
+        )
+        if self._icons is not None:
+            sample["image"] = _decode_picture(self._icons[index], self.ids[index])
+        return sample
+
+
+def _read(path: Path, with_icons: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns the fields of all objects, and the names of the classes (`other`, the last one in the file, is none)."""
+    if not path.is_file():
+        raise InputError(
+            f"there is no '{path}'; the file comes with the repository as data/sweethome3d/sweethome3d.h5, "
+            "so restore it from there, or set data_root to the folder that has sweethome3d/ in it"
+        )
+    with open_hdf5(path, _FIELDS) as file:
+        try:
+            fields = {name: file[name][:] for name in _FIELDS if with_icons or name != "icon_webp"}
+            classes = [str(name) for name in file.attrs["classes"]]
+        except (OSError, KeyError) as error:
+            raise InputError(f"'{path}' is damaged; restore it from the repository ({error})") from error
+    num_objects = len(fields["id"])
+    shape = fields["points"].shape
+    if len(shape) != 3 or shape[2] != 3 or any(len(values) != num_objects for values in fields.values()):
+        raise InputError(
+            f"'{path}' is damaged: points are {shape} for {num_objects} ids; restore it from the repository"
+        )
+    return fields, [name for name in classes if name != "other"]
+
+
+def _check_points(points: torch.Tensor, ids: list[str]) -> None:
+    is_bad = ~points.isfinite().flatten(1).all(1)
+    is_zero = (points == 0).flatten(1).all(1)
+    for wrong, what in ((is_bad, "NaN or infinite coordinates"), (is_zero, "all points at the origin")):
+        if wrong.any():
+            first = ids[int(wrong.nonzero()[0])]
+            raise InputError(f"object '{first}' has {what} ({int(wrong.sum())} such objects); restore the data file")
+
+
+def _decode_picture(data: bytes, name: str) -> torch.Tensor:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            pixels = np.array(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"the picture of object '{name}' cannot be read; restore the data file ({error})") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

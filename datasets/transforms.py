@@ -1,0 +1,107 @@
+"""What happens to a batch of clouds before the network sees it: sampling, unit sphere, augmentation.
+
+Everything is batched, runs on the clouds' device and draws from the generator it is given.
+Shape legend: B batch, N stored points, n sampled points.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from extensions import ops
+from utils.errors import InputError, check_choice
+
+SAMPLINGS = ("random", "first", "fps")
+
+
+class PointTransform:
+    """Sampling, then the unit sphere, then augmentation, in this order as published.
+
+    Args:
+        num_points: n, points a cloud after sampling.
+        sampling: `random` (a fresh subset each time), `first` (the first n stored points) or `fps`.
+        normalize: centre on the mean and scale the farthest point to radius 1.
+        augment: the section `data.augment`, or None.
+    """
+
+    def __init__(
+        self, num_points: int, sampling: str = "random", normalize: bool = True, augment: Mapping | None = None
+    ) -> None:
+        check_choice("data.eval_sampling", sampling, SAMPLINGS)
+        self.num_points = num_points
+        self.sampling = sampling
+        self.normalize = normalize
+        self.augment = augment
+
+    def __call__(self, points: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(B, N, 3) -> (B, n, 3).
+
+        Raises:
+            InputError: the clouds have fewer than n points.
+        """
+        if points.shape[1] < self.num_points:
+            raise InputError(
+                f"data.num_points is {self.num_points}, but the data set's clouds have {points.shape[1]} points; "
+                f"give data.num_points={points.shape[1]} or less"
+            )
+        points = sample(points, self.num_points, self.sampling, generator)
+        if self.normalize:
+            points = normalize_unit_sphere(points)
+        return points if self.augment is None else augment(points, self.augment, generator)
+
+
+def sample(points: Tensor, num_points: int, how: str, generator: torch.Generator | None = None) -> Tensor:
+    """(B, N, 3) -> (B, num_points, 3); `how` is one of `SAMPLINGS`."""
+    if how == "first" or (how == "fps" and points.shape[1] == num_points):
+        return points[:, :num_points]
+    if how == "fps":
+        return ops.gather(points, ops.fps(points, num_points))
+    order = _uniform(points, points.shape[:2], generator).argsort(dim=1)
+    return ops.gather(points, order[:, :num_points])
+
+
+def normalize_unit_sphere(points: Tensor) -> Tensor:
+    """(B, n, 3) -> (B, n, 3): mean at the origin, farthest point at radius 1."""
+    points = points - points.mean(dim=1, keepdim=True)
+    return points / points.norm(dim=-1).amax(dim=1).clamp_min(1e-9)[:, None, None]
+
+
+def augment(points: Tensor, options: Mapping, generator: torch.Generator | None = None) -> Tensor:
+    """(B, n, 3) -> (B, n, 3): the section `data.augment`, drawn anew for each cloud. y is up."""
+    if options["rotate_y"]:
+        points = points @ _turns_about_y(points, options["rotate_y"], generator)
+    if options["flip_x"]:
+        is_mirrored = _uniform(points, (len(points), 1, 1), generator) < options["flip_x"]
+        points = torch.where(is_mirrored, points * points.new_tensor([-1.0, 1.0, 1.0]), points)
+    low, high = options["scale"]
+    if (low, high) != (1.0, 1.0):
+        num_factors = 1 if options["scale_isotropic"] else 3
+        points = points * (low + (high - low) * _uniform(points, (len(points), 1, num_factors), generator))
+    if options["shift"]:
+        points = points + options["shift"] * (2 * _uniform(points, (len(points), 1, 3), generator) - 1)
+    if options["jitter"]:
+        noise = torch.randn(points.shape, device=points.device, dtype=points.dtype, generator=generator)
+        points = points + options["jitter"] * noise
+    if options["dropout"]:
+        points = _drop_points(points, options["dropout"], generator)
+    return points
+
+
+def _turns_about_y(points: Tensor, degrees: float, generator: torch.Generator | None) -> Tensor:
+    """(B, 3, 3) rotations by an angle within +-degrees."""
+    angle = (2 * _uniform(points, (len(points),), generator) - 1) * math.radians(degrees)
+    cos, sin, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    return torch.stack([cos, zero, -sin, zero, one, zero, sin, zero, cos], dim=-1).view(-1, 3, 3)
+
+
+def _drop_points(points: Tensor, largest_part: float, generator: torch.Generator | None) -> Tensor:
+    """Moves up to that part of the points onto the first point, which keeps the count (PointNet++'s point dropout)."""
+    rate = largest_part * _uniform(points, (len(points), 1, 1), generator)
+    is_dropped = _uniform(points, (*points.shape[:2], 1), generator) < rate
+    return torch.where(is_dropped, points[:, :1], points)
+
+
+def _uniform(like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    return torch.rand(shape, device=like.device, dtype=like.dtype, generator=generator)

@@ -1,0 +1,120 @@
+"""Plain torch definitions of the point operations: the truth that every other backend is tested against.
+
+Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbours, C channels.
+"""
+
+import torch
+from torch import Tensor
+
+# Distances are formed a slab of queries at a time, so that memory stays bounded for large clouds.
+MAX_SLAB_ELEMENTS = 1 << 25
+
+
+@torch.no_grad()
+def fps(points: Tensor, num_samples: int) -> Tensor:
+    """(B, N, 3) -> (B, G) int64; see `extensions.ops.fps`."""
+    x, y, z = points.permute(2, 0, 1).contiguous()  # three (B, N) planes: the inner loop stays contiguous
+    batch = torch.arange(points.shape[0], device=points.device)
+    picked = torch.zeros(points.shape[0], num_samples, dtype=torch.int64, device=points.device)
+    nearest = torch.full_like(x, float("inf"))  # squared distance to the nearest picked point
+    last = picked[:, 0]
+    for step in range(1, num_samples):
+        dx, dy, dz = (plane - plane[batch, last].unsqueeze(1) for plane in (x, y, z))
+        nearest = torch.minimum(nearest, dx * dx + dy * dy + dz * dz)
+        last = nearest.argmax(dim=1)  # the first of equal maxima on CPU
+        if points.device.type != "cpu":
+            last = _first_maximum(nearest)
+        picked[:, step] = last
+    return picked
+
+
+def _first_maximum(values: Tensor) -> Tensor:
+    """(B, N) -> (B,) lowest index of the maximum: argmax promises no order among ties off the CPU."""
+    is_maximum = values == values.max(dim=1, keepdim=True).values
+    order = torch.arange(values.shape[1], 0, -1, device=values.device)
+    return (is_maximum * order).argmax(dim=1)
+
+
+def squared_distances(queries: Tensor, points: Tensor) -> Tensor:
+    """(B, Q, 3), (B, N, 3) -> (B, Q, N), in the direct form.
+
+    |a|^2 - 2ab + |b|^2, which `torch.cdist` falls back to for larger inputs, cancels and misplaces neighbours.
+    """
+    total = None
+    for axis in range(3):
+        difference = queries[..., axis].unsqueeze(2) - points[..., axis].unsqueeze(1)
+        total = difference * difference if total is None else total + difference * difference
+    return total
+
+
+@torch.no_grad()
+def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
+    """(B, N, 3), (B, Q, 3) -> (B, Q, k) int64; see `extensions.ops.knn`."""
+    slab = max(1, MAX_SLAB_ELEMENTS // max(1, points.shape[0] * points.shape[1]))
+    return torch.cat([_knn_slab(points, part, k) for part in queries.split(slab, dim=1)], dim=1)
+
+
+def _knn_slab(points: Tensor, queries: Tensor, k: int) -> Tensor:
+    distance = squared_distances(queries, points)
+    if k == points.shape[1]:
+        return distance.sort(dim=-1, stable=True).indices
+    values, index = distance.topk(k + 1, dim=-1, largest=False, sorted=True)
+    # topk breaks ties as it likes. Equal distances inside the k are put in index order below; only a tie across the
+    # k-th place can have kept the wrong point, and then the rows concerned are sorted in full.
+    crossing = values[..., k - 1] == values[..., k]
+    values, index = values[..., :k], index[..., :k]
+    by_index = index.argsort(dim=-1)
+    values, index = values.gather(-1, by_index), index.gather(-1, by_index)
+    index = index.gather(-1, values.argsort(dim=-1, stable=True))
+    if crossing.any():
+        index[crossing] = distance[crossing].sort(dim=-1, stable=True).indices[..., :k]
+    return index
+
+
+def gather(features: Tensor, index: Tensor) -> Tensor:
+    """(B, N, C), (B, G) -> (B, G, C); see `extensions.ops.gather`."""
+    return features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
+
+
+def group(features: Tensor, index: Tensor) -> Tensor:
+    """(B, N, C), (B, Q, K) -> (B, Q, K, C); see `extensions.ops.group`."""
+    return gather(features, index.flatten(1)).unflatten(1, index.shape[1:])
+
+
+def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, Q, 3), (B, N, 3) -> (B, Q, 3) squared distances, (B, Q, 3) int64; see `extensions.ops.three_nn`."""
+    index = knn(points, queries, 3)
+    difference = queries.unsqueeze(2) - group(points, index)
+    return difference.square().sum(dim=-1), index
+
+
+def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """(B, N, C), (B, Q, 3), (B, Q, 3) -> (B, Q, C); see `extensions.ops.three_interpolate`."""
+    return (group(features, index) * weight.unsqueeze(-1)).sum(dim=2)
+
+
+def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
+    """(B, N, 3), (B, M, 3) -> scalar; see `extensions.ops.chamfer_distance`."""
+    from_a, from_b = _nearest_squared(a, b), _nearest_squared(b, a)
+    if norm == 2:
+        return from_a.mean() + from_b.mean()
+    return (_safe_sqrt(from_a).mean() + _safe_sqrt(from_b).mean()) / 2
+
+
+def _nearest_squared(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distance (B, N) of each point of a to its nearest in b.
+
+    The search runs without a graph; the gradient goes through the chosen pairs alone, which is the same number and
+    keeps (B, N, M) out of the backward pass.
+    """
+    with torch.no_grad():
+        slab = max(1, MAX_SLAB_ELEMENTS // (a.shape[1] * b.shape[1]))
+        pairs = zip(a.split(slab), b.split(slab), strict=True)
+        index = torch.cat([squared_distances(x, y).argmin(dim=-1) for x, y in pairs])
+    return (a - gather(b, index)).square().sum(dim=-1)
+
+
+def _safe_sqrt(squared: Tensor) -> Tensor:
+    """Square root with gradient 0 at 0, where the true one is infinite."""
+    is_zero = squared == 0
+    return squared.masked_fill(is_zero, 1.0).sqrt().masked_fill(is_zero, 0.0)

@@ -1,0 +1,5 @@
+"""Networks and losses. Classes register in MODELS; modules are imported when a name is looked up."""
+
+from utils.registry import Registry
+
+MODELS = Registry("model", "models")

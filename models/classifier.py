@@ -1,0 +1,55 @@
+"""The classifier: the encoder without stop-gradient, all patches visible, and a head.
+
+Shape legend: B batch, N points, C channels.
+"""
+
+from torch import Tensor, nn
+
+from models.encoder import PointEncoder
+from models.heads import classifier_feature, make_head
+from models.layers import init_truncated_normal
+
+
+class PointClassifier(nn.Module):
+    """Encoder and classification head (ReCon, section 4.1).
+
+    Args:
+        encoder: its stop_grad should be off.
+        num_classes: number of logits.
+        head: `linear` or `mlp3`.
+        dropout: rate in the mlp3 head.
+        freeze_backbone: train the head alone. Frozen means frozen: no parameter of the encoder moves, no running
+            statistic moves and no drop-path acts, whatever `train()` is told.
+    """
+
+    def __init__(
+        self,
+        encoder: PointEncoder,
+        num_classes: int,
+        head: str = "mlp3",
+        dropout: float = 0.5,
+        freeze_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = make_head(head, 4 * encoder.embed_dim, num_classes, dropout)
+        self.head.apply(init_truncated_normal)
+        self.freeze_backbone = freeze_backbone
+        # differs from the published code: its frozen backbone still moved batch-norm statistics, drop-path and cls.
+        self.encoder.requires_grad_(not freeze_backbone)
+        self.train()
+
+    def train(self, mode: bool = True) -> "PointClassifier":
+        """As in nn.Module, but a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze_backbone:
+            self.encoder.eval()
+        return self
+
+    def forward_feature(self, points: Tensor) -> Tensor:
+        """(B, N, 3) -> (B, 4C), what the head reads."""
+        return classifier_feature(*self.encoder.embed(points))
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(B, N, 3) -> logits (B, num_classes)."""
+        return self.head(self.forward_feature(points))

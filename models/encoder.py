@@ -1,0 +1,91 @@
+"""The ReCon encoder.
+
+Shape legend: B batch, N points, G groups, K points a group, T patch tokens seen, C channels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.grouping import PointGroup
+from models.layers import PositionEmbedding, drop_path_rates, init_truncated_normal
+from models.patch_embed import MiniPointNet, select_rows
+from models.recon_block import ReConBlock
+
+QUERIES = ("cls", "image", "text")
+
+
+class PointEncoder(nn.Module):
+    """Patches and three global queries through a stack of ReCon blocks (ReCon, section 3).
+
+    Args:
+        embed_dim: width C.
+        depth: number of blocks.
+        num_heads: attention heads; must divide embed_dim.
+        num_groups: patches a cloud, G.
+        group_size: points a patch, K.
+        mlp_ratio: hidden width of the MLPs over C.
+        drop_path: rate of the last block; it rises linearly from 0.
+        stop_grad: cut the gradient from the queries into the patch tokens (pretraining).
+        embed_masked: embed masked patches too; they count in the batch-norm statistics and nowhere else.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 384,
+        depth: int = 12,
+        num_heads: int = 6,
+        num_groups: int = 64,
+        group_size: int = 32,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.1,
+        stop_grad: bool = False,
+        embed_masked: bool = True,
+    ) -> None:
+        super().__init__()
+        self.embed_dim = embed_dim
+        self.stop_grad = stop_grad
+        self.embed_masked = embed_masked
+        self.group = PointGroup(num_groups, group_size)
+        self.patch_embed = MiniPointNet(embed_dim)
+        self.pos_embed = PositionEmbedding(embed_dim)
+        self.query_tokens = nn.Parameter(torch.empty(1, len(QUERIES), embed_dim))
+        self.query_positions = nn.Parameter(torch.empty(1, len(QUERIES), embed_dim))
+        rates = drop_path_rates(drop_path, depth)
+        self.blocks = nn.ModuleList(ReConBlock(embed_dim, num_heads, mlp_ratio, rate) for rate in rates)
+        self.norm = nn.LayerNorm(embed_dim)  # shared by queries and patches
+        self.apply(init_truncated_normal)
+        nn.init.trunc_normal_(self.query_tokens, std=0.02)
+        nn.init.trunc_normal_(self.query_positions, std=0.02)
+
+    def forward(self, patches: Tensor, centers: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Encode the visible patches.
+
+        Args:
+            patches: (B, G, K, 3) relative to their centres.
+            centers: (B, G, 3).
+            mask: (B, G) bool, True = masked, the same count in each row; None shows every patch.
+
+        Returns:
+            queries (B, 3, C) in the order of `QUERIES` and tokens (B, T, C) in the order of the group index, both
+            after the final norm.
+        """
+        tokens = self.forward_patches(patches, mask)
+        visible = centers if mask is None else select_rows(centers, ~mask)
+        positions = self.pos_embed(visible)
+        queries = self.query_tokens.expand(len(patches), -1, -1)
+        for block in self.blocks:
+            # parity: positions are added again before every block.
+            queries, tokens = block(queries + self.query_positions, tokens + positions, self.stop_grad)
+        return self.norm(queries), self.norm(tokens)
+
+    def forward_patches(self, patches: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, G, K, 3), (B, G) -> (B, T, C) embeddings of the visible patches."""
+        if mask is None:
+            return self.patch_embed(patches)
+        if self.embed_masked:
+            return select_rows(self.patch_embed(patches), ~mask)
+        return self.patch_embed(select_rows(patches, ~mask))
+
+    def embed(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Group and encode whole clouds: (B, N, 3) -> queries (B, 3, C), tokens (B, G, C)."""
+        return self(*self.group(points))

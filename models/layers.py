@@ -1,0 +1,131 @@
+"""Transformer layers.
+
+Shape legend: B batch, T tokens, S source tokens, C channels, H heads.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: drops a residual branch for whole samples (Huang et al., 2016)."""
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...); kept branches are divided by the probability of keeping them."""
+        if self.rate == 0.0 or not self.training:
+            return x
+        keep = 1.0 - self.rate
+        mask = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) < keep
+        return x * mask / keep
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+class Mlp(nn.Module):
+    """Two Linear layers with a GELU between them."""
+
+    def __init__(self, dim: int, ratio: float = 4.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, int(dim * ratio))
+        self.fc2 = nn.Linear(int(dim * ratio), dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; qkv without bias, output projection with one."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, C/H)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries to a source; projections in as in `Attention`."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim, bias=False)
+        self.kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, queries: Tensor, source: Tensor) -> Tensor:
+        """(B, T, C), (B, S, C) -> (B, T, C)."""
+        q = self.q(queries).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(source).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: x + attn(norm1 x), then x + mlp(norm2 x)."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, mlp_ratio)
+        self.drop_path1 = DropPath(drop_path)
+        self.drop_path2 = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+
+class PositionEmbedding(nn.Sequential):
+    """MLP 3 -> 128 -> C on patch centres, GELU between."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
+
+
+def check_heads(dim: int, num_heads: int) -> None:
+    """Raises ValueError unless num_heads divides dim."""
+    if num_heads < 1 or dim % num_heads:
+        raise ValueError(f"the width {dim} cannot be split into {num_heads} heads; choose num_heads that divides it")
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """Rates rising linearly from 0 in the first block to `rate` in the last."""
+    return [rate * i / max(1, depth - 1) for i in range(depth)]
+
+
+def init_truncated_normal(module: nn.Module) -> None:
+    """Linear weights truncated normal 0.02 with biases 0, LayerNorm 1 and 0 (for `nn.Module.apply`)."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def init_xavier(module: nn.Module) -> None:
+    """Linear weights Xavier-uniform with biases 0, LayerNorm 1 and 0 (for `nn.Module.apply`)."""
+    init_truncated_normal(module)
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)

@@ -1,0 +1,53 @@
+"""Patch embedding.
+
+Shape legend: B batch, G groups, K points a group, C channels.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MiniPointNet(nn.Module):
+    """A small PointNet that turns each patch into one token (Point-BERT, section 3.1).
+
+    Per point 3 -> 128 -> 256; the patch's maximum joins every point: 512 -> 512 -> C; maximum over the patch.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(3, 128)
+        self.norm1 = nn.BatchNorm1d(128)
+        self.fc2 = nn.Linear(128, 256)
+        self.fc3 = nn.Linear(512, 512)  # input order: [patch maximum, per point]
+        self.norm2 = nn.BatchNorm1d(512)
+        self.fc4 = nn.Linear(512, dim)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, G, K, 3) -> (B, G, C)."""
+        batch, num_groups, group_size, _ = patches.shape
+        x = self.fc1(patches.reshape(-1, 3))
+        x = self.fc2(F.relu(self.norm1(x)))
+        local = x.view(-1, group_size, x.shape[-1])
+        x = F.relu(self.norm2(self._join(local, local.max(dim=1).values).flatten(0, 1)))
+        x = self.fc4(x).view(batch, num_groups, group_size, -1)
+        return x.max(dim=2).values
+
+    def _join(self, local: Tensor, pooled: Tensor) -> Tensor:
+        """fc3 on [pooled, local] without writing the pooled half K times: W [a, b] = W_a a + W_b b."""
+        weight_pooled, weight_local = self.fc3.weight.split([pooled.shape[-1], local.shape[-1]], dim=1)
+        return F.linear(local, weight_local) + F.linear(pooled, weight_pooled, self.fc3.bias).unsqueeze(1)
+
+
+def select_rows(x: Tensor, keep: Tensor) -> Tensor:
+    """Pick the same number of groups from every sample.
+
+    Args:
+        x: (B, G, ...).
+        keep: (B, G) bool with the same count of True in each row.
+
+    Returns:
+        (B, kept, ...) in the order of the group index.
+    """
+    index = keep.flatten().nonzero().squeeze(1)
+    return torch.index_select(x.flatten(0, 1), 0, index).unflatten(0, (x.shape[0], -1))

@@ -1,0 +1,71 @@
+"""Teachers from open_clip: one network that sees pictures and reads text, with features in one space."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.teachers import TEACHERS
+from models.teachers.base import FrozenTeacher, check_model_name, find_weights
+from utils.errors import InputError, nearest
+
+
+@TEACHERS.register()
+class OpenClipTeacher(FrozenTeacher):
+    """Sees pictures and reads text with a CLIP network.
+
+    Args:
+        model: Name in open_clip, such as ViT-B-32, or the path of a JSON file that describes a network.
+        pretrained: One of the model's tags (open_clip downloads the weights), such as openai; a weights file;
+            package:NAME/PATH (a file in an installed Python package); or None: random weights, for tests only.
+
+    Raises:
+        InputError: An unknown network or tag, or weights that cannot be had or do not fit.
+    """
+
+    def __init__(self, model: str, pretrained: str | None = None) -> None:
+        try:
+            import open_clip
+        except ImportError as error:
+            raise InputError("OpenClipTeacher needs open_clip; run: pip install open_clip_torch") from error
+
+        if model.endswith(".json"):
+            if not Path(model).is_file():
+                raise InputError(f"there is no network description '{model}'; give the path of a JSON file")
+            open_clip.add_model_config(Path(model))
+            model = Path(model).stem
+        check_model_name("open_clip", model, open_clip.list_models())
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        if pretrained is not None and pretrained not in tags:
+            if "/" not in pretrained and not Path(pretrained).exists():
+                raise InputError(
+                    f"'{pretrained}' is no weights file and no tag of {model}; {nearest(pretrained, tags)}"
+                )
+            pretrained = str(find_weights(pretrained))
+        try:
+            network = open_clip.create_model(model, pretrained=pretrained)
+        except Exception as error:  # the hub's client and torch raise a dozen types
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"open_clip could not load '{model}' with '{pretrained}' ({reason}); "
+                "give a weights file as pretrained if the hub cannot be reached"
+            ) from error
+        visual = network.visual
+        size = visual.image_size if isinstance(visual.image_size, int) else max(visual.image_size)
+        super().__init__(network, _feature_size(open_clip, model), size, visual.image_mean, visual.image_std)
+        self.tokenizer = open_clip.get_tokenizer(model)
+
+    @torch.no_grad()
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Turns (B, 3, H, W) RGB in 0..1 into (B, D) features, not normalised."""
+        return self.network.encode_image(self.prepare(images))
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Turns B sentences into (B, D) features, not normalised."""
+        return self.network.encode_text(self.tokenizer(list(texts)).to(self.mean.device))
+
+
+def _feature_size(open_clip, model: str) -> int:
+    return int(open_clip.get_model_config(model)["embed_dim"])

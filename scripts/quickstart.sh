@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# From nothing to a pretrained, fine-tuned, probed and zero-shot-tested ReCon on the bundled shapes.
+# Usage: bash scripts/quickstart.sh [SEED [key=value ...]]     SEED: 0 by default; its results are in experiments/quickstart,
+# those of another seed in experiments/quickstart-seed<SEED>. Overrides go to every step: epochs=2 for a quick look.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+seed=${1:-0}
+[[ $seed =~ ^[0-9]+$ ]] || { echo "quickstart: the seed is '$seed', but must be a whole number" >&2; exit 2; }
+shift || true
+
+bash setup.sh
+python=${VENV:-.venv}/bin/python
+out=experiments/quickstart$([ "$seed" = 0 ] || echo "-seed$seed")
+rm -rf "$out"
+mkdir -p "$out"
+start=$SECONDS
+
+# run NAME CONFIG [arguments]: one run, in the folder experiments/CONFIG/quickstart/NAME-seed$seed
+run() {
+  local name=$1 config=$2
+  shift 2
+  echo "== $name"
+  "$python" main.py --config "cfgs/quickstart/$config.yaml" --exp_name "$name-seed$seed" --overwrite --seed "$seed" "$@"
+}
+few="data.shots=5"
+pretrained=experiments/pretrain/quickstart/pretrain-seed$seed/ckpt-last.pth
+
+run pretrain pretrain "$@"
+run zeroshot zeroshot --ckpts "$pretrained"
+run svm svm --ckpts "$pretrained"
+run svm_random svm figures=false
+run linear linear --ckpts "$pretrained" "$@"
+run linear_5shot linear --ckpts "$pretrained" $few "$@"
+run finetune finetune --ckpts "$pretrained" "$@"
+run scratch scratch "$@"
+run finetune_5shot finetune --ckpts "$pretrained" $few "$@"
+run scratch_5shot scratch $few "$@"
+
+"$python" scripts/quickstart_report.py --seed "$seed" --out "$out" --seconds $((SECONDS - start))

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Sets up, checks the style and runs the tests. Further arguments go to pytest: scripts/run_tests.sh tests/utils -x
+# Left out by default are the tests marked gpu, slow and weights; choose them with -m: scripts/run_tests.sh -m gpu
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${VENV:-.venv}/bin/python
+
+bash setup.sh
+# The tests' networks are tiny: more threads than two wait for each other longer than they compute.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} MKL_NUM_THREADS=${MKL_NUM_THREADS:-2}
+# Nothing may be fetched.
+export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
+
+"$python" -m ruff check .
+"$python" -m pytest -c .pytest.ini --rootdir . -q "$@"

@@ -1,0 +1,63 @@
+"""The entry point, as a user meets it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import main as entry
+from utils.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def call(*argv):
+    return subprocess.run([sys.executable, "main.py", *argv], cwd=ROOT, capture_output=True, text=True, timeout=100)
+
+
+def test_help_answers_at_once():
+    seconds = []
+    for _ in range(3):  # the fastest: the machine may be busy
+        start = time.perf_counter()
+        result = call("--help")
+        seconds.append(time.perf_counter() - start)
+        assert result.returncode == 0 and "--ckpts" in result.stdout
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--config", "cfgs/_base_/run.yaml", "--ckpt", "x"], "unknown flag '--ckpt'; did you mean '--ckpts'?"),
+        (["--config", "cfgs/_base_/rum.yaml"], "did you mean 'cfgs/_base_/run.yaml'?"),
+        (["--config", "cfgs/_base_/run.yaml", "model.dept=3"], "did you mean 'model.depth'?"),
+        ([], "--config is missing"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(argv, message):
+    result = call(*argv)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error, code, text",
+    [(InputError("a\nb"), 2, "error: a b\n"), (KeyboardInterrupt(), 130, "interrupted\n"), (None, 0, "")],
+)
+def test_exit_codes(monkeypatch, capsys, error, code, text):
+    def run(argv):
+        if error:
+            raise error
+
+    monkeypatch.setattr(entry, "run", run)
+    assert entry.main() == code
+    assert capsys.readouterr().err == text
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(entry, "run", lambda argv: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        entry.main()

@@ -1,0 +1,29 @@
+"""Accuracy against counts by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from tools.evaluators.accuracy import accuracy_report, accuracy_without, save_predictions
+
+LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 3])
+PREDICTIONS = torch.tensor([0, 0, 0, 1, 1, 0, 3])
+
+
+def test_overall_and_mean_class():
+    report = accuracy_report(PREDICTIONS, LABELS, num_classes=5)
+    assert report["accuracy"] == pytest.approx(5 / 7)
+    assert report["mean_class_accuracy"] == pytest.approx((3 / 4 + 1 / 2 + 1) / 3)  # classes 2 and 4 have no object
+    assert report["num_objects"] == 7
+
+
+def test_without_a_class():
+    assert accuracy_without(PREDICTIONS, LABELS, left_out=0) == pytest.approx(2 / 3)
+
+
+def test_predictions_are_written_as_documented(tmp_path):
+    path = tmp_path / "predictions.npz"
+    save_predictions(path, ["a", "b"], torch.tensor([0, 1]), torch.tensor([1, 1]), ["bed", "car"])
+    with np.load(path) as file:
+        assert file["ids"].tolist() == ["a", "b"] and file["class_names"].tolist() == ["bed", "car"]
+        assert file["labels"].tolist() == [0, 1] and file["predictions"].tolist() == [1, 1]

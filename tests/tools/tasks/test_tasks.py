@@ -1,0 +1,122 @@
+"""The tasks through main.py, on the miniature."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
+def weights(folder):
+    return torch.load(folder / "ckpt-last.pth", weights_only=True)["base_model"]
+
+
+@pytest.fixture
+def pretrained(launch):
+    code, folder = launch("epochs=3", name="pretrained")
+    assert code == 0
+    return folder / "ckpt-last.pth"
+
+
+def test_pretrain_then_everything_else(launch, pretrained):
+    init = ("--ckpts", pretrained)
+    code, folder = launch("task=classify", "epochs=6", *init, name="finetune")
+    assert code == 0 and result(folder)["accuracy"] > 0.5  # chance is a third
+    with np.load(folder / "predictions.npz") as file:
+        assert np.mean(file["labels"] == file["predictions"]) == pytest.approx(result(folder)["accuracy"])
+    evaluators = "evaluators={zero_shot: {}, svm: {}, few: {type: svm, shots: 2, draws: 2}, embeddings: {}}"
+    code, folder = launch("task=evaluate", "epochs=0", evaluators, *init, name="evaluate")
+    assert code == 0
+    found = result(folder)
+    wanted = {"zero_shot_accuracy", "zero_shot_num_objects", "svm_accuracy", "svm_mean_class_accuracy", "few_accuracy"}
+    assert wanted <= found.keys()
+    code, folder = launch("task=evaluate", "epochs=0", "evaluators={svm: {}}", name="random")
+    assert code == 0 and not (folder / "ckpt-last.pth").exists()
+
+
+def test_frozen_means_frozen(launch, pretrained):
+    before = torch.load(pretrained, weights_only=True)["base_model"]
+    options = ("task=classify", "classifier.freeze=backbone", "classifier.head=linear", "model.drop_path=0.5")
+    code, folder = launch(*options, "--ckpts", pretrained, name="probe")
+    after = weights(folder)
+    assert code == 0
+    encoder = [key for key in before if key.startswith("encoder.")]
+    assert any("running_mean" in key for key in encoder)
+    assert all(torch.equal(before[key], after[key]) for key in encoder)
+    code, other = launch(*options[:1], "--ckpts", pretrained, "model.drop_path=0.5", name="full")
+    assert any(not torch.equal(before[key], weights(other)[key]) for key in encoder)
+
+
+def test_few_shots_train_on_few(launch, pretrained, capsys):
+    code, folder = launch("task=classify", "--ckpts", pretrained, "data.shots=4", name="few")
+    assert code == 0 and "12 shapes" in (folder / "log.txt").read_text()
+    code, _ = launch("task=classify", "data.shots=100", name="many")
+    assert code == 2 and "100" in capsys.readouterr().err
+
+
+def test_a_teacher_can_be_switched_off(launch):
+    code, folder = launch("teachers.image=null", "epochs=1")
+    assert code == 0
+    assert not any(key.startswith("image_proj") for key in weights(folder))
+    assert "train_image" not in result(folder) and "train_text" in result(folder)
+
+
+def test_class_wise_contrast_and_l1(launch):
+    code, folder = launch("loss.contrast.weight=1", "loss.chamfer.type=l1", "model.mask_type=block", "epochs=1")
+    assert code == 0 and result(folder)["train_self"] > 0
+
+
+def test_bf16_trains(launch):
+    code, folder = launch("precision=bf16", "epochs=4")
+    losses = [
+        json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines() if "train" in line
+    ]
+    assert code == 0 and losses[-1] < losses[0]
+    assert all(value.dtype != torch.bfloat16 for value in weights(folder).values())
+
+
+def test_reconstructions_are_written_for_test_objects(launch):
+    code, folder = launch("epochs=1", "figures=true")
+    assert code == 0
+    with np.load(folder / "reconstructions.npz") as file:
+        assert file["points"].shape == (8, 48, 3) and file["patches"].shape == (8, 8, 4, 3)
+        assert file["mask"].sum(axis=1).tolist() == [4] * 8 and file["rebuilt"].shape == (8, 4, 4, 3)
+    assert (folder / "figures" / "curves.png").is_file() and (folder / "figures" / "reconstruction.png").is_file()
+
+
+BAD = {
+    "a misspelt key": (["optim.lrr=1"], "optim.lr"),
+    "a misspelt flag": (["--ckpt", "x"], "--ckpts"),
+    "a misspelt type": (["data.type=SweetHome"], "SweetHome3D"),
+    "a misspelt task": (["task=pretrian"], "pretrain"),
+    "a misspelt choice": (["model.mask_type=blok"], "block"),
+    "a missing checkpoint": (["--ckpts", "none.pth"], "none.pth"),
+    "a missing data root": (["data_root=/nowhere"], "/nowhere"),
+    "a batch larger than the data set": (["batch_size=100"], "65 shapes"),
+    "fewer points than groups": (["model.num_groups=50"], "48 points"),
+    "more points than stored": (["data.num_points=65"], "64 points"),
+    "heads that do not divide": (["model.num_heads=5"], "5 heads"),
+    "a mask of nothing": (["model.mask_ratio=0.01"], "mask_ratio"),
+    "selection without labels": (["select=val"], "select"),
+    "nothing to evaluate": (["task=evaluate", "epochs=0"], "evaluators"),
+    "an unknown evaluator": (["task=evaluate", "epochs=0", "evaluators={svn: {}}"], "svm"),
+    "a device that is not there": (["device=cuda:99"], "device"),
+}
+
+
+@pytest.mark.parametrize("arguments, hint", BAD.values(), ids=BAD.keys())
+def test_bad_input_ends_with_one_sentence_and_leaves_nothing(launch, capsys, arguments, hint):
+    code, folder = launch(*arguments)
+    error = capsys.readouterr().err.strip()
+    assert code == 2
+    assert error.startswith("error: ") and "\n" not in error and hint in error, error
+    assert not folder.exists()
+
+
+def test_a_checkpoint_of_another_size(launch, pretrained, capsys):
+    code, folder = launch("task=classify", "--ckpts", pretrained, "model.embed_dim=32", name="other")
+    assert code == 2 and "another size" in capsys.readouterr().err and not folder.exists()

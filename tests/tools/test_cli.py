@@ -1,0 +1,97 @@
+"""Flags -> overrides."""
+
+import pytest
+from easydict import EasyDict
+
+from tools import cli
+from utils.config import SCHEMA_FOLDER, load_config
+from utils.errors import InputError
+
+
+def overrides(*argv):
+    return cli.to_overrides(cli.parse(["--config", "x.yaml", *argv]))
+
+
+@pytest.mark.parametrize(
+    "argv, expected",
+    [
+        ([], []),
+        (["--ckpts", "a b: c.pth"], ['init="a b: c.pth"']),
+        (["--start_ckpts", "x.pth"], ['init="x.pth"']),
+        (["--scratch_model"], ["init=null"]),
+        (["--finetune_model"], []),
+        (["--resume"], ["resume=true"]),
+        (["--test"], ["epochs=0"]),
+        (["--svm"], ["epochs=0"]),
+        (["--zeroshot"], ["epochs=0"]),
+        (["--vote"], ["num_votes=10"]),
+        (["--way", "5", "--shot", "10", "--fold", "0"], ["data.way=5", "data.shots=10", "data.fold=0"]),
+        (["--seed", "0"], ["seed=0"]),
+        (["--deterministic"], ["deterministic=true"]),
+        (["--sync_bn"], ["sync_bn=true"]),
+        (["--num_workers", "4"], ["num_workers=4"]),
+        (["--val_freq", "2"], ["eval_every=2"]),
+        (["--launcher", "none"], []),
+        (["--local_rank", "1"], []),
+        (["--local-rank=1"], []),
+        (["epochs=3"], ["epochs=3"]),
+        (["a=1", "--seed", "3", "b=2", "--vote", "c=-1"], ["num_votes=10", "seed=3", "a=1", "b=2", "c=-1"]),
+    ],
+)
+def test_translation(argv, expected):
+    assert overrides(*argv) == expected
+
+
+def test_every_translation_is_a_key_of_the_schema():
+    flags = "--ckpts p --resume --test --vote --way 1 --shot 1 --fold 1 --seed 1 --deterministic --sync_bn"
+    flags += " --num_workers 1 --val_freq 1"
+    cfg = load_config(SCHEMA_FOLDER / "run.yaml", overrides(*flags.split()))
+    assert (cfg.init, cfg.resume, cfg.epochs, cfg.num_votes, cfg.data.shots) == ("p", True, 0, 10, 1)
+
+
+def test_names_of_the_run():
+    args = cli.parse(["--config", "x.yaml", "--exp_name", "first", "--overwrite"])
+    assert (args.config, args.exp_name, args.overwrite) == ("x.yaml", "first", True)
+    assert cli.parse(["--config", "x.yaml"]).exp_name == "default"
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--ckpt", "x"], "unknown flag '--ckpt'; did you mean '--ckpts'"),
+        (["--detrministic"], "did you mean '--deterministic'"),
+        (["--vot=3"], "unknown flag '--vot'; did you mean '--vote'"),
+        (["--zzzzzz"], "--help lists all flags"),
+        (["--seed", "x"], "--seed"),
+        (["--seed"], "--seed"),
+        (["--launcher", "slurm"], "none"),
+        (["epochs"], "neither a flag nor an override"),
+        (["--ckpts", "a", "--start_ckpts", "b"], "--ckpts and --start_ckpts exclude each other"),
+        (["--ckpts", "a", "--scratch_model"], "--ckpts and --scratch_model exclude each other"),
+    ],
+)
+def test_mistakes_are_named(argv, message):
+    with pytest.raises(InputError, match=message):
+        overrides(*argv)
+
+
+def test_a_config_is_needed():
+    with pytest.raises(InputError, match="--config is missing"):
+        cli.parse(["--seed", "3"])
+
+
+def test_the_launcher_insists_on_torchrun(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(InputError, match="needs torchrun"):
+        overrides("--launcher", "pytorch")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert overrides("--launcher", "pytorch") == []
+
+
+@pytest.mark.parametrize("flag", ["--finetune_model", "--test"])
+def test_flags_that_need_a_checkpoint(flag):
+    args = cli.parse(["--config", "x.yaml", flag])
+    with pytest.raises(InputError, match=f"{flag} needs a checkpoint"):
+        cli.check(args, EasyDict(init=None, resume=False))
+    cli.check(args, EasyDict(init="x.pth", resume=False))
+    cli.check(args, EasyDict(init=None, resume=True))

@@ -1,0 +1,148 @@
+"""Bases, overrides, and a round trip through a file."""
+
+import pytest
+from easydict import EasyDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils.config import SCHEMA_FOLDER, flatten, load_config, merge, save_config, to_plain
+from utils.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    schema = tmp_path / "_base_"
+    schema.mkdir()
+    (schema / "a.yaml").write_text("optim: {lr: 5e-4, steps: [1, 2]}\n")
+    (schema / "b.yaml").write_text(
+        "epochs: 300\nname: x\ninit: null\nteachers: {image: {type: Cached, path: null, dim: 768}}\nevaluators: {}\n"
+    )
+    return tmp_path
+
+
+def load(folder, text, *overrides):
+    (folder / "leaf.yaml").write_text(text)
+    return load_config(folder / "leaf.yaml", overrides, folder / "_base_")
+
+
+def test_an_empty_file_gives_the_defaults(folder):
+    cfg = load(folder, "")
+    assert isinstance(cfg, EasyDict) and cfg.optim.lr == 5e-4 and cfg.epochs == 300
+    assert list(cfg) == ["epochs", "name", "init", "optim", "teachers", "evaluators"]
+
+
+def test_later_bases_win_and_the_leaf_wins_over_all(folder):
+    (folder / "one.yaml").write_text("epochs: 1\noptim: {lr: 1.0, steps: [7]}\n")
+    (folder / "two.yaml").write_text("_base_: one.yaml\nepochs: 2\n")
+    (folder / "three.yaml").write_text("epochs: 3\n")
+    cfg = load(folder, "_base_: [two.yaml, three.yaml]\noptim: {lr: 2}\n")
+    assert (cfg.epochs, cfg.optim.lr, cfg.optim.steps) == (3, 2.0, [7])
+
+
+def test_bases_are_relative_to_the_file_that_names_them(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "mid.yaml").write_text("_base_: ../top.yaml\n")
+    (folder / "top.yaml").write_text("epochs: 9\n")
+    assert load(folder, "_base_: sub/mid.yaml").epochs == 9
+
+
+def test_overrides_come_last_and_are_yaml(folder):
+    cfg = load(folder, "epochs: 5", "epochs=6", "optim.lr=1e-3", "init=null", "optim.steps=[3, 4]", "name='1e5'")
+    assert (cfg.epochs, cfg.optim.lr, cfg.init, cfg.optim.steps, cfg.name) == (6, 1e-3, None, [3, 4], "1e5")
+
+
+def test_scientific_notation_is_a_number_even_where_the_default_says_nothing(folder):
+    assert load(folder, "init: 1e-4").init == 1e-4
+
+
+def test_a_section_that_is_off_comes_back_with_its_defaults(folder):
+    off = "teachers: {image: null}"
+    assert load(folder, off).teachers.image is None
+    assert load(folder, off, "teachers.image.type=Other").teachers.image == {"type": "Other", "path": None, "dim": 768}
+    assert load(folder, "", "teachers.image.dim=3", "teachers.image=null").teachers.image is None
+
+
+@pytest.mark.parametrize(
+    "text, overrides, message",
+    [
+        ("_base_: leaf.yaml", (), "its own base"),
+        ("_base_: nowhere.yaml", (), "no file '.*nowhere.yaml'"),
+        ("_base_: 3", (), "must be a path or a list"),
+        ("a: [", (), "not valid YAML"),
+        ("- 1", (), "must hold 'key: value' lines"),
+        ("epochs: 1\nepochs: 2", (), "key 'epochs' is given twice"),
+        ("1: 2", (), "key 1 is not text"),
+        ("epoch: 1", (), "unknown key 'epoch' in .*leaf.yaml; did you mean 'epochs'"),
+        ("", ("optim.lrr=1",), "unknown key 'optim.lrr' in the override 'optim.lrr=1'; did you mean 'optim.lr'"),
+        ("", ("epochs",), "not of the form key=value"),
+        ("", ("=3",), "not of the form key=value"),
+        ("", ("a..b=3",), "not of the form key=value"),
+        ("", ("epochs=[",), "not valid YAML"),
+        ("", ("epochs.x=1",), "'epochs' in the override"),
+        ("", ("optim=3",), "is a section"),
+    ],
+)
+def test_mistakes_are_named(folder, text, overrides, message):
+    with pytest.raises(InputError, match=message):
+        load(folder, text, *overrides)
+
+
+def test_a_mistake_in_a_base_names_the_base(folder):
+    (folder / "base.yaml").write_text("epoch: 1")
+    with pytest.raises(InputError, match="in .*base.yaml"):
+        load(folder, "_base_: base.yaml")
+
+
+def test_a_longer_cycle_is_found(folder):
+    (folder / "other.yaml").write_text("_base_: leaf.yaml")
+    with pytest.raises(InputError, match="leaf.yaml -> other.yaml -> leaf.yaml"):
+        load(folder, "_base_: other.yaml")
+
+
+def test_one_base_by_two_ways_is_no_cycle(folder):
+    (folder / "top.yaml").write_text("epochs: 4")
+    for name in ("left", "right"):
+        (folder / f"{name}.yaml").write_text("_base_: top.yaml")
+    assert load(folder, "_base_: [left.yaml, right.yaml]").epochs == 4
+
+
+def test_a_missing_file_gets_the_nearest_name(folder):
+    (folder / "pretrain.yaml").write_text("")
+    with pytest.raises(InputError, match="no config file .*did you mean '.*pretrain.yaml'"):
+        load_config(folder / "pretain.yaml", (), folder / "_base_")
+
+
+def test_a_saved_config_alone_loads_to_the_same(folder):
+    cfg = load(folder, "teachers: {image: null}\nevaluators: {svm: {c: [1, {d: 2}]}}", "name='1e5'", "init='no'")
+    save_config(cfg, folder / "saved.yaml")
+    assert "_base_" not in (folder / "saved.yaml").read_text()
+    again = load_config(folder / "saved.yaml", (), folder / "_base_")
+    assert to_plain(again) == to_plain(cfg) and list(again) == list(cfg)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.one_of(st.text(), st.floats(allow_nan=False), st.integers(), st.lists(st.text(max_size=5), max_size=3)))
+def test_any_value_survives_a_round_trip(tmp_path_factory, value):
+    path = tmp_path_factory.mktemp("round") / "saved.yaml"
+    save_config({"init": value}, path)
+    assert load_config(path).init == value
+
+
+def test_the_projects_own_schema_round_trips(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    cfg = load_config(tmp_path / "empty.yaml")
+    save_config(cfg, tmp_path / "saved.yaml")
+    assert to_plain(load_config(tmp_path / "saved.yaml")) == to_plain(cfg)
+    assert SCHEMA_FOLDER.is_dir()
+
+
+def test_merge_and_flatten():
+    merged = merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "d": [2], "e": {}})
+    assert merged == {"a": {"b": 3, "c": 2}, "d": [2], "e": {}}
+    assert flatten(merged) == {"a.b": 3, "a.c": 2, "d": [2], "e": {}}
+
+
+def test_merge_changes_neither_side():
+    old, new = {"a": {"b": 1}}, {"a": {"c": 2}}
+    merge(old, new)
+    assert old == {"a": {"b": 1}} and new == {"a": {"c": 2}}

@@ -1,0 +1,83 @@
+"""One process: nothing happens. Two processes: a real group over gloo."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils import distributed
+from utils.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = """
+import torch
+from utils import distributed as d
+from utils.meters import MeanMeter
+d.init("cpu")
+rank = d.rank()
+assert d.world_size() == 2 and d.is_main() == (rank == 0)
+assert d.all_reduce_mean(torch.tensor([1.0 + rank])).item() == 1.5
+assert d.all_reduce_mean({"a": 2.0 * rank, "b": torch.tensor(4.0)}) == {"a": 1.0, "b": 4.0}
+assert d.all_gather_objects({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
+meter = MeanMeter()
+meter.update({"x": float(rank)}, weight=1 + 2 * rank)
+assert meter.compute() == {"x": 0.75}
+d.barrier()
+d.cleanup()
+print("done", rank)
+"""
+
+
+def test_two_processes():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            cwd=ROOT,
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [worker.communicate(timeout=100)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for rank, output in enumerate(outputs):
+        assert f"done {rank}" in output, output
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_one_process(alone):
+    distributed.init("cpu")
+    distributed.barrier()
+    distributed.cleanup()
+    assert (distributed.rank(), distributed.local_rank(), distributed.world_size()) == (0, 0, 1)
+    assert distributed.is_main()
+    assert distributed.all_gather_objects(3) == [3]
+    assert distributed.all_reduce_mean({"x": torch.tensor(2.0)}) == {"x": 2.0}
+    assert distributed.all_reduce_mean(torch.tensor(2.0)).item() == 2.0
+
+
+def test_half_an_environment_is_refused(alone, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT not set; start with torchrun"):
+        distributed.init("cpu")
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="WORLD_SIZE is 'two'"):
+        distributed.world_size()

@@ -1,0 +1,121 @@
+"""Messages, metrics and progress."""
+
+import json
+
+import pytest
+import torch
+
+from utils.log import MetricsWriter, Progress, close_logger, format_seconds, log_to_file, make_logger
+
+
+@pytest.fixture
+def logger():
+    logger = make_logger(name="recon-test")
+    yield logger
+    close_logger(logger)
+
+
+def test_the_file_gets_earlier_and_later_messages_once(logger, tmp_path, capsys):
+    logger.info("before")
+    log_to_file(logger, tmp_path / "log.txt", append=False)
+    logger.info("after")
+    text = (tmp_path / "log.txt").read_text()
+    assert text.count("before") == text.count("after") == 1
+    assert capsys.readouterr().out.count("before") == 1
+
+
+def test_the_file_is_appended_to_or_started_anew(logger, tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("old\n")
+    log_to_file(logger, path, append=True)
+    assert path.read_text() == "old\n"
+    log_to_file(make_logger(name="recon-test"), path, append=False)
+    assert path.read_text() == ""
+
+
+def test_other_processes_are_silent(tmp_path, capsys):
+    logger = make_logger(enabled=False, name="recon-silent")
+    logger.error("x")
+    log_to_file(logger, tmp_path / "log.txt", append=False)
+    writer = MetricsWriter(tmp_path, enabled=False)
+    writer.write("train", 1, 1, {"loss": 1.0})
+    writer.close()
+    Progress(1, logger, enabled=False, is_terminal=True).update(1, loss=1.0)
+    output = capsys.readouterr()
+    assert output.out == output.err == "" and list(tmp_path.iterdir()) == []
+
+
+def read(path):
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_are_one_object_a_line_and_scalars(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    writer.write("train", 1, 10, {"loss": torch.tensor(0.5), "lr": 1e-3})
+    writer.write("val", 1, 10, {"accuracy": float("nan")})
+    writer.close()
+    assert read(tmp_path) == [
+        {"split": "train", "epoch": 1, "step": 10, "loss": 0.5, "lr": 1e-3},
+        {"split": "val", "epoch": 1, "step": 10, "accuracy": None},
+    ]
+    assert len(list((tmp_path / "tb").glob("events.*"))) == 1
+
+
+def test_metrics_start_anew_or_go_on(tmp_path):
+    for append, expected in [(False, [1]), (True, [1, 2]), (False, [3])]:
+        writer = MetricsWriter(tmp_path, append=append)
+        writer.write("train", 1, expected[-1], {})
+        writer.close()
+        assert [record["step"] for record in read(tmp_path)] == expected
+
+
+def test_rewind_drops_later_records_and_half_a_line(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    for step in (5, 10, 15):
+        writer.write("train", 1, step, {})
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"split": "tr')
+    writer = MetricsWriter(tmp_path, append=True)
+    writer.rewind(10)
+    writer.write("train", 2, 11, {})
+    writer.close()
+    assert [record["step"] for record in read(tmp_path)] == [5, 10, 11]
+
+
+class Unreadable:
+    """A value that must not be looked at: that would make the host wait for the device."""
+
+    def __float__(self):
+        raise AssertionError
+
+
+def test_progress_reads_values_only_when_it_shows_them(logger, capsys):
+    with Progress(4, logger, every=2, interval=0.0, is_terminal=False) as progress:
+        progress.update(8, loss=Unreadable())
+        progress.update(8, loss=torch.tensor(0.25), lr=1e-3)
+    assert progress.num_shapes == 16
+    (line,) = capsys.readouterr().out.splitlines()
+    for part in ("train 2/4", "loss 0.25", "lr 0.001", "shapes/s", "left"):
+        assert part in line
+
+
+def test_progress_lines_keep_their_distance(logger, capsys):
+    with Progress(50, logger, every=1, interval=1000.0, is_terminal=False) as progress:
+        for _ in range(50):
+            progress.update(1, loss=1.0)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_a_bar(logger, capsys):
+    with Progress(4, logger, label="probe", start=2, every=1, is_terminal=True) as progress:
+        progress.update(8, loss=0.5)
+    assert progress.step == 3
+    error = capsys.readouterr().err
+    assert "probe" in error and "3/4" in error
+
+
+@pytest.mark.parametrize("seconds, text", [(8.4, "8 s"), (200, "3 min 20 s"), (7530, "2 h 05 min"), (0, "0 s")])
+def test_durations(seconds, text):
+    assert format_seconds(seconds) == text

@@ -1,0 +1,15 @@
+"""The switch of the C library."""
+
+import ctypes
+import platform
+
+from utils import memory
+
+
+def test_it_works_where_the_library_is_glibc():
+    assert memory.keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
+
+
+def test_it_does_nothing_where_there_is_no_mallopt(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert memory.keep_freed_memory() is False

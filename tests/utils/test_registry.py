@@ -1,0 +1,79 @@
+"""Look-up by name, lazy import, and errors with the nearest name."""
+
+import sys
+
+import pytest
+
+from utils.errors import InputError
+from utils.registry import Registry
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A package on disk with two modules; importing either leaves a trace in sys.modules."""
+    package = tmp_path / "shape_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from utils.registry import Registry\nSHAPES = Registry('shape', __name__)\n")
+    (package / "round.py").write_text(
+        "from shape_package import SHAPES\n"
+        "@SHAPES.register()\nclass Circle:\n"
+        "    def __init__(self, radius, colour='red'):\n        self.radius, self.colour = radius, colour\n"
+        "@SHAPES.register('blob')\ndef make_blob(**options):\n    return options\n"
+    )
+    (package / "inner").mkdir()
+    (package / "inner" / "__init__.py").write_text("raise RuntimeError('packages inside are not imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import shape_package
+
+    yield shape_package.SHAPES
+    for name in [name for name in sys.modules if name.startswith("shape_package")]:
+        del sys.modules[name]
+
+
+def test_modules_are_imported_on_the_first_look_up_only(registry):
+    assert "shape_package.round" not in sys.modules
+    assert registry.names() == ["Circle", "blob"]
+    assert "shape_package.round" in sys.modules
+
+
+def test_unknown_name_gives_the_nearest_and_all(registry):
+    with pytest.raises(InputError, match=r"unknown shape 'circel'; did you mean 'Circle'\? there are: Circle, blob"):
+        registry.get("circel")
+
+
+def test_build_passes_options_and_extras_win(registry):
+    circle = registry.build({"type": "Circle", "radius": 2, "colour": "blue"}, colour="green")
+    assert (circle.radius, circle.colour) == (2, "green")
+
+
+def test_build_refuses_an_option_that_the_constructor_does_not_take(registry):
+    with pytest.raises(InputError, match=r"no option 'color'; did you mean 'colour'\?.*Circle\(radius, colour='red'\)"):
+        registry.build({"type": "Circle", "radius": 2, "color": "blue"})
+
+
+def test_build_names_what_is_missing(registry):
+    with pytest.raises(InputError, match="'Circle' needs 'radius'"):
+        registry.build({"type": "Circle"})
+
+
+@pytest.mark.parametrize("options", [{}, {"type": None}, None, "Circle"])
+def test_build_needs_a_type(registry, options):
+    with pytest.raises(InputError, match="a shape needs a 'type'"):
+        registry.build(options)
+
+
+def test_an_entry_with_free_keywords_takes_all(registry):
+    assert registry.build({"type": "blob", "anything": 1}) == {"anything": 1}
+
+
+def test_two_things_of_one_name_are_our_own_mistake():
+    registry = Registry("shape", "unused")
+    registry.register("x")(dict)
+    registry.register("x")(dict)
+    with pytest.raises(AssertionError):
+        registry.register("x")(list)
+
+
+def test_the_decorator_without_brackets_is_our_own_mistake():
+    with pytest.raises(AssertionError):
+        Registry("shape", "unused").register(dict)

@@ -1,0 +1,122 @@
+"""Config sections -> data sets, transforms and networks. The one place where their options are spelt out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from datasets import DATASETS
+from datasets.transforms import PointTransform
+from models import MODELS
+from models.classifier import PointClassifier
+from models.encoder import PointEncoder
+from models.layers import check_heads
+from utils.errors import InputError, check_choice
+
+
+def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset:
+    """The data set of the section `data`.
+
+    Args:
+        cfg: the whole config.
+        split: `pretrain`, `train`, `val` or `test`.
+        options: win over the section's own (`shots=5`).
+    """
+    data = cfg["data"]
+    chosen = {
+        "type": data["type"],
+        "root": cfg["data_root"],
+        "split": split,
+        "fold": data["fold"],
+        "shots": data["shots"],
+        "val_fraction": data["val_fraction"] if cfg["select"] == "val" else 0.0,
+        "seed": cfg["seed"],
+        **data["options"],
+        **options,
+    }
+    return DATASETS.build(chosen)
+
+
+def train_transform(data: Mapping[str, Any]) -> PointTransform:
+    """A fresh random subset of the points, varied as `data.augment` says."""
+    return PointTransform(data["num_points"], "random", data["normalize"], data["augment"])
+
+
+def eval_transform(data: Mapping[str, Any]) -> PointTransform:
+    """The same points each time, unchanged."""
+    return PointTransform(data["num_points"], data["eval_sampling"], data["normalize"])
+
+
+def build_encoder(model: Mapping[str, Any], stop_grad: bool) -> PointEncoder:
+    """The encoder of the section `model`.
+
+    Raises:
+        InputError: sizes that no network can have.
+    """
+    for key in ("embed_dim", "depth", "num_heads", "num_groups", "group_size"):
+        if model[key] < 1:
+            raise InputError(f"model.{key} is {model[key]}, but must be at least 1")
+    try:
+        check_heads(model["embed_dim"], model["num_heads"])
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return PointEncoder(
+        embed_dim=model["embed_dim"],
+        depth=model["depth"],
+        num_heads=model["num_heads"],
+        num_groups=model["num_groups"],
+        group_size=model["group_size"],
+        mlp_ratio=model["mlp_ratio"],
+        drop_path=model["drop_path"],
+        stop_grad=stop_grad,
+        embed_masked=model["embed_masked"],
+    )
+
+
+def build_pretrainer(cfg: Mapping[str, Any], image_dim: int | None, text_dim: int | None) -> Any:
+    """The pretraining network of the sections `model` and `loss`.
+
+    Args:
+        cfg: the whole config.
+        image_dim: width of the image teacher's features; None without that teacher.
+        text_dim: width of the text teacher's features; None without that teacher.
+    """
+    check_points(cfg)
+    model = cfg["model"]
+    check_choice("model.type", model["type"], MODELS.names())
+    return MODELS.get(model["type"])(
+        encoder=build_encoder(model, stop_grad=model["stop_grad"]),
+        decoder_depth=model["decoder_depth"],
+        decoder_num_heads=model["decoder_num_heads"],
+        decoder_drop_path=model["drop_path"],
+        mask_ratio=model["mask_ratio"],
+        mask_type=model["mask_type"],
+        image_dim=image_dim,
+        text_dim=text_dim,
+        loss=cfg["loss"],
+    )
+
+
+def build_classifier(cfg: Mapping[str, Any], num_classes: int) -> PointClassifier:
+    """The classifier of the sections `model` and `classifier`."""
+    check_points(cfg)
+    options = cfg["classifier"]
+    check_choice("classifier.freeze", options["freeze"], ("none", "backbone"))
+    return PointClassifier(
+        build_encoder(cfg["model"], stop_grad=False),
+        options["num_classes"] or num_classes,
+        options["head"],
+        options["dropout"],
+        freeze_backbone=options["freeze"] == "backbone",
+    )
+
+
+def check_points(cfg: Mapping[str, Any]) -> None:
+    """Raises InputError if a cloud has too few points for its patches."""
+    model, num_points = cfg["model"], cfg["data"]["num_points"]
+    for key in ("num_groups", "group_size"):
+        if model[key] > num_points:
+            raise InputError(
+                f"model.{key} is {model[key]}, but a cloud has data.num_points={num_points} points; raise "
+                f"data.num_points or lower model.{key}"
+            )

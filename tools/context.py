@@ -1,0 +1,201 @@
+"""What a run has besides its config: device, run folder, messages, metrics, its place among several processes."""
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from logging import Logger
+from pathlib import Path
+
+import torch
+from easydict import EasyDict
+
+from tools.environment import describe_environment
+from utils import distributed
+from utils.config import save_config
+from utils.errors import InputError, check_choice
+from utils.io import write_json
+from utils.log import MetricsWriter, close_logger, log_to_file, make_logger
+from utils.memory import keep_freed_memory
+from utils.seed import seed_everything
+
+CHOICES = {"precision": ("fp32", "bf16"), "select": ("last", "val", "test")}
+MINIMA = {"epochs": 0, "batch_size": 1, "accum_steps": 1, "num_workers": 0, "eval_every": 1, "save_every": 0}
+MINIMA |= {"log_every": 1, "num_votes": 0}
+
+# What a run writes; --overwrite removes these and nothing else.
+RUN_FILES = ("config.yaml", "env.json", "log.txt", "metrics.jsonl", "result.json", "ckpt-*.pth", "tb", "figures")
+DONE_FILES = ("result.json", "ckpt-*.pth")
+
+
+@dataclass
+class RunContext:
+    """The surroundings of a run. A context manager: closes its files at the end.
+
+    Attributes:
+        cfg: The whole config.
+        device: Where the network runs; with several processes each has its own GPU.
+        folder: The run folder; it is there after `open_folder`.
+        logger: Messages; silent in all processes but the main one.
+        metrics: Writer of metrics.jsonl and tb/; silent in all processes but the main one.
+        rank: Number of this process, from 0.
+        world_size: Number of processes.
+        start_time: Seconds since the epoch.
+    """
+
+    cfg: EasyDict
+    device: torch.device
+    folder: Path
+    logger: Logger
+    metrics: MetricsWriter
+    rank: int = 0
+    world_size: int = 1
+    start_time: float = field(default_factory=time.time)
+    _is_open: bool = field(default=False, init=False, repr=False)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    @property
+    def batch_size(self) -> int:
+        """Shapes in a forward pass of this process."""
+        return self.cfg.batch_size // self.world_size
+
+    def open_folder(self) -> None:
+        """Makes the run folder with config.yaml, env.json and log.txt in it. Does nothing the second time."""
+        if not self.is_main or self._is_open:
+            return
+        _make_folder(self.folder)
+        if not self.cfg.resume:
+            _remove_run(self.folder)
+        # How a run was continued is no part of what it does: the file alone starts it from the beginning.
+        save_config({**self.cfg, "resume": False}, self.folder / "config.yaml")
+        write_json(describe_environment(self.device, sys.argv), self.folder / "env.json")
+        log_to_file(self.logger, self.folder / "log.txt", append=self.cfg.resume)
+        self._is_open = True
+
+    def __enter__(self) -> "RunContext":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.metrics.close()
+        close_logger(self.logger)
+        distributed.cleanup()
+
+
+def make_context(
+    cfg: EasyDict, config_path: str | Path, exp_name: str = "default", overwrite: bool = False
+) -> RunContext:
+    """Checks how the run is to go, and prepares the process for it: device, processes, seeds, memory. Writes nothing.
+
+    Args:
+        cfg: The whole config.
+        config_path: The file it came from; it names the run folder.
+        exp_name: Last part of the run folder.
+        overwrite: Accept the folder of an earlier run; `open_folder` then empties it.
+
+    Raises:
+        InputError: A value that is not allowed, a device that is not there, or the folder of an earlier run.
+    """
+    _check_values(cfg)
+    device = find_device(cfg.device)
+    folder = run_folder(cfg.output_root, config_path, exp_name)
+    if distributed.is_main() and not cfg.resume:
+        _check_folder(folder, overwrite, cfg.init)
+    distributed.init(device.type)
+    seed_everything(cfg.seed, cfg.deterministic, distributed.rank())
+    keep_freed_memory()
+    return RunContext(
+        cfg=cfg,
+        device=device,
+        folder=folder,
+        logger=make_logger(enabled=distributed.is_main()),
+        metrics=MetricsWriter(folder, append=cfg.resume, enabled=distributed.is_main()),
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+
+
+def run_folder(output_root: str | Path, config_path: str | Path, exp_name: str) -> Path:
+    """Returns <output_root>/<config stem>/<config parent>/<exp_name>.
+
+    Raises:
+        InputError: `exp_name` is no plain name.
+    """
+    if not exp_name or exp_name in (".", "..") or "/" in exp_name or "\\" in exp_name:
+        raise InputError(f"--exp_name is '{exp_name}', but must be a plain name without slashes: it names a folder")
+    path = Path(config_path).resolve()
+    return Path(output_root) / path.stem / path.parent.name / exp_name
+
+
+def find_device(name: str) -> torch.device:
+    """Returns the device called `name`.
+
+    Args:
+        name: auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:N or mps.
+
+    Raises:
+        InputError: There is no such device.
+    """
+    kind, _, index = name.partition(":")
+    if index and not (kind == "cuda" and index.isdigit()):
+        raise InputError(f"device is '{name}', but must be one of: auto, cpu, cuda, cuda:N, mps")
+    check_choice("device", kind, ("auto", "cpu", "cuda", "mps"))
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "auto":
+        kind = "cuda" if num_gpus else "cpu"
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device is 'mps', but this machine or this torch has none; give device=cpu")
+    if kind != "cuda":
+        return torch.device(kind)
+    if not num_gpus:
+        raise InputError(f"device is '{name}', but torch sees no CUDA GPU; give device=cpu or device=auto")
+    number = int(index) if index else distributed.local_rank()
+    if index and distributed.world_size() > 1:
+        raise InputError(f"device is '{name}', but there are {distributed.world_size()} processes; give device=cuda")
+    if number >= num_gpus:
+        raise InputError(f"GPU {number} is asked for, but torch sees {num_gpus}, numbered from 0; ask for fewer")
+    return torch.device("cuda", number)
+
+
+def _check_values(cfg: Mapping) -> None:
+    for key, choices in CHOICES.items():
+        check_choice(key, cfg[key], choices)
+    for key, minimum in MINIMA.items():
+        if cfg[key] < minimum:
+            raise InputError(f"{key} is {cfg[key]}, but must be at least {minimum}")
+    num_processes = distributed.world_size()
+    if cfg["batch_size"] % num_processes:
+        raise InputError(
+            f"batch_size is {cfg['batch_size']} over all processes, but cannot be shared evenly by {num_processes}; "
+            f"give a multiple of {num_processes}"
+        )
+
+
+def _check_folder(folder: Path, overwrite: bool, init: str | None) -> None:
+    if overwrite and init and Path(init).resolve().parent == folder.resolve():
+        raise InputError(f"--overwrite would remove '{init}', which the run starts from; give another --exp_name")
+    done = sorted(item.name for pattern in DONE_FILES for item in folder.glob(pattern))
+    if done and not overwrite:
+        raise InputError(
+            f"'{folder}' holds a run already ({', '.join(done[:3])}); give another --exp_name, "
+            "--resume to go on with it, or --overwrite to start it anew"
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the run folder '{folder}': {error.strerror}; set output_root") from error
+
+
+def _remove_run(folder: Path) -> None:
+    for path in (item for pattern in RUN_FILES for item in folder.glob(pattern)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,5 @@
+"""What is measured on an encoder. Classes register in EVALUATORS; modules are imported when a name is looked up."""
+
+from utils.registry import Registry
+
+EVALUATORS = Registry("evaluator", "tools.evaluators")

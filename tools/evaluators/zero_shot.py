@@ -1,0 +1,81 @@
+"""Zero-shot recognition: the class whose prompts are nearest to what the queries say.
+
+Shape legend: n objects, C classes, Q prompts a class, D feature width.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from tools.build import build_dataset
+from tools.evaluators import EVALUATORS
+from tools.evaluators.accuracy import accuracy_report, save_predictions
+from tools.evaluators.base import Embedding, Encode, encode_dataset
+from tools.teachers import open_cache
+from utils.errors import InputError, check_choice
+
+QUERIES = ("text", "image", "both")
+
+
+@EVALUATORS.register("zero_shot")
+class ZeroShot:
+    """Cosine between the projected query and each class's mean prompt embedding (ReCon, section 4.3).
+
+    Args:
+        cfg: the whole config.
+        split: which split of the data set; the default never trains.
+        query: `text` or `image` alone, or `both`: image + ratio * text, for teachers that share one space.
+        ratio: weight of the text query in `both`.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any], split: str = "test", query: str = "text", ratio: float = 1.0) -> None:
+        check_choice("evaluators.zero_shot.query", query, QUERIES)
+        if cfg["teachers"]["text"] is None:
+            raise InputError("zero-shot recognition needs the text teacher's prompts, but teachers.text is null")
+        self.query = query
+        self.ratio = ratio
+        self.batch_size = cfg["batch_size"]
+        self.dataset = build_dataset(cfg, split, shots=None)
+        prompts = open_cache(cfg["teachers"]["text"], self.dataset).class_table(self.dataset.class_names)
+        self.classes = class_embeddings(prompts, is_centered=cfg["teachers"]["text"]["center"])
+
+    def run(self, encode: Encode, ctx: Any) -> dict[str, Any]:
+        """Returns `accuracy`, `mean_class_accuracy`, `num_objects` and what was compared."""
+        embedding, labels, ids = encode_dataset(encode, self.dataset, self.batch_size)
+        student = self.forward_student(embedding)
+        if student.shape[-1] != self.classes.shape[-1]:
+            raise InputError(
+                f"the {self.query} query is projected to {student.shape[-1]} values, but the prompts have "
+                f"{self.classes.shape[-1]}; query '{self.query}' needs teachers that share one space, use query=text"
+            )
+        predictions = (F.normalize(student, dim=-1) @ self.classes.T).argmax(dim=1)
+        names = self.dataset.class_names
+        save_predictions(ctx.folder / "predictions-zero_shot.npz", ids, labels, predictions, names)
+        report = accuracy_report(predictions, labels, len(names))
+        return report | {"num_classes": len(names), "split": self.dataset.split, "query": self.query}
+
+    def forward_student(self, embedding: Embedding) -> Tensor:
+        """(n, D): the queries in the prompts' space."""
+        parts = {"text": embedding.text, "image": embedding.image}
+        needed = ("text", "image") if self.query == "both" else (self.query,)
+        for name in needed:
+            if parts[name] is None:
+                raise InputError(
+                    f"this network has no projection of the {name} query; it was trained without that teacher"
+                )
+        return parts["image"] + self.ratio * parts["text"] if self.query == "both" else parts[self.query]
+
+
+def class_embeddings(prompts: Tensor, is_centered: bool) -> Tensor:
+    """One direction a class: (C, Q, D) -> (C, D) of unit length.
+
+    Args:
+        prompts: the text teacher's features.
+        is_centered: subtract the mean over all classes, for students trained on centred features.
+    """
+    classes = F.normalize(prompts, dim=-1).mean(dim=1)
+    if is_centered:
+        classes = classes - classes.mean(dim=0)
+    return F.normalize(classes, dim=-1)

@@ -1,0 +1,60 @@
+"""Evaluation of a pretrained network: zero-shot, SVM probe, embeddings. Trains nothing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tools.build import build_dataset, build_pretrainer, eval_transform
+from tools.checkpoint import load_weights, read_checkpoint
+from tools.tasks import TASKS
+from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from tools.teachers import TeacherTables
+from utils.errors import InputError
+
+
+@TASKS.register("evaluate")
+class EvaluateTask:
+    """Runs the `evaluators` on a checkpoint or, without `init`, on random weights.
+
+    Args:
+        cfg: the whole config; `epochs` must be 0.
+        ctx: the run's surroundings.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
+        if cfg["epochs"]:
+            raise InputError(f"epochs is {cfg['epochs']}, but task=evaluate trains nothing; set epochs=0")
+        if not cfg["evaluators"]:
+            raise InputError("evaluators is empty, so there is nothing to do; see cfgs/quickstart/svm.yaml")
+        self.ctx = ctx
+        self.evaluators = build_evaluators(cfg)
+        self.model = build_pretrainer(cfg, *_projection_dims(cfg, ctx)).to(ctx.device)
+        self.network = self.model
+        if cfg["init"]:
+            may_lack = ("decoder.", "contrast_head.")
+            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack)}")
+        else:
+            ctx.logger.info("init: random weights")
+        self.train_loader = None
+        self.monitor = None
+        self.encode = make_encode(self.model, eval_transform(cfg["data"]), ctx.device)
+
+    def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Never called."""
+        raise AssertionError("task=evaluate trains nothing")
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """What the evaluators say; they read their own splits."""
+        return run_evaluators(self.evaluators, self.encode, self.ctx)
+
+
+def _projection_dims(cfg: Mapping[str, Any], ctx: Any) -> tuple[int | None, int | None]:
+    """Widths of the two projections: the checkpoint's or, with random weights, the teachers'."""
+    if not cfg["init"]:
+        tables = TeacherTables(cfg["teachers"], build_dataset(cfg, "test", shots=None), ctx.device)
+        return tables.image_dim, tables.text_dim
+    state = read_checkpoint(cfg["init"])["base_model"]
+    weights = (state.get(f"{name}_proj.weight") for name in ("image", "text"))
+    image_dim, text_dim = (None if weight is None else weight.shape[0] for weight in weights)
+    return image_dim, text_dim

@@ -1,0 +1,90 @@
+"""Pretraining: reconstruct the masked patches, distil the teachers into the queries."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.loader import train_loader
+from tools.build import build_dataset, build_pretrainer, eval_transform, train_transform
+from tools.checkpoint import load_weights
+from tools.tasks import TASKS
+from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from tools.teachers import TeacherTables
+from utils.errors import InputError
+from utils.io import atomic_write
+from utils.seed import generator
+
+NUM_PICTURED = 8
+
+
+@TASKS.register("pretrain")
+class PretrainTask:
+    """Trains `ReCon` on the split `pretrain`; evaluates with whatever `evaluators` names.
+
+    Args:
+        cfg: the whole config.
+        ctx: the run's surroundings.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
+        if cfg["select"] != "last":
+            raise InputError(
+                f"select is '{cfg['select']}', but pretraining has no accuracy to select by; set select=last"
+            )
+        self.cfg, self.ctx = cfg, ctx
+        dataset = build_dataset(cfg, "pretrain", shots=None)
+        self.teachers = TeacherTables(cfg["teachers"], dataset, ctx.device)
+        self.transform = train_transform(cfg["data"])
+        self.model = build_pretrainer(cfg, self.teachers.image_dim, self.teachers.text_dim).to(ctx.device)
+        self.network = self.model
+        if cfg["init"]:
+            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'])}")
+        self.train_loader = train_loader(
+            dataset,
+            ctx.batch_size,
+            cfg["num_workers"],
+            cfg["data"]["drop_last"],
+            cfg["seed"],
+            ctx.rank,
+            ctx.world_size,
+        )
+        self.monitor = None
+        self.evaluators = build_evaluators(cfg)
+        self.encode = make_encode(self.model, eval_transform(cfg["data"]), ctx.device)
+        self.generator = torch.Generator(device=ctx.device)
+
+    def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the loss terms, and the terms."""
+        points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
+        image, text = self.teachers.draw(batch["id"], self.generator)
+        labels = batch["label"].to(self.ctx.device)
+        terms = self.network(points, image, text, labels, generator=self.generator)
+        loss = sum(terms.values())
+        return loss, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+    def evaluate(self, split: str) -> dict[str, Any]:
+        """What the evaluators say; they read their own splits."""
+        if self.cfg["figures"] and self.ctx.is_main:
+            self._save_reconstructions()
+        return run_evaluators(self.evaluators, self.encode, self.ctx)
+
+    @torch.no_grad()
+    def _save_reconstructions(self) -> None:
+        """reconstructions.npz: some objects that pretraining has not seen, for tools.visualize."""
+        dataset = build_dataset(self.cfg, "test", shots=None)
+        rows = np.linspace(0, len(dataset) - 1, min(NUM_PICTURED, len(dataset))).astype(int)
+        samples = [dataset[int(row)] for row in rows]
+        points = torch.stack([sample["points"] for sample in samples]).to(self.ctx.device)
+        points = eval_transform(self.cfg["data"])(points)
+        self.model.eval()
+        draw = generator(self.ctx.device, 0)
+        patches, centers = self.model.encoder.group(points)
+        mask = self.model.draw_mask(centers, self.model.num_masked, draw)
+        patches, centers, mask, rebuilt = self.model.reconstruct(points, mask)
+        arrays = {"points": points, "patches": patches, "centers": centers, "mask": mask, "rebuilt": rebuilt}
+        with atomic_write(self.ctx.folder / "reconstructions.npz") as temporary:
+            names = [sample["text"] for sample in samples]
+            np.savez_compressed(temporary, names=names, **{name: x.cpu().numpy() for name, x in arrays.items()})

@@ -1,0 +1,55 @@
+"""The error for user mistakes, and the hints that such an error ends with. Standard library only: it loads fast."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A mistake in what the user gave: one sentence with what was given, what is allowed and what to do next.
+
+    main.py prints it without a traceback and exits with 2.
+    """
+
+
+def closest(name: str, valid: Iterable[str]) -> str | None:
+    """Finds the valid name most like `name`, whatever the case; None if none is near.
+
+    Args:
+        name: What the user wrote.
+        valid: The names that are allowed.
+    """
+    by_lower = {str(item).lower(): str(item) for item in valid}
+    matches = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[matches[0]] if matches else None
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Makes the end of an error message: the nearest valid name or, if none is near, all of them.
+
+    Args:
+        name: What the user wrote.
+        valid: The names that are allowed.
+    """
+    valid = [str(item) for item in valid]
+    match = closest(name, valid)
+    if match is not None:
+        return f"did you mean '{match}'?"
+    return f"allowed: {', '.join(valid)}" if valid else "nothing is allowed here"
+
+
+def check_choice(what: str, value: object, valid: Iterable[str]) -> None:
+    """Refuses a value that is not among the allowed ones.
+
+    Args:
+        what: How the user knows the value, such as 'precision'.
+        value: The value given.
+        valid: The values that are allowed.
+
+    Raises:
+        InputError: The value is not allowed.
+    """
+    valid = list(valid)
+    if value not in valid:
+        match = closest(str(value), valid)
+        hint = f"; did you mean '{match}'?" if match else ""
+        raise InputError(f"{what} is '{value}', but must be one of: {', '.join(valid)}{hint}")

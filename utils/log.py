@@ -1,0 +1,228 @@
+"""What a run tells: messages (console and log.txt), metrics (metrics.jsonl and TensorBoard), progress."""
+
+import json
+import logging
+import logging.handlers
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+FORMAT = "%(asctime)s %(message)s"
+TIME_FORMAT = "%H:%M:%S"
+
+
+class _ConsoleHandler(logging.Handler):
+    """Writes to stdout without tearing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stdout)
+        sys.stdout.flush()
+
+
+def make_logger(enabled: bool = True, name: str = "recon") -> logging.Logger:
+    """Returns a logger to the console that remembers its messages until `log_to_file` says where they belong.
+
+    Args:
+        enabled: False for all processes but the main one: they stay silent.
+        name: A logger of this name is set up anew.
+    """
+    logger = logging.getLogger(name)
+    close_logger(logger)
+    logger.propagate = False
+    logger.setLevel(logging.INFO if enabled else logging.CRITICAL + 1)
+    if enabled:
+        console = _ConsoleHandler()
+        console.setFormatter(logging.Formatter(FORMAT, TIME_FORMAT))
+        logger.addHandler(console)
+        logger.addHandler(logging.handlers.MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False))
+    return logger
+
+
+def log_to_file(logger: logging.Logger, path: Path, append: bool) -> None:
+    """Writes the messages so far, and all later ones, to a file as well."""
+    memories = [item for item in logger.handlers if isinstance(item, logging.handlers.MemoryHandler)]
+    if not memories:
+        return
+    file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+    file.setFormatter(logging.Formatter(FORMAT, "%Y-%m-%d %H:%M:%S"))
+    for memory in memories:
+        memory.setTarget(file)
+        memory.flush()
+        logger.removeHandler(memory)
+    logger.addHandler(file)
+
+
+def close_logger(logger: logging.Logger) -> None:
+    """Closes the logger's files and takes its handlers away."""
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class MetricsWriter:
+    """Writes metrics.jsonl, one object a line, and TensorBoard scalars in tb/; makes nothing before the first `write`.
+
+    Args:
+        folder: The run folder.
+        append: Go on after what is there; otherwise the first `write` starts the file anew.
+        enabled: False for all processes but the main one.
+    """
+
+    def __init__(self, folder: Path, append: bool = False, enabled: bool = True) -> None:
+        self.path = folder / "metrics.jsonl"
+        self._append = append
+        self._enabled = enabled
+        self._file = None
+        self._board = None
+
+    def write(self, split: str, epoch: int, step: int, metrics: Mapping[str, torch.Tensor | float]) -> None:
+        """Writes one record.
+
+        Args:
+            split: "train", "val" or "test".
+            epoch: Epochs done.
+            step: Optimizer steps done.
+            metrics: Scalars by name; NaN and infinity become null, since JSON has neither.
+        """
+        if not self._enabled:
+            return
+        self._open()
+        record: dict[str, Any] = {"split": split, "epoch": epoch, "step": step}
+        for name, value in metrics.items():
+            number = float(value)
+            record[name] = number if math.isfinite(number) else None
+            self._board.add_scalar(f"{split}/{name}", number, step)
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    def rewind(self, step: int) -> None:
+        """Drops the records after `step`: a resumed run writes them again."""
+        if not self._enabled or not self.path.is_file():
+            return
+        assert self._file is None, "rewind before the first write"
+        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _is_up_to(line, step)]
+        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self._append = True
+
+    def close(self) -> None:
+        """Writes out what is waiting."""
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+            self._file = self._board = None
+            self._append = True
+
+    def _open(self) -> None:
+        if self._file is not None:
+            return
+        from tensorboardX import SummaryWriter  # slow to import, and only the main process needs it
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a" if self._append else "w", encoding="utf-8")
+        self._board = SummaryWriter(str(self.path.parent / "tb"))
+
+
+def _is_up_to(line: str, step: int) -> bool:
+    try:
+        return json.loads(line)["step"] <= step
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return False  # a process that was killed may leave half a line
+
+
+class Progress:
+    """A bar when stderr is a terminal, a log line now and then otherwise: loss, rate, shapes/s, time left.
+
+    Args:
+        total: Number of steps, those done before included.
+        logger: Gets the lines.
+        label: What is counted, such as "pretrain".
+        start: Steps done before.
+        every: Steps between two looks at the values; each look makes the host wait for the device.
+        interval: Seconds between two lines.
+        enabled: False for all processes but the main one.
+        is_terminal: None: look at stderr.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        logger: logging.Logger,
+        label: str = "train",
+        start: int = 0,
+        every: int = 10,
+        interval: float = 30.0,
+        enabled: bool = True,
+        is_terminal: bool | None = None,
+    ) -> None:
+        self.total, self.logger, self.label, self.every, self.interval = total, logger, label, max(every, 1), interval
+        self.enabled = enabled
+        self.step = self._first_step = start
+        self.num_shapes = 0
+        self._start_time = self._last_time = time.monotonic()
+        has_bar = enabled and (sys.stderr.isatty() if is_terminal is None else is_terminal)
+        self._bar = tqdm(total=total, initial=start, desc=label, dynamic_ncols=True, leave=False) if has_bar else None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, num_shapes: int, **values: torch.Tensor | float) -> None:
+        """Counts one step.
+
+        Args:
+            num_shapes: Shapes in the step, over all processes.
+            values: Scalars to show, such as loss and lr; read only when they are shown.
+        """
+        self.step += 1
+        self.num_shapes += num_shapes
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.update()
+        if self.step % self.every and self.step != self.total:
+            return
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._describe(values))
+        elif time.monotonic() - self._last_time >= self.interval:
+            self._last_time = time.monotonic()
+            left = format_seconds(self.seconds_left)
+            self.logger.info(f"{self.label} {self.step}/{self.total}  {self._describe(values)}  {left} left")
+
+    @property
+    def shapes_per_second(self) -> float:
+        """Mean rate since the start, whatever happened between the steps included."""
+        return self.num_shapes / max(time.monotonic() - self._start_time, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """Time to the last step at the mean rate so far."""
+        steps = max(self.step - self._first_step, 1)
+        return (time.monotonic() - self._start_time) / steps * max(self.total - self.step, 0)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _describe(self, values: Mapping[str, torch.Tensor | float]) -> str:
+        numbers = [f"{name} {float(value):.4g}" for name, value in values.items()]
+        return "  ".join([*numbers, f"{self.shapes_per_second:.0f} shapes/s"])
+
+
+def format_seconds(seconds: float) -> str:
+    """Writes a duration: 8 s, 3 min 20 s, 2 h 05 min."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"

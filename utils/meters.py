@@ -1,0 +1,42 @@
+"""Means of what the steps report, without making the host wait for the device at each of them."""
+
+from collections.abc import Mapping
+
+import torch
+
+from utils import distributed
+
+
+class MeanMeter:
+    """Weighted means by name; sums stay on the values' device until `compute`."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self._totals: dict[str, torch.Tensor] = {}
+        self._weights: dict[str, float] = {}
+
+    def update(self, values: Mapping[str, torch.Tensor | float], weight: float = 1.0) -> None:
+        """Adds the values of one step.
+
+        Args:
+            values: Scalars by name; a name may be absent from some steps.
+            weight: What the step counts, usually the number of shapes in it.
+        """
+        for name, value in values.items():
+            tensor = torch.as_tensor(value).detach()
+            # float64 keeps long sums exact; one backend does not have it.
+            tensor = tensor.to(torch.float32 if tensor.device.type == "mps" else torch.float64) * weight
+            self._totals[name] = self._totals[name] + tensor if name in self._totals else tensor
+            self._weights[name] = self._weights.get(name, 0.0) + weight
+
+    def compute(self) -> dict[str, float]:
+        """Returns the means over all steps and all processes; every process must have the same names."""
+        if not self._totals:
+            return {}
+        totals = torch.tensor([float(value) for value in self._totals.values()], dtype=torch.float64)
+        weights = torch.tensor(list(self._weights.values()), dtype=torch.float64)
+        totals, weights = distributed.all_reduce_sum(torch.stack([totals, weights]))
+        return dict(zip(self._totals, (totals / weights).tolist(), strict=True))

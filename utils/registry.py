@@ -1,0 +1,102 @@
+"""Names in a config -> classes. A registry imports the modules of its package on the first look-up, never before."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from utils.errors import InputError, closest, nearest
+
+
+class Registry:
+    """The classes or functions of one kind, by name.
+
+    Args:
+        kind: What the entries are, in error messages: "data set".
+        package: Dotted name of the package whose modules register the entries; they are imported on the first look-up.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self.package = package
+        self._entries: dict[str, Callable] = {}
+        self._is_loaded = False
+
+    def register(self, name: str | None = None) -> Callable[[Callable], Callable]:
+        """Returns a decorator that enters a class or function under `name`, or under its own name."""
+        assert name is None or isinstance(name, str), "write @REGISTRY.register() with brackets"
+
+        def enter(entry: Callable) -> Callable:
+            key = name or entry.__name__
+            old = self._entries.get(key)
+            # A module that is loaded twice (importlib.reload) may enter itself again; two things of one name may not.
+            assert old is None or (old.__module__, old.__qualname__) == (entry.__module__, entry.__qualname__), (
+                f"{self.kind} '{key}' is registered by {old.__module__} and by {entry.__module__}"
+            )
+            self._entries[key] = entry
+            return entry
+
+        return enter
+
+    def names(self) -> list[str]:
+        """Returns all registered names, sorted."""
+        self._load()
+        return sorted(self._entries)
+
+    def get(self, name: str) -> Callable:
+        """Returns the entry called `name`.
+
+        Raises:
+            InputError: There is none; the message has the nearest name and all names.
+        """
+        self._load()
+        if name in self._entries:
+            return self._entries[name]
+        match = closest(str(name), self._entries)
+        hint = f"did you mean '{match}'? " if match else ""
+        raise InputError(f"unknown {self.kind} '{name}'; {hint}there are: {', '.join(self.names()) or 'none'}")
+
+    def build(self, options: Mapping[str, Any], **extras: Any) -> Any:
+        """Calls the entry that `options["type"]` names with the other options as keyword arguments.
+
+        Args:
+            options: A config section with a `type`.
+            extras: Keyword arguments from the program; they win over an option of the same name.
+
+        Raises:
+            InputError: No or an unknown `type`, an option that the entry does not take, or one that it needs and lacks.
+        """
+        if not isinstance(options, Mapping) or not options.get("type"):
+            raise InputError(f"a {self.kind} needs a 'type'; there are: {', '.join(self.names()) or 'none'}")
+        name = options["type"]
+        entry = self.get(name)
+        arguments = {key: value for key, value in options.items() if key != "type"} | extras
+        self._check_arguments(name, entry, arguments)
+        return entry(**arguments)
+
+    def _check_arguments(self, name: str, entry: Callable, arguments: Mapping[str, Any]) -> None:
+        signature = inspect.signature(entry)
+        parameters = signature.parameters.values()
+        takes_any = any(item.kind is item.VAR_KEYWORD for item in parameters)
+        named = [item for item in parameters if item.kind in (item.POSITIONAL_OR_KEYWORD, item.KEYWORD_ONLY)]
+        valid = [item.name for item in named]
+        for key in arguments:
+            if key not in valid and not takes_any:
+                raise InputError(
+                    f"{self.kind} '{name}' takes no option '{key}'; {nearest(key, valid)} "
+                    f"Its signature: {name}{signature}"
+                )
+        missing = [item.name for item in named if item.default is item.empty and item.name not in arguments]
+        if missing:
+            listed = ", ".join(f"'{key}'" for key in missing)
+            raise InputError(f"{self.kind} '{name}' needs {listed} as well; its signature: {name}{signature}")
+
+    def _load(self) -> None:
+        if self._is_loaded:
+            return
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            if not module.ispkg:
+                importlib.import_module(f"{self.package}.{module.name}")
+        self._is_loaded = True
