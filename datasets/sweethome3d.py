@@ -18,6 +18,7 @@ from utils.errors import InputError
 from utils.io import open_hdf5
 
 _FIELDS = ("points", "icon_webp", "name", "class", "split", "id")
+_NEAR_COPIES = ("socket_switch",)
 # Classes that join two things; a plain blank would make "stool bench" of them.
 _CLASS_TEXTS = {"socket_switch": "socket or switch", "stool_bench": "stool or bench"}
 
@@ -41,6 +42,7 @@ class SweetHome3D(Dataset):
         class_names: The 20 classes.
         class_texts: How a class is called in a sentence.
         num_classes: 20.
+        near_copies: Classes that are one family of near copies; results are reported without them as well.
         points: (n, 2048, 3) float32, y up, front +z, in the unit sphere. One tensor, which loader workers share.
         labels: (n,) int64 class indices; -1: another kind of object, in `pretrain` only.
         names: Each object's own name. It is never made from the class.
@@ -68,6 +70,7 @@ class SweetHome3D(Dataset):
         self.class_names = classes
         self.class_texts = [_CLASS_TEXTS.get(name, readable(name)) for name in classes]
         self.num_classes = len(classes)
+        self.near_copies = tuple(name for name in classes if name in _NEAR_COPIES)
         labels = np.where(fields["class"] < len(classes), fields["class"], UNLABELLED).astype(np.int64)
         is_test = (fields["split"] == 1) & (labels != UNLABELLED) if fold is None else fold_test_mask(labels, fold)
         rows = split_rows(split, labels, is_test, classes, val_fraction, shots, seed)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 
 from torch import Tensor
@@ -23,7 +23,7 @@ def select_backend(tensor: Tensor) -> ModuleType:
     return _backend_for(tensor.device.type, os.environ.get("POINT_OPS", ""))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _backend_for(device_type: str, forced: str) -> ModuleType:
     name = forced or "reference"
     if name not in BACKENDS:

@@ -130,7 +130,8 @@ def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor
     Raises:
         ValueError: a shape does not fit.
     """
-    if features.dim() != 3 or index.shape != weight.shape or index.dim() != 3 or index.shape[-1] != 3:
+    is_triple = index.dim() == 3 and index.shape[-1] == 3 and index.shape == weight.shape
+    if features.dim() != 3 or not is_triple or features.shape[0] != index.shape[0]:
         raise ValueError(
             "three_interpolate: needs features (B, N, C), index (B, Q, 3) and weight (B, Q, 3), got "
             f"{tuple(features.shape)}, {tuple(index.shape)} and {tuple(weight.shape)}"

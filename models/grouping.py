@@ -6,6 +6,7 @@ Shape legend: B batch, N points, G groups, K points a group.
 from torch import Tensor, nn
 
 from extensions import ops
+from utils.errors import InputError
 
 
 class PointGroup(nn.Module):
@@ -26,11 +27,11 @@ class PointGroup(nn.Module):
             patches (B, G, K, 3) minus their centres, unscaled, nearest point first; centers (B, G, 3).
 
         Raises:
-            ValueError: the clouds have fewer points than groups or than points in a group.
+            InputError: the clouds have fewer points than groups or than points in a group.
         """
         needed = max(self.num_groups, self.group_size)
         if points.shape[1] < needed:
-            raise ValueError(
+            raise InputError(
                 f"the clouds have {points.shape[1]} points, but {self.num_groups} groups of {self.group_size} need at "
                 f"least {needed}; raise data.num_points or lower model.num_groups and model.group_size"
             )

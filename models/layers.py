@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from utils.errors import InputError
+
 
 class DropPath(nn.Module):
     """Stochastic depth: drops a residual branch for whole samples (Huang et al., 2016)."""
@@ -20,8 +22,9 @@ class DropPath(nn.Module):
         if self.rate == 0.0 or not self.training:
             return x
         keep = 1.0 - self.rate
-        mask = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) < keep
-        return x * mask / keep
+        # Drawn in float32: a half-precision draw has a few hundred values and keeps too many.
+        is_kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) < keep
+        return x * (is_kept / keep).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
@@ -103,13 +106,19 @@ class PositionEmbedding(nn.Sequential):
 
 
 def check_heads(dim: int, num_heads: int) -> None:
-    """Raises ValueError unless num_heads divides dim."""
+    """Raises InputError unless num_heads divides dim."""
     if num_heads < 1 or dim % num_heads:
-        raise ValueError(f"the width {dim} cannot be split into {num_heads} heads; choose num_heads that divides it")
+        raise InputError(f"the width {dim} cannot be split into {num_heads} heads; choose num_heads that divides it")
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
-    """Rates rising linearly from 0 in the first block to `rate` in the last."""
+    """Rates rising linearly from 0 in the first block to `rate` in the last.
+
+    Raises:
+        InputError: rate is no probability below 1.
+    """
+    if not 0 <= rate < 1:
+        raise InputError(f"model.drop_path is {rate}, but must be at least 0 and below 1")
     return [rate * i / max(1, depth - 1) for i in range(depth)]
 
 

@@ -28,7 +28,7 @@ def infonce_distillation(student: Tensor, teacher: Tensor, temperature: float) -
     """
     student, teacher = F.normalize(student, dim=-1), F.normalize(teacher, dim=-1)
     logits = student @ teacher.T / temperature
-    same = (teacher @ teacher.T > 1 - 1e-4).to(logits.dtype)
+    same = (teacher @ teacher.T > 1 - 1e-4).fill_diagonal_(True).to(logits.dtype)  # also a feature of length 0
     target = same / same.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 

@@ -6,16 +6,18 @@ Shape legend: B batch, G groups.
 import torch
 from torch import Tensor
 
+from utils.errors import InputError
+
 
 def num_masked(num_groups: int, mask_ratio: float) -> int:
     """int(mask_ratio * G).
 
     Raises:
-        ValueError: nothing or everything would be masked.
+        InputError: nothing or everything would be masked.
     """
     count = int(mask_ratio * num_groups)
     if not 0 < count < num_groups:
-        raise ValueError(
+        raise InputError(
             f"model.mask_ratio {mask_ratio} masks {count} of {num_groups} groups; at least one group must be masked "
             "and one visible"
         )

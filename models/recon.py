@@ -138,7 +138,7 @@ class ReCon(nn.Module):
     def _distill(options: dict, student: Tensor, teacher: Tensor) -> Tensor:
         teacher = _at_least_float32(teacher)
         if options["normalize"]:
-            teacher = nn.functional.normalize(teacher, dim=-1)
+            student, teacher = (nn.functional.normalize(x, dim=-1) for x in (student, teacher))
         return options["weight"] * DISTILLATIONS[options["type"]](student, teacher, options["temperature"])
 
 

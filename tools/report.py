@@ -90,10 +90,10 @@ def format_table(summary: Mapping[str, Any]) -> str:
 
 def gather_pictures(root: Path, seed: int, out: Path, summary: Mapping[str, Any]) -> list[Path]:
     """Copies the runs' pictures into one folder and draws the comparison."""
-    from tools.visualize.comparison import draw_comparison  # matplotlib is slow to import
+    from tools.visualize.results import draw_comparison  # matplotlib is slow to import
 
     out.mkdir(parents=True, exist_ok=True)
-    written = [draw_comparison(summary, out / "results.png")]
+    written = draw_comparison(summary, out / "results.png")
     for name, (config, run, picture) in PICTURES.items():
         source = _folder(root, config, run, seed) / "figures" / picture
         if source.is_file():

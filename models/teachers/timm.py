@@ -44,9 +44,10 @@ class TimmTeacher(FrozenTeacher):
         if pretrained is None:
             logging.getLogger("recon").warning("teacher %s has random weights: pretrained is null", model)
         data = timm.data.resolve_model_data_config(network)
+        network.to(memory_format=torch.channels_last)  # twice as fast for convolutions on a CPU
         super().__init__(network, network.num_features, data["input_size"][-1], data["mean"], data["std"])
 
     @torch.no_grad()
     def encode_image(self, images: Tensor) -> Tensor:
         """Turns (B, 3, H, W) RGB in 0..1 into (B, D) pooled features, not normalised."""
-        return self.network(self.prepare(images))
+        return self.network(self.prepare(images).contiguous(memory_format=torch.channels_last))

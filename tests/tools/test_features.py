@@ -79,6 +79,14 @@ def test_cache_is_repeatable_and_independent_of_order_and_batches(tmp_path):
     assert not torch.allclose(views[:, 1:], others[:, 1:])
 
 
+def test_each_view_of_each_object_is_drawn_anew(tmp_path):
+    """a1 and a2 have the same picture."""
+    views = make(tmp_path / "cache.h5", [Shapes(["a1", "a2"])]).image_table(["a1", "a2"])
+    torch.testing.assert_close(views[0, 0], views[1, 0])
+    drawn = views[:, 1:].flatten(0, 1)
+    assert (torch.cdist(drawn, drawn) + torch.eye(len(drawn)) > 1e-3).all()
+
+
 def test_batches_are_no_larger_than_asked_for(tmp_path):
     teacher = Teacher()
     make_cache(tmp_path / "cache.h5", [Shapes(["a", "b", "c", "d"])], teacher, teacher, batch_size=3)

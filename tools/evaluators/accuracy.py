@@ -4,6 +4,7 @@ Shape legend: n objects, C classes.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -32,10 +33,19 @@ def accuracy_report(predictions: Tensor, labels: Tensor, num_classes: int) -> di
     }
 
 
-def accuracy_without(predictions: Tensor, labels: Tensor, left_out: int) -> float:
-    """Accuracy over the objects that are not of the class `left_out`."""
-    kept = labels != left_out
-    return (predictions == labels)[kept].double().mean().item()
+def report_on(dataset: Any, predictions: Tensor, labels: Tensor) -> dict[str, float]:
+    """`accuracy_report`, and the accuracy without each class that `dataset.near_copies` names: those flatter.
+
+    Args:
+        dataset: has `class_names`.
+        predictions: (n,) int64.
+        labels: (n,) int64.
+    """
+    report = accuracy_report(predictions, labels, len(dataset.class_names))
+    for name in getattr(dataset, "near_copies", ()):
+        kept = labels != dataset.class_names.index(name)
+        report[f"accuracy_without_{name}"] = (predictions == labels)[kept].double().mean().item()
+    return report
 
 
 def save_predictions(path: Path, ids: list[str], labels: Tensor, predictions: Tensor, class_names: list[str]) -> None:

@@ -9,7 +9,7 @@ import torch
 from models.heads import probe_feature
 from tools.build import build_dataset
 from tools.evaluators import EVALUATORS
-from tools.evaluators.accuracy import accuracy_report
+from tools.evaluators.accuracy import report_on
 from tools.evaluators.base import Encode, encode_dataset
 
 
@@ -44,7 +44,7 @@ class SVMProbe:
         for rows in self.rows:
             classifier = LinearSVC(C=self.C, random_state=0, max_iter=10_000).fit(x[rows], y[rows])
             predictions = torch.from_numpy(classifier.predict(x_test))
-            reports.append(accuracy_report(predictions, torch.from_numpy(y_test), self.train.num_classes))
+            reports.append(report_on(self.test, predictions, torch.from_numpy(y_test)))
         mean = {name: float(np.mean([report[name] for report in reports])) for name in reports[0]}
         mean |= {"num_objects": len(y_test), "num_train_objects": len(self.rows[0])}
         if len(reports) > 1:

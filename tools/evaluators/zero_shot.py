@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tools.build import build_dataset
 from tools.evaluators import EVALUATORS
-from tools.evaluators.accuracy import accuracy_report, save_predictions
+from tools.evaluators.accuracy import report_on, save_predictions
 from tools.evaluators.base import Embedding, Encode, encode_dataset
 from tools.teachers import open_cache
 from utils.errors import InputError, check_choice
@@ -53,7 +53,7 @@ class ZeroShot:
         predictions = (F.normalize(student, dim=-1) @ self.classes.T).argmax(dim=1)
         names = self.dataset.class_names
         save_predictions(ctx.folder / "predictions-zero_shot.npz", ids, labels, predictions, names)
-        report = accuracy_report(predictions, labels, len(names))
+        report = report_on(self.dataset, predictions, labels)
         return report | {"num_classes": len(names), "split": self.dataset.split, "query": self.query}
 
     def forward_student(self, embedding: Embedding) -> Tensor:

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 from datasets.loader import eval_loader, train_loader
 from tools.build import build_classifier, build_dataset, eval_transform, train_transform
 from tools.checkpoint import load_weights
-from tools.evaluators.accuracy import accuracy_report, save_predictions
+from tools.evaluators.accuracy import report_on, save_predictions
 from tools.tasks import TASKS
 from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
 from utils import distributed
+from utils.seed import generator
 
 
 @TASKS.register("classify")
@@ -60,7 +61,9 @@ class ClassifyTask:
         if split == "test" and self.ctx.is_main:
             path = self.ctx.folder / "predictions.npz"
             save_predictions(path, ids, labels, predictions, self.class_names)
-        metrics = accuracy_report(predictions, labels, len(self.class_names))
+        metrics = report_on(self.datasets[split], predictions, labels)
+        if self.cfg["num_votes"]:
+            metrics["num_votes"] = self.cfg["num_votes"]
         if split == "test":
             metrics |= run_evaluators(self.evaluators, self.encode, self.ctx)
         return metrics
@@ -72,8 +75,16 @@ class ClassifyTask:
         shard = (self.cfg["num_workers"], self.ctx.rank, self.ctx.world_size)
         rows = []
         for batch in eval_loader(self.datasets[split], self.ctx.batch_size, *shard):
-            logits = self.model(self.eval_transform(batch["points"].to(self.ctx.device)))
-            rows += zip(logits.float().cpu(), batch["label"], batch["id"], strict=True)
+            logits = self._forward_votes(batch["points"].to(self.ctx.device))
+            rows += zip(logits.cpu(), batch["label"], batch["id"], strict=True)
         rows = [row for part in distributed.all_gather_objects(rows) for row in part]
         logits, labels, ids = zip(*rows, strict=True)
         return torch.stack(logits), torch.stack(labels), list(ids)
+
+    def _forward_votes(self, points: Tensor) -> Tensor:
+        """(B, N, 3) -> (B, C): logits of the unchanged cloud or, with `num_votes`, the mean over that many variants."""
+        if not self.cfg["num_votes"]:
+            return self.model(self.eval_transform(points)).float()
+        draw = generator(self.ctx.device, self.cfg["seed"])
+        votes = [self.model(self.transform(points, draw)).float().softmax(dim=-1) for _ in range(self.cfg["num_votes"])]
+        return torch.stack(votes).mean(dim=0)

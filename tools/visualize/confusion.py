@@ -83,8 +83,14 @@ def _draw_matrix(axes: Axes, counts: np.ndarray, names: list[str]) -> None:
     is_dark = style.text_color(colors)
     for row, column in zip(*np.nonzero(counts), strict=True):
         axes.text(
-            column, row, str(counts[row, column]), ha="center", va="center_baseline", size=size,
-            color=style.INK if is_dark[row, column] else "white", weight="bold" if row == column else "normal",
+            column,
+            row,
+            str(counts[row, column]),
+            ha="center",
+            va="center_baseline",
+            size=size,
+            color=style.INK if is_dark[row, column] else "white",
+            weight="bold" if row == column else "normal",
         )
 
 
@@ -95,6 +101,12 @@ def _draw_key(axes: Axes) -> None:
         Patch(color="none", label="(numbers: objects; colour: share of the row)"),
     ]
     axes.legend(
-        handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.4, handlelength=1.0,
-        columnspacing=1.2, fontsize=8.5,
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=3,
+        borderaxespad=0.4,
+        handlelength=1.0,
+        columnspacing=1.2,
+        fontsize=8.5,
     )

@@ -1,7 +1,6 @@
 """How a run went: each loss term, the learning rate and the accuracies over the epochs, each on its own scale."""
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,13 +35,15 @@ Series = tuple[np.ndarray, np.ndarray]  # epochs and values, NaN where a value i
 
 
 def find_panels(runs: Iterable[Sequence[Record]]) -> list[str]:
-    """Names the metrics that have a course: two values in a split of a run. Loss and its terms first, the rate last."""
+    """Names the metrics that have a course: values at two epochs of a split. Loss and terms first, the rate last."""
     names: dict[str, None] = {}
     for records in runs:
-        count: Counter[tuple[str, str]] = Counter()
+        epochs: dict[tuple[str, str], set[float]] = {}
         for record in records:
-            count.update((name, record["split"]) for name, value in record.items() if _is_number(value))
-        names |= dict.fromkeys(name for (name, _), times in count.items() if times > 1)
+            for name, value in record.items():
+                if record["split"] in SPLITS and _is_number(value):
+                    epochs.setdefault((name, record["split"]), set()).add(record["epoch"])
+        names |= dict.fromkeys(name for (name, _), times in epochs.items() if len(times) > 1)
     shown = [name for name in names if name not in LEFT_OUT and not name.startswith("num_")]
     return sorted(shown, key=lambda name: (name == "lr", is_share(name), name != "loss"))  # otherwise as they came
 
@@ -84,7 +85,8 @@ def draw_curves(sources: Mapping[str, Path], target: Path) -> list[Path]:
     width = (style.WIDTH - edge - 0.5 - (columns - 1) * gap) / columns
     last_epoch = max(float(record["epoch"]) for records in runs.values() for record in records)
     with style.picture(target, style.WIDTH, height) as figure:
-        style.add_title(figure, "Course of the training", _describe(next(iter(runs.values()))) if len(runs) == 1 else "")
+        subtitle = _describe(next(iter(runs.values()))) if len(runs) == 1 else ""  # several have their names there
+        style.add_title(figure, "Course of the training", subtitle)
         for index, name in enumerate(panels):
             row, column = divmod(index, columns)
             bottom = height - head - 0.35 - (row + 1) * (_PANEL_HEIGHT + 0.65) + 0.65
@@ -116,7 +118,9 @@ def _draw_panel(axes: Axes, name: str, runs: Mapping[str, Sequence[Record]]) -> 
                 axes.plot(epochs[-1], values[-1], "D", markersize=7, color=color, markeredgecolor="white", zorder=99)
                 if len(runs) == 1:
                     text = f"{values[-1]:.1f} %" if is_share(name) else f"{values[-1]:.4g}"
-                    axes.set_title(f"test {text}", loc="right", pad=7, color=color)
+                    # Accuracies rise and losses fall: this corner is the empty one.
+                    y, align = (0.05, "bottom") if is_share(name) else (0.95, "top")
+                    axes.text(0.97, y, f"test {text}", transform=axes.transAxes, ha="right", va=align, weight="bold")
     values = np.concatenate(everything)
     values = values[np.isfinite(values)]
     if is_share(name):
@@ -138,7 +142,7 @@ def _thin_log_ticks(axes: Axes) -> None:
 
 def _name_panel(name: str, panels: Sequence[str]) -> str:
     has_terms = any(term in panels for term in ("chamfer", "image", "text", "self"))
-    return "loss" if name == "loss" and not has_terms else NAMES.get(name, name.replace("_", " "))
+    return "loss" if name == "loss" and not has_terms else NAMES.get(name, _read(name))
 
 
 def _draw_key(figure: Figure, runs: Mapping[str, Sequence[Record]], panels: Sequence[str]) -> None:
@@ -147,9 +151,10 @@ def _draw_key(figure: Figure, runs: Mapping[str, Sequence[Record]], panels: Sequ
     handles = []
     for split in SPLITS:
         if any(np.isfinite(get_series(records, split, name)[1]).any() for records in runs.values() for name in panels):
-            look = {"color": style.SPLIT_COLORS[split]} if len(runs) == 1 else {"color": style.MUTED, "ls": _DASHES[split]}
+            color, dashes = (style.SPLIT_COLORS[split], "-") if len(runs) == 1 else (style.MUTED, _DASHES[split])
+            look = {"color": color, "linestyle": dashes}
             if split == "test":
-                look |= {"marker": "D", "ls": "none", "markersize": 6}
+                look |= {"marker": "D", "linestyle": "none", "markersize": 6}
             handles.append(Line2D([], [], label=WORDS[split], **look))
     corner = (1 - 0.3 / width, 1 - 0.12 / height)
     figure.legend(handles=handles, ncols=3, loc="upper right", bbox_to_anchor=corner, handlelength=1.8)
@@ -178,7 +183,7 @@ def _describe(records: Sequence[Record]) -> str:
     tests = [record for record in records if record["split"] == "test"]
     if tests:
         shares = [
-            f"{name.replace('_', ' ')} {style.format_percent(value)}"
+            f"{_read(name)} {style.format_percent(value)}"
             for name, value in tests[-1].items()
             if is_share(name) and "std" not in name and _is_number(value)
         ]
@@ -186,6 +191,12 @@ def _describe(records: Sequence[Record]) -> str:
         objects = f" ({count:.0f} objects)" if _is_number(count) else ""
         parts += [f"test{objects}: {', '.join(shares[:3])}"] if shares else []
     return "; ".join(parts)
+
+
+def _read(name: str) -> str:
+    """zero_shot.mean_class_accuracy -> zero-shot mean-class accuracy."""
+    words = name.replace("_", " ").replace(".", " ").replace("/", " ")
+    return words.replace("mean class", "mean-class").replace("zero shot", "zero-shot").replace("svm", "SVM")
 
 
 def _is_number(value: Any) -> bool:

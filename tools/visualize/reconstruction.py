@@ -60,6 +60,8 @@ def draw_reconstructions(source: Path, target: Path) -> list[Path]:
     """
     data = read_arrays(source, SHAPES)
     mask, rebuilt = data["mask"], data["rebuilt"]
+    if mask.dtype != bool:
+        raise InputError(f"'{source}': mask must be bool, True = masked, but is {mask.dtype}")
     if (mask.sum(axis=1) != rebuilt.shape[1]).any():
         raise InputError(
             f"'{source}': mask hides {mask.sum(axis=1).min()} to {mask.sum(axis=1).max()} patches a shape, "

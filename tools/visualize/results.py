@@ -84,7 +84,10 @@ def draw_comparison(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], path:
         style.add_title(figure, "What pretraining brings", f"test accuracy, {seeds}")
         figure.legend(
             handles=[Patch(color=style.BLUE, label="pretrained"), Patch(color=style.GREY, label="not pretrained")],
-            loc="upper right", bbox_to_anchor=(1 - 0.3 / style.WIDTH, 1 - 0.14 / height), ncols=2, handlelength=1.0,
+            loc="upper right",
+            bbox_to_anchor=(1 - 0.3 / style.WIDTH, 1 - 0.14 / height),
+            ncols=2,
+            handlelength=1.0,
         )
         top = height - style.TITLE_HEIGHT
         for index, ((title, bars), size) in enumerate(zip(panels, heights, strict=True)):
@@ -118,8 +121,14 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar], chances: tuple[float, ...], is_l
         chance = float(np.median(chances))
         axes.axvline(chance, color=style.ORANGE, linewidth=1.4, linestyle=(0, (4, 2)), zorder=4)
         axes.text(
-            chance, 1.01, f"chance {style.format_percent(chance)}", transform=axes.get_xaxis_transform(),
-            color=style.ORANGE, size=8.5, ha="left", va="bottom",
+            chance,
+            1.01,
+            f"chance {style.format_percent(chance)}",
+            transform=axes.get_xaxis_transform(),
+            color=style.ORANGE,
+            size=8.5,
+            ha="left",
+            va="bottom",
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
@@ -15,7 +16,7 @@ from tools.visualize.files import check_classes, read_arrays
 from utils.errors import InputError
 
 SHAPES = {"labels": "n", "embeddings": "nD", "class_names": "C", "split": "n"}
-MAX_OBJECTS = 5000  # more take minutes and cover each other
+MAX_OBJECTS = 3000  # more take minutes and cover each other
 _HALO = [withStroke(linewidth=3.5, foreground="white")]
 _RADII = (12, 20, 28, 36, 45, 55, 70, 90, 120, 160)  # pixels that a name may lie away from its class
 
@@ -23,9 +24,11 @@ _RADII = (12, 20, 28, 36, 45, 55, 70, 90, 120, 160)  # pixels that a name may li
 def embed_2d(embeddings: np.ndarray) -> np.ndarray:
     """t-SNE, the same on each call, turned so that it is widest from left to right: (n, D) -> (n, 2)."""
     from sklearn.manifold import TSNE  # a second to import
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
-    perplexity = min(30.0, (len(embeddings) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(embeddings.astype(np.float32))
+    tsne = TSNE(perplexity=min(30.0, (len(embeddings) - 1) / 3), init="pca", random_state=0)
+    with threadpool_limits(1):  # on a busy machine several threads spend most of their time waiting for each other
+        points = tsne.fit_transform(embeddings.astype(np.float32))
     points = points - points.mean(axis=0)
     return points @ np.linalg.svd(points, full_matrices=False)[2].T
 
@@ -36,7 +39,9 @@ def find_medoid(points: np.ndarray) -> np.ndarray:
     return points[distances.sum(axis=1).argmin()]
 
 
-def place_names(anchors: np.ndarray, sizes: np.ndarray, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def place_names(
+    anchors: np.ndarray, sizes: np.ndarray, points: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     """Finds a place for each name near its anchor, where it covers few points and no other name. All in pixels.
 
     Args:
@@ -97,7 +102,7 @@ def draw_embeddings(source: Path, target: Path) -> list[Path]:
         _draw_points(axes, points, labels, is_test)
         _draw_names(axes, points, labels, names)
         if is_test.any() and not is_test.all():
-            _draw_key(axes)
+            _draw_key(figure)
     return [target]
 
 
@@ -127,18 +132,31 @@ def _draw_names(axes: Axes, points: np.ndarray, labels: np.ndarray, names: list[
     present = np.unique(labels)
     anchors = np.stack([find_medoid(points[labels == label]) for label in present])
     texts = [
-        axes.text(*anchor, names[label], size=10.5, weight="bold", ha="center", va="center", color=_look(label)[0],
-                  path_effects=_HALO, zorder=6)
+        axes.text(
+            *anchor,
+            names[label],
+            size=10.5,
+            weight="bold",
+            ha="center",
+            va="center",
+            color=_look(label)[0],
+            path_effects=_HALO,
+            zorder=6,
+        )
         for label, anchor in zip(present, anchors, strict=True)
     ]
     boxes = [text.get_window_extent() for text in texts]
     sizes = np.array([(box.width + 10, box.height + 4) for box in boxes])
     low, high = axes.get_window_extent().get_points()
-    pixels = axes.transData.transform
-    places = place_names(pixels(anchors), sizes, pixels(points), low, high)
-    for text, anchor, place in zip(texts, anchors, axes.transData.inverted().transform(places), strict=True):
+    starts = axes.transData.transform(anchors)
+    places = place_names(starts, sizes, axes.transData.transform(points), low, high)
+    # The part of the line that runs inside the name's box is left out.
+    inside = (sizes / 2 / np.maximum(np.abs(places - starts), 1e-9)).min(axis=1, keepdims=True)
+    ends = places + np.minimum(inside, 1) * (starts - places)
+    to_data = axes.transData.inverted().transform
+    for text, place, *line in zip(texts, to_data(places), anchors, to_data(ends), strict=True):
         text.set_position(place)
-        axes.plot(*np.stack([anchor, place]).T, color=text.get_color(), linewidth=1.0, zorder=4)
+        axes.plot(*np.stack(line).T, color=text.get_color(), linewidth=1.0, zorder=4)
 
 
 def _look(label: int) -> tuple[str, str]:
@@ -146,12 +164,16 @@ def _look(label: int) -> tuple[str, str]:
     return style.HUES[label % len(style.HUES)], style.MARKERS[label // len(style.HUES) % len(style.MARKERS)]
 
 
-def _draw_key(axes: Axes) -> None:
+def _draw_key(figure: Figure) -> None:
     common = {"marker": "o", "linestyle": "none", "markerfacecolor": style.GREY, "markersize": 7}
-    axes.legend(
+    width, height = figure.get_size_inches()
+    figure.legend(
         handles=[
             Line2D([], [], markeredgecolor="none", label="training object", **common),
             Line2D([], [], markeredgecolor=style.INK, markeredgewidth=1.2, label="test object", **common),
         ],
-        loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0, handletextpad=0.2, columnspacing=1.2,
+        loc="upper right",
+        bbox_to_anchor=(1 - 0.3 / width, 1 - 0.12 / height),
+        ncols=2,
+        handletextpad=0.2,
     )

@@ -1,10 +1,12 @@
 """Accuracy against counts by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from tools.evaluators.accuracy import accuracy_report, accuracy_without, save_predictions
+from tools.evaluators.accuracy import accuracy_report, report_on, save_predictions
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 3])
 PREDICTIONS = torch.tensor([0, 0, 0, 1, 1, 0, 3])
@@ -17,8 +19,11 @@ def test_overall_and_mean_class():
     assert report["num_objects"] == 7
 
 
-def test_without_a_class():
-    assert accuracy_without(PREDICTIONS, LABELS, left_out=0) == pytest.approx(2 / 3)
+def test_without_a_class_of_near_copies():
+    dataset = SimpleNamespace(class_names=["ball", "plate", "rod", "cone"], near_copies=("ball",))
+    report = report_on(dataset, PREDICTIONS, LABELS)
+    assert report["accuracy_without_ball"] == pytest.approx(2 / 3)
+    assert report["accuracy"] == pytest.approx(5 / 7)
 
 
 def test_predictions_are_written_as_documented(tmp_path):

@@ -24,7 +24,7 @@ def pretrained(launch):
 
 def test_pretrain_then_everything_else(launch, pretrained):
     init = ("--ckpts", pretrained)
-    code, folder = launch("task=classify", "epochs=6", *init, name="finetune")
+    code, folder = launch("task=classify", "epochs=20", *init, name="finetune")
     assert code == 0 and result(folder)["accuracy"] > 0.5  # chance is a third
     with np.load(folder / "predictions.npz") as file:
         assert np.mean(file["labels"] == file["predictions"]) == pytest.approx(result(folder)["accuracy"])
@@ -80,7 +80,7 @@ def test_bf16_trains(launch):
 
 
 def test_reconstructions_are_written_for_test_objects(launch):
-    code, folder = launch("epochs=1", "figures=true")
+    code, folder = launch("epochs=2", "figures=true")
     assert code == 0
     with np.load(folder / "reconstructions.npz") as file:
         assert file["points"].shape == (8, 48, 3) and file["patches"].shape == (8, 8, 4, 3)

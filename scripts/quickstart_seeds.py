@@ -1,0 +1,42 @@
+"""Median and range of several quickstart.json: python scripts/quickstart_seeds.py experiments/quickstart*/quickstart.json"""
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.report import ROWS  # noqa: E402  (needs the path above)
+from utils.errors import InputError  # noqa: E402
+from utils.io import read_json  # noqa: E402
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a quickstart.json")
+    args = parser.parse_args()
+    try:
+        runs = [read_json(path) for path in args.files]
+        print(f"| {len(runs)} seeds: median (lowest to highest) | all labels | 5 labels a class |")
+        print("| --- | --- | --- |")
+        for title, *names in ROWS:
+            cells = [_cell([run[name] for run in runs]) if name else "" for name in names]
+            print(f"| {title} | {' | '.join(cells)} |")
+        print(f"\nseconds: {_cell([run['seconds'] for run in runs], digits=0)}")
+    except InputError as error:
+        print("error:", error, file=sys.stderr)
+        return 2
+    except KeyError as error:
+        print(f"error: a file lacks {error}; give files that scripts/quickstart.sh has written", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _cell(values: list[float], digits: int = 3) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

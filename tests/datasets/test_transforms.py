@@ -1,0 +1,95 @@
+"""Sampling, the unit sphere and augmentation, each against what it says."""
+
+import pytest
+import torch
+
+from datasets.transforms import PointTransform, augment, normalize_unit_sphere, sample
+from utils.errors import InputError
+
+OFF = {
+    "rotate_y": 0.0,
+    "scale": [1.0, 1.0],
+    "scale_isotropic": False,
+    "shift": 0.0,
+    "jitter": 0.0,
+    "flip_x": 0.0,
+    "dropout": 0.0,
+}
+
+
+@pytest.fixture
+def points():
+    return torch.randn(6, 40, 3, generator=torch.Generator().manual_seed(0))
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_sampling(points):
+    assert torch.equal(sample(points, 10, "first"), points[:, :10])
+    picked = sample(points, 10, "random", draw())
+    for cloud, stored in zip(picked, points, strict=True):
+        rows = [(stored == point).all(dim=1).nonzero().item() for point in cloud]
+        assert len(set(rows)) == 10  # without replacement
+    assert not torch.equal(picked, sample(points, 10, "random", draw(1)))
+    assert torch.equal(picked, sample(points, 10, "random", draw()))
+    spread = torch.cdist(sample(points, 10, "fps"), points).min(dim=1).values.max()
+    assert spread < torch.cdist(points[:, :10], points).min(dim=1).values.max()
+
+
+def test_unit_sphere(points):
+    normal = normalize_unit_sphere(points * 7 + 3)
+    torch.testing.assert_close(normal.mean(dim=1), torch.zeros(6, 3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(normal.norm(dim=-1).amax(dim=1), torch.ones(6))
+    assert normalize_unit_sphere(torch.ones(1, 5, 3)).isfinite().all()  # all points in one place
+
+
+def test_off_changes_nothing(points):
+    assert torch.equal(augment(points, OFF, draw()), points)
+
+
+def test_rotation_is_about_y_and_within_its_range(points):
+    turned = augment(points, {**OFF, "rotate_y": 30.0}, draw())
+    torch.testing.assert_close(turned[..., 1], points[..., 1])
+    torch.testing.assert_close(turned.norm(dim=-1), points.norm(dim=-1))
+    flat, flat_turned = points[..., [0, 2]], turned[..., [0, 2]]
+    cosine = torch.nn.functional.cosine_similarity(flat, flat_turned, dim=-1)
+    assert cosine.min() > 0.866 - 1e-3
+    assert cosine.std(dim=1).max() < 1e-3 and cosine.mean(dim=1).std() > 0  # one angle a cloud, another for each
+
+
+def test_mirror_scale_shift_jitter(points):
+    mirrored = augment(points, {**OFF, "flip_x": 1.0}, draw())
+    assert torch.equal(mirrored, points * torch.tensor([-1.0, 1.0, 1.0]))
+    factor = augment(points, {**OFF, "scale": [0.5, 2.0]}, draw()) / points
+    assert factor.min() >= 0.5 and factor.max() <= 2.0
+    assert factor.std(dim=1).max() < 1e-3 and factor[:, 0].std(dim=1).min() > 1e-3  # an axis a factor
+    same = augment(points, {**OFF, "scale": [0.5, 2.0], "scale_isotropic": True}, draw()) / points
+    assert same.flatten(1).std(dim=1).max() < 1e-3
+    moved = augment(points, {**OFF, "shift": 0.2}, draw()) - points
+    assert moved.abs().max() <= 0.2 and moved.std(dim=1).max() < 1e-6
+    noise = augment(points, {**OFF, "jitter": 0.1}, draw()) - points
+    assert noise.std().item() == pytest.approx(0.1, rel=0.15)
+
+
+def test_dropped_points_stand_on_the_first_one(points):
+    dropped = augment(points, {**OFF, "dropout": 0.9}, draw())
+    on_first = (dropped == points[:, :1]).all(dim=-1)
+    assert torch.equal(dropped[~on_first], points[~on_first]) and on_first.sum() > 6
+
+
+def test_transform_samples_normalises_then_augments(points):
+    transform = PointTransform(16, "random", True, {**OFF, "shift": 0.5})
+    result = transform(points, draw())
+    assert result.shape == (6, 16, 3) and result.mean(dim=1).abs().max() > 0.05
+    assert torch.equal(transform(points, draw()), result)
+    still = PointTransform(16, "first")
+    assert torch.equal(still(points), still(points))
+
+
+def test_user_mistakes(points):
+    with pytest.raises(InputError, match="41.*40 points"):
+        PointTransform(41)(points)
+    with pytest.raises(InputError, match="fsp.*fps"):
+        PointTransform(16, "fsp")

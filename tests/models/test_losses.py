@@ -1,0 +1,103 @@
+"""Losses against loops over the batch."""
+
+import math
+
+import pytest
+import torch
+
+from models.losses import (
+    class_contrastive_loss,
+    cosine_distillation,
+    infonce_distillation,
+    smooth_l1_distillation,
+)
+
+
+def unit(vector):
+    return vector / vector.norm()
+
+
+def test_smooth_l1_is_the_mean_over_all_elements():
+    student, teacher = torch.tensor([[0.0, 0.5], [3.0, -4.0]]), torch.zeros(2, 2)
+    # Below 1 half the square, from there on the distance less a half.
+    wanted = (0 + 0.125 + 2.5 + 3.5) / 4
+    assert smooth_l1_distillation(student, teacher, 0.1).item() == pytest.approx(wanted)
+
+
+def test_cosine_is_one_less_the_similarity():
+    student, teacher = torch.randn(5, 4), torch.randn(5, 4)
+    wanted = sum(1 - unit(s) @ unit(t) for s, t in zip(student, teacher, strict=True)) / 5
+    torch.testing.assert_close(cosine_distillation(student, teacher, 0.1), wanted)
+    assert cosine_distillation(student, 3 * student, 0.1).item() == pytest.approx(0, abs=1e-6)
+
+
+class TestInfoNce:
+    @staticmethod
+    def naive(student, teacher, temperature, is_equal):
+        size, total = len(student), 0.0
+        for rows, columns in ((student, teacher), (teacher, student)):
+            for i in range(size):
+                scores = [math.exp(float(unit(rows[i]) @ unit(columns[j])) / temperature) for j in range(size)]
+                targets = [j for j in range(size) if is_equal(i, j)]
+                total -= sum(math.log(scores[j] / sum(scores)) for j in targets) / len(targets)
+        return total / (2 * size)
+
+    def test_is_the_naive_one(self):
+        student, teacher = torch.randn(5, 4), torch.randn(5, 4)
+        wanted = self.naive(student, teacher, 0.3, lambda i, j: i == j)
+        assert infonce_distillation(student, teacher, 0.3).item() == pytest.approx(wanted, rel=1e-5)
+
+    def test_equal_teachers_share_the_target(self):
+        student, teacher = torch.randn(5, 4), torch.randn(3, 4)[[0, 1, 0, 2, 0]]
+        names = [0, 1, 0, 2, 0]
+        wanted = self.naive(student, teacher, 0.3, lambda i, j: names[i] == names[j])
+        assert infonce_distillation(student, teacher, 0.3).item() == pytest.approx(wanted, rel=1e-5)
+
+    def test_equal_teachers_do_not_push_their_students_apart(self):
+        student = torch.randn(1, 4).repeat(3, 1).requires_grad_()
+        infonce_distillation(student, torch.ones(3, 4), 0.1).backward()
+        torch.testing.assert_close(student.grad, torch.zeros(3, 4), atol=1e-6, rtol=0)
+
+    def test_is_lowest_at_the_teacher(self):
+        teacher = torch.randn(6, 8)
+        at_teacher = infonce_distillation(2 * teacher, teacher, 0.1)
+        assert all(at_teacher < infonce_distillation(torch.randn(6, 8), teacher, 0.1) for _ in range(5))
+
+    def test_a_teacher_of_length_zero_gives_no_nan(self):
+        student, teacher = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4)
+        teacher[1] = 0
+        loss = infonce_distillation(student, teacher, 0.1)
+        loss.backward()
+        assert loss.isfinite() and student.grad.isfinite().all()
+
+
+class TestClassContrastive:
+    @staticmethod
+    def naive(embedding, labels, temperature):
+        total = 0.0
+        for i in range(len(embedding)):
+            similarity = [float(unit(embedding[i]) @ unit(other)) for other in embedding]
+            same = [s for s, label in zip(similarity, labels, strict=True) if label == labels[i]]
+            others = [s for s, label in zip(similarity, labels, strict=True) if label != labels[i]]
+            positive = math.exp(sum(same) / len(same) / temperature)
+            total -= math.log(positive / (positive + sum(math.exp(s / temperature) for s in others)))
+        return total / len(embedding)
+
+    @pytest.mark.parametrize("labels", [[0, 1, 2, 3], [0, 1, 0, 1], [5, 5, 5, 2]])
+    @pytest.mark.parametrize("temperature", [0.1, 1.0])
+    def test_is_the_naive_one(self, labels, temperature):
+        embedding = 3 * torch.randn(4, 6)
+        wanted = self.naive(embedding, labels, temperature)
+        actual = class_contrastive_loss(embedding, torch.tensor(labels), temperature)
+        assert actual.item() == pytest.approx(wanted, rel=1e-4, abs=1e-6)
+
+    def test_published_temperature_is_the_default(self):
+        embedding, labels = torch.randn(4, 6), torch.tensor([0, 0, 1, 2])
+        assert class_contrastive_loss(embedding, labels) == class_contrastive_loss(embedding, labels, 0.1)
+
+    def test_one_class_alone_costs_nothing(self):
+        embedding = torch.randn(4, 6, requires_grad=True)
+        loss = class_contrastive_loss(embedding, torch.zeros(4, dtype=torch.int64))
+        loss.backward()
+        assert loss.item() == pytest.approx(0, abs=1e-6)
+        assert embedding.grad.isfinite().all()

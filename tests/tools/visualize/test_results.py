@@ -1,0 +1,52 @@
+"""The bars of the quickstart."""
+
+import pytest
+
+from tools.visualize.results import Bar, draw_comparison, draw_results, find_bars
+from utils.errors import InputError
+from utils.io import write_json
+
+ROW = {
+    "chance": 0.05,
+    "pretrain_loss_first": 3.2,
+    "zero_shot_accuracy": 0.5,
+    "svm_accuracy": 0.76,
+    "svm_random_accuracy": 0.68,
+    "linear_accuracy": None,
+    "finetune_accuracy": 0.83,
+    "scratch_accuracy": 0.8,
+    "svm_accuracy_5shot": 0.6,
+    "scratch_accuracy_5shot": 0.5,
+}
+
+
+def test_bars_pair_pretrained_with_its_baseline():
+    assert find_bars([ROW], "") == [
+        Bar("zero-shot (no labels)", (0.5,), ()),
+        Bar("SVM on frozen features", (0.76,), (0.68,)),
+        Bar("whole network trained", (0.83,), (0.8,)),
+    ]
+    assert find_bars([ROW, ROW | {"svm_accuracy_5shot": 0.7}], "_5shot") == [
+        Bar("SVM on frozen features", (0.6, 0.7), ()),
+        Bar("whole network trained", (), (0.5, 0.5)),
+    ]
+
+
+def test_a_picture_is_drawn_from_one_dict_and_from_seeds(tmp_path, check_picture):
+    draw_comparison(ROW, tmp_path / "one.png")
+    draw_comparison([ROW, ROW | {"svm_accuracy": 0.7}], tmp_path / "two.png")
+    write_json(ROW, tmp_path / "quickstart.json")
+    draw_results(tmp_path / "quickstart.json", tmp_path / "file.png")
+    assert check_picture(tmp_path / "one.png") == check_picture(tmp_path / "two.png")
+    assert (tmp_path / "file.png").read_bytes() == (tmp_path / "one.png").read_bytes()
+    assert (tmp_path / "two.png").read_bytes() != (tmp_path / "one.png").read_bytes()
+
+
+def test_wrong_numbers_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no accuracy to draw for '.*x.png'; expected some of: zero_shot_accuracy"):
+        draw_comparison({"chance": 0.05}, tmp_path / "x.png")
+    with pytest.raises(InputError, match="'svm_accuracy' is 76, but an accuracy must be a number from 0 to 1"):
+        draw_comparison(ROW | {"svm_accuracy": 76}, tmp_path / "x.png")
+    write_json([ROW], tmp_path / "quickstart.json")
+    with pytest.raises(InputError, match="quickstart.json' holds a list"):
+        draw_results(tmp_path / "quickstart.json", tmp_path / "x.png")
