@@ -22,7 +22,7 @@ class DropPath(nn.Module):
         if self.rate == 0.0 or not self.training:
             return x
         keep = 1.0 - self.rate
-        # Drawn in float32: a half-precision draw has a few hundred values and keeps too many.
+        # Drawn in float32: half precision has too few values below 1 for small rates.
         is_kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) < keep
         return x * (is_kept / keep).to(x.dtype)
 

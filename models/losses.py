@@ -23,13 +23,12 @@ def cosine_distillation(student: Tensor, teacher: Tensor, temperature: float) ->
 def infonce_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """Symmetric InfoNCE between students and teachers of a batch (CLIP; van den Oord et al., 2018).
 
-    Samples whose teachers' features are equal (two objects of one name and prompt) share the target, so that equal
-    teachers are not pushed apart.
+    Samples whose teachers are equal (two objects of one name and prompt) need no care: what one's term pushes apart the
+    other's pulls together, and the sum is that of a target shared among them.
     """
     student, teacher = F.normalize(student, dim=-1), F.normalize(teacher, dim=-1)
     logits = student @ teacher.T / temperature
-    same = (teacher @ teacher.T > 1 - 1e-4).fill_diagonal_(True).to(logits.dtype)  # also a feature of length 0
-    target = same / same.sum(dim=1, keepdim=True)
+    target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 

@@ -131,5 +131,5 @@ def test_each_config_key_says_what_it_means(path):
 @pytest.mark.parametrize("path", LEAF_FILES, ids=lambda path: str(path.relative_to(ROOT / "cfgs")))
 def test_each_config_is_short_and_loads(path):
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if re.match(r"\s*[\w-]", line)]
-    assert 3 <= len(lines) <= 10
+    assert 1 <= len(lines) <= 10
     load_config(path)

@@ -26,6 +26,7 @@ MINIMA |= {"log_every": 1, "num_votes": 0}
 
 # What a run writes; --overwrite removes these and nothing else.
 RUN_FILES = ("config.yaml", "env.json", "log.txt", "metrics.jsonl", "result.json", "ckpt-*.pth", "tb", "figures")
+RUN_FILES += ("predictions*.npz", "embeddings.npz", "reconstructions.npz")
 DONE_FILES = ("result.json", "ckpt-*.pth")
 
 

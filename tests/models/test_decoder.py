@@ -8,7 +8,7 @@ import torch
 from models.decoder import MaskedDecoder
 from utils.errors import InputError
 
-MASK = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 0, 0, 1, 0, 1]], dtype=torch.bool)
+MASK = torch.tensor([[0, 1, 1, 0, 1, 1], [1, 0, 1, 1, 0, 1]], dtype=torch.bool)
 
 
 @pytest.fixture
@@ -18,18 +18,18 @@ def decoder():
 
 @pytest.fixture
 def inputs():
-    """Tokens of the three visible patches, all six centres and the mask."""
-    return torch.randn(2, 3, 12), torch.randn(2, 6, 3), MASK
+    """Tokens of the two visible patches, all six centres and the mask."""
+    return torch.randn(2, 2, 12), torch.randn(2, 6, 3), MASK
 
 
 def test_forward_is_the_published_sequence(decoder, inputs):
     tokens, centers, mask = inputs
     for sample, middle, flags, rebuilt in zip(tokens, centers, mask, decoder(*inputs), strict=True):
-        x = torch.cat([sample, decoder.mask_token[0].expand(3, -1)]).unsqueeze(0)
+        x = torch.cat([sample, decoder.mask_token[0].expand(4, -1)]).unsqueeze(0)
         positions = torch.cat([decoder.pos_embed(middle[~flags]), decoder.pos_embed(middle[flags])])
         for block in decoder.blocks:  # positions before each block
             x = block(x + positions)
-        torch.testing.assert_close(rebuilt, decoder.coords(decoder.norm(x))[0, 3:].view(3, 4, 3))
+        torch.testing.assert_close(rebuilt, decoder.coords(decoder.norm(x))[0, 2:].view(4, 4, 3))
 
 
 def test_masked_patches_come_in_the_order_of_the_groups(decoder, inputs):
@@ -37,7 +37,7 @@ def test_masked_patches_come_in_the_order_of_the_groups(decoder, inputs):
     swapped = centers.clone()
     swapped[0, [1, 2]] = centers[0, [2, 1]]  # both masked: their reconstructions change places
     before, after = decoder(*inputs), decoder(tokens, swapped, mask)
-    torch.testing.assert_close(after[0], before[0, [1, 0, 2]])
+    torch.testing.assert_close(after[0], before[0, [1, 0, 2, 3]])
     torch.testing.assert_close(after[1], before[1])
     assert not torch.allclose(before[0, 0], before[0, 1], atol=1e-4)
 

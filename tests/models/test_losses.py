@@ -47,7 +47,7 @@ class TestInfoNce:
         wanted = self.naive(student, teacher, 0.3, lambda i, j: i == j)
         assert infonce_distillation(student, teacher, 0.3).item() == pytest.approx(wanted, rel=1e-5)
 
-    def test_equal_teachers_share_the_target(self):
+    def test_equal_teachers_are_as_good_as_a_shared_target(self):
         student, teacher = torch.randn(5, 4), torch.randn(3, 4)[[0, 1, 0, 2, 0]]
         names = [0, 1, 0, 2, 0]
         wanted = self.naive(student, teacher, 0.3, lambda i, j: names[i] == names[j])
