@@ -34,6 +34,7 @@ class ReCon(nn.Module):
         image_dim: Di; None leaves the image teacher out.
         text_dim: Dt; None leaves the text teacher out.
         loss: the section `loss` of the configuration.
+        decoder_mlp_ratio: hidden width of the decoder's MLPs over their width.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class ReCon(nn.Module):
         image_dim: int | None,
         text_dim: int | None,
         loss: dict,
+        decoder_mlp_ratio: float = 4.0,
     ) -> None:
         super().__init__()
         check_choice("model.mask_type", mask_type, MASKS)
@@ -58,7 +60,9 @@ class ReCon(nn.Module):
         self.num_masked = num_masked(encoder.group.num_groups, mask_ratio)
         self.encoder = encoder
         dim, group_size = encoder.embed_dim, encoder.group.group_size
-        self.decoder = MaskedDecoder(dim, decoder_depth, decoder_num_heads, group_size, drop_path=decoder_drop_path)
+        self.decoder = MaskedDecoder(
+            dim, decoder_depth, decoder_num_heads, group_size, decoder_mlp_ratio, decoder_drop_path
+        )
         self.image_proj = _projection(dim, image_dim)
         self.text_proj = _projection(dim, text_dim)
         self.contrast_head = make_contrast_head(dim, loss["contrast"]["dim"]) if loss["contrast"]["weight"] else None

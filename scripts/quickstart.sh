@@ -22,7 +22,7 @@ run() {
   echo "== $name"
   "$python" main.py --config "cfgs/quickstart/$config.yaml" --exp_name "$name-seed$seed" --overwrite --seed "$seed" "$@"
 }
-few="data.shots=5 epochs=50"  # 100 shapes: as many epochs as make 200 steps
+few="data.shots=5 epochs=32"  # 100 shapes make few steps an epoch
 pretrained=experiments/pretrain/quickstart/pretrain-seed$seed/ckpt-last.pth
 
 run pretrain pretrain "$@"

@@ -1,4 +1,4 @@
-"""Median and range of several quickstart.json: python scripts/quickstart_seeds.py experiments/quickstart*/quickstart.json"""
+"""Median and range of several results: python scripts/quickstart_seeds.py experiments/quickstart*/quickstart.json"""
 
 import argparse
 import statistics

@@ -10,7 +10,6 @@ from datasets.transforms import PointTransform
 from models import MODELS
 from models.classifier import PointClassifier
 from models.encoder import PointEncoder
-from models.layers import check_heads
 from utils.errors import InputError, check_choice
 
 
@@ -37,6 +36,8 @@ def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset
         **data["options"],
         **options,
     }
+    # Not every data set can do these; one that cannot refuses them by name.
+    chosen |= {key: data[key] for key, default in (("way", None), ("on_error", "raise")) if data[key] != default}
     dataset = DATASETS.build(chosen)
     stored = len(dataset[0]["points"])
     if data["num_points"] > stored:
@@ -66,10 +67,6 @@ def build_encoder(model: Mapping[str, Any], stop_grad: bool) -> PointEncoder:
     for key in ("embed_dim", "depth", "num_heads", "num_groups", "group_size"):
         if model[key] < 1:
             raise InputError(f"model.{key} is {model[key]}, but must be at least 1")
-    try:
-        check_heads(model["embed_dim"], model["num_heads"])
-    except ValueError as error:
-        raise InputError(str(error)) from error
     return PointEncoder(
         embed_dim=model["embed_dim"],
         depth=model["depth"],
@@ -104,6 +101,7 @@ def build_pretrainer(cfg: Mapping[str, Any], image_dim: int | None, text_dim: in
         image_dim=image_dim,
         text_dim=text_dim,
         loss=cfg["loss"],
+        decoder_mlp_ratio=model["mlp_ratio"],
     )
 
 

@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from logging import Logger
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from easydict import EasyDict
 
+from extensions.dispatch import select_backend
 from tools.environment import describe_environment
 from utils import distributed
 from utils.config import save_config
@@ -27,6 +28,7 @@ MINIMA |= {"log_every": 1, "num_votes": 0}
 # What a run writes; --overwrite removes these and nothing else.
 RUN_FILES = ("config.yaml", "env.json", "log.txt", "metrics.jsonl", "result.json", "ckpt-*.pth", "tb", "figures")
 RUN_FILES += ("predictions*.npz", "embeddings.npz", "reconstructions.npz")
+PARTIAL_FILES = (".*.tmp.*",)  # what utils.io.atomic_write leaves if it is killed
 DONE_FILES = ("result.json", "ckpt-*.pth")
 
 
@@ -70,8 +72,7 @@ class RunContext:
         if not self.is_main or self._is_open:
             return
         _make_folder(self.folder)
-        if not self.cfg.resume:
-            _remove_run(self.folder)
+        _remove(self.folder, PARTIAL_FILES if self.cfg.resume else (*RUN_FILES, *PARTIAL_FILES))
         # How a run was continued is no part of what it does: the file alone starts it from the beginning.
         save_config({**self.cfg, "resume": False}, self.folder / "config.yaml")
         write_json(describe_environment(self.device, sys.argv), self.folder / "env.json")
@@ -103,6 +104,7 @@ def make_context(
     """
     _check_values(cfg)
     device = find_device(cfg.device)
+    _check_backend()
     folder = run_folder(cfg.output_root, config_path, exp_name)
     if distributed.is_main() and not cfg.resume:
         _check_folder(folder, overwrite, cfg.init)
@@ -176,6 +178,14 @@ def _check_values(cfg: Mapping) -> None:
         )
 
 
+def _check_backend() -> None:
+    """The extensions know no error of ours, so a wrong POINT_OPS is found out here."""
+    try:
+        select_backend(torch.zeros(()))
+    except ValueError as error:
+        raise InputError(f"environment variable {error}") from error
+
+
 def _check_folder(folder: Path, overwrite: bool, init: str | None) -> None:
     if overwrite and init and Path(init).resolve().parent == folder.resolve():
         raise InputError(f"--overwrite would remove '{init}', which the run starts from; give another --exp_name")
@@ -194,8 +204,8 @@ def _make_folder(folder: Path) -> None:
         raise InputError(f"cannot make the run folder '{folder}': {error.strerror}; set output_root") from error
 
 
-def _remove_run(folder: Path) -> None:
-    for path in (item for pattern in RUN_FILES for item in folder.glob(pattern)):
+def _remove(folder: Path, patterns: Iterable[str]) -> None:
+    for path in (item for pattern in patterns for item in folder.glob(pattern)):
         if path.is_dir():
             shutil.rmtree(path)
         else:

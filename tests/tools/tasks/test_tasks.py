@@ -99,6 +99,7 @@ BAD = {
     "a batch larger than the data set": (["batch_size=100"], "65 shapes"),
     "fewer points than groups": (["model.num_groups=50"], "48 points"),
     "more points than stored": (["data.num_points=65"], "64 points"),
+    "what the data set cannot do": (["data.way=5"], "takes no option 'way'"),
     "heads that do not divide": (["model.num_heads=5"], "5 heads"),
     "a mask of nothing": (["model.mask_ratio=0.01"], "mask_ratio"),
     "selection without labels": (["select=val"], "select"),
