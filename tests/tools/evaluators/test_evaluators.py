@@ -19,7 +19,7 @@ TINY = Path(__file__).parents[3] / "cfgs" / "pretrain" / "tiny.yaml"
 
 @pytest.fixture
 def cfg(data_root):
-    return load_config(TINY, [f"data_root={data_root}", "batch_size=8"])
+    return load_config(TINY, [f"data_root={data_root}", "batch_size=8", "data.num_points=48"])
 
 
 def see_stretch(points):
