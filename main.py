@@ -13,6 +13,12 @@ def run(argv: Sequence[str]) -> None:
 
     from utils.config import load_config
 
+    if args.check_data:
+        from tools import check_data
+
+        print(check_data.describe(args.config, cli.to_overrides(args)))
+        return
+
     cfg = load_config(args.config, cli.to_overrides(args))
     cli.check(args, cfg)
 

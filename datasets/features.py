@@ -87,18 +87,25 @@ class FeatureCache:
             rows = self._rows(group, ids)
             return _read_vectors(group, "", rows)[:, : self._count("num_views", num_views, group["features"].shape[1])]
 
-    def text_table(self, ids: Sequence[str], num_prompts: int | None = None) -> Tensor:
-        """Returns the (n, P, D) float32 text features of the names of `ids`, in their order, one a template.
+    def name_table(self, ids: Sequence[str], num_prompts: int | None = None) -> tuple[Tensor, Tensor]:
+        """Returns the text features of the names of `ids`; objects of one name share them.
+
+        Returns:
+            (U, P, D) float32, one row a different name, one column a template; and (n,) int64, the row of each id.
 
         Raises:
             InputError: The cache has no text features, not those of an id, or fewer templates.
         """
         with self._open("text") as file:
             group = file["text"]
-            rows = group["name_index"][:][self._rows(group, ids)]
-            return _read_vectors(group, "", rows)[
-                :, : self._count("num_prompts", num_prompts, group["features"].shape[1])
-            ]
+            names, rows = np.unique(group["name_index"][:][self._rows(group, ids)], return_inverse=True)
+            count = self._count("num_prompts", num_prompts, group["features"].shape[1])
+            return _read_vectors(group, "", names)[:, :count], torch.from_numpy(rows.astype(np.int64))
+
+    def text_table(self, ids: Sequence[str], num_prompts: int | None = None) -> Tensor:
+        """Returns the (n, P, D) float32 text features of the names of `ids`, in their order; see `name_table`."""
+        table, rows = self.name_table(ids, num_prompts)
+        return table[rows]
 
     def class_table(self, class_names: Sequence[str]) -> Tensor:
         """Returns the (C, Q, D) float32 text features of classes, in their order, one a template.

@@ -14,10 +14,14 @@ from datasets import DATASETS
 from datasets.prompts import readable
 from datasets.sample import Sample
 from datasets.splits import UNLABELLED, fold_test_mask, split_rows
+from datasets.survey import Survey
 from utils.errors import InputError
-from utils.io import open_hdf5
+from utils.io import check_file, open_hdf5
 
 _FIELDS = ("points", "icon_webp", "name", "class", "split", "id")
+_NUM_OBJECTS = 820
+_SOURCE = "comes with the repository, see data/sweethome3d/README.md"
+_TERMS = "CC0 or CC-BY 3.0, object by object in ATTRIBUTION.tsv"
 _NEAR_COPIES = ("socket_switch",)
 # Classes that join two things; a plain blank would make "stool bench" of them.
 _CLASS_TEXTS = {"socket_switch": "socket or switch", "stool_bench": "stool or bench"}
@@ -91,6 +95,21 @@ class SweetHome3D(Dataset):
         if self._icons is not None:
             sample["image"] = _decode_picture(self._icons[index], self.ids[index])
         return sample
+
+    @staticmethod
+    def survey(root: str) -> list[Survey]:
+        """Says whether the files that come with the repository are there and whole; reads all points."""
+        folder = Path(root) / "sweethome3d"
+        found, problem = 0, None
+        try:
+            fields, _ = _read(folder / "sweethome3d.h5", with_icons=False)
+            ids = [name.decode() for name in fields["id"]]
+            found = len(ids)
+            _check_points(torch.from_numpy(fields["points"].astype(np.float32)), ids)
+            check_file(folder / "teachers.h5", "teacher cache")
+        except (InputError, OSError) as error:
+            problem = str(error)
+        return [Survey("SweetHome3D", folder, found, _NUM_OBJECTS, problem, _SOURCE, _TERMS)]
 
 
 def _read(path: Path, with_icons: bool) -> tuple[dict[str, np.ndarray], list[str]]:

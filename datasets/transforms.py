@@ -24,16 +24,30 @@ class PointTransform:
         sampling: `random` (a fresh subset each time), `first` (the first n stored points) or `fps`.
         normalize: centre on the mean and scale the farthest point to radius 1.
         augment: the section `data.augment`, or None.
+        pool: farthest points that are picked before `random` draws among them; None: it draws among all stored ones.
+        is_fps_ordered: the stored points are in the order of farthest point sampling, so the first ones are those.
     """
 
     def __init__(
-        self, num_points: int, sampling: str = "random", normalize: bool = True, augment: Mapping | None = None
+        self,
+        num_points: int,
+        sampling: str = "random",
+        normalize: bool = True,
+        augment: Mapping | None = None,
+        pool: int | None = None,
+        is_fps_ordered: bool = False,
     ) -> None:
         check_choice("data.eval_sampling", sampling, SAMPLINGS)
+        if pool is not None and pool < num_points:
+            raise InputError(
+                f"data.sample_pool is {pool}, but data.num_points={num_points} are drawn from it; give at least that"
+            )
         self.num_points = num_points
         self.sampling = sampling
         self.normalize = normalize
         self.augment = augment
+        self.pool = pool
+        self.is_fps_ordered = is_fps_ordered
 
     def __call__(self, points: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, N, 3) -> (B, n, 3).
@@ -46,7 +60,10 @@ class PointTransform:
                 f"data.num_points is {self.num_points}, but the data set's clouds have {points.shape[1]} points; "
                 f"give data.num_points={points.shape[1]} or less"
             )
-        points = sample(points, self.num_points, self.sampling, generator)
+        if self.pool and self.sampling == "random" and points.shape[1] > self.pool:
+            points = sample(points, self.pool, "first" if self.is_fps_ordered else "fps")
+        sampling = "first" if self.is_fps_ordered and self.sampling == "fps" else self.sampling
+        points = sample(points, self.num_points, sampling, generator)
         if self.normalize:
             points = normalize_unit_sphere(points)
         return points if self.augment is None else augment(points, self.augment, generator)

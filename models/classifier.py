@@ -20,6 +20,7 @@ class PointClassifier(nn.Module):
         dropout: rate in the mlp3 head.
         freeze_backbone: train the head alone. Frozen means frozen: no parameter of the encoder moves, no running
             statistic moves and no drop-path acts, whatever `train()` is told.
+        is_leaky: freeze as the published code did: queries can learn, running statistics move and drop-path acts.
     """
 
     def __init__(
@@ -29,20 +30,24 @@ class PointClassifier(nn.Module):
         head: str = "mlp3",
         dropout: float = 0.5,
         freeze_backbone: bool = False,
+        is_leaky: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = make_head(head, 4 * encoder.embed_dim, num_classes, dropout)
         self.head.apply(init_truncated_normal)
-        self.freeze_backbone = freeze_backbone
         # differs from the published code: its frozen backbone still moved batch-norm statistics, drop-path and cls.
+        self.is_frozen = freeze_backbone and not is_leaky
         self.encoder.requires_grad_(not freeze_backbone)
+        if is_leaky:
+            self.encoder.query_tokens.requires_grad_(True)
+            self.encoder.query_positions.requires_grad_(True)
         self.train()
 
     def train(self, mode: bool = True) -> "PointClassifier":
         """As in nn.Module, but a frozen encoder stays in evaluation mode."""
         super().train(mode)
-        if self.freeze_backbone:
+        if self.is_frozen:
             self.encoder.eval()
         return self
 

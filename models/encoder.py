@@ -3,6 +3,8 @@
 Shape legend: B batch, N points, G groups, K points a group, T patch tokens seen, C channels.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
@@ -69,14 +71,35 @@ class PointEncoder(nn.Module):
             queries (B, 3, C) in the order of `QUERIES` and tokens (B, T, C) in the order of the group index, both
             after the final norm.
         """
+        queries, tokens, _ = self.forward_blocks(patches, centers, mask)
+        return self.norm(queries), self.norm(tokens)
+
+    def forward_blocks(
+        self, patches: Tensor, centers: Tensor, mask: Tensor | None = None, keep: Collection[int] = ()
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """What the blocks make of the visible patches, before the final norm.
+
+        Args:
+            patches: (B, G, K, 3) relative to their centres.
+            centers: (B, G, 3).
+            mask: (B, G) bool, True = masked, as in `forward`.
+            keep: blocks whose tokens are wanted, counted from 1.
+
+        Returns:
+            queries (B, 3, C) and tokens (B, T, C) after the last block, and the tokens after each block of `keep` by
+            increasing depth.
+        """
         tokens = self.forward_patches(patches, mask)
         visible = centers if mask is None else select_rows(centers, ~mask)
         positions = self.pos_embed(visible)
         queries = self.query_tokens.expand(len(patches), -1, -1)
-        for block in self.blocks:
+        kept = []
+        for number, block in enumerate(self.blocks, start=1):
             # parity: positions are added again before every block.
             queries, tokens = block(queries + self.query_positions, tokens + positions, self.stop_grad)
-        return self.norm(queries), self.norm(tokens)
+            if number in keep:
+                kept.append(tokens)
+        return queries, tokens, kept
 
     def forward_patches(self, patches: Tensor, mask: Tensor | None) -> Tensor:
         """(B, G, K, 3), (B, G) -> (B, T, C) embeddings of the visible patches."""

@@ -44,12 +44,12 @@ def run(args: argparse.Namespace) -> None:
     """Builds the teachers and the data set, and has the cache made."""
     import torch
     import yaml
-    from tqdm import tqdm
 
     from datasets import DATASETS
     from models.teachers import TEACHERS
     from tools.features import make_cache
     from utils.errors import InputError
+    from utils.log import progress_bar
 
     def build(pairs):
         if any("=" not in pair for pair in pairs):
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         image_info=note(args.image, image_options),
         text_info=note(args.text, text_options),
-        progress=lambda batches, what: tqdm(batches, desc=what, mininterval=1 if sys.stderr.isatty() else 30),
+        progress=progress_bar,
     )
     count = sum(len(dataset) for dataset in datasets)
     print(f"{path}: {count} objects, {path.stat().st_size / 1e6:.1f} MB, {time.time() - start:.0f} s")

@@ -57,6 +57,16 @@ def test_exit_codes(monkeypatch, capsys, error, code, text):
     assert capsys.readouterr().err == text
 
 
+def test_missing_data_sets_are_told_and_no_error(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["main.py", "--check-data", f"data_root={tmp_path}"])
+    assert entry.main() == 0
+    assert "ScanObjectNN" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["main.py", "--check-data", f"data_root={tmp_path / 'nowhere'}"])
+    assert entry.main() == 2
+    assert "no folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_our_own_mistakes_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(entry, "run", lambda argv: 1 / 0)
     with pytest.raises(ZeroDivisionError):

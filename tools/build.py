@@ -8,8 +8,11 @@ from torch.utils.data import Dataset
 from datasets import DATASETS
 from datasets.transforms import PointTransform
 from models import MODELS
+from models.baselines import TwoTowerClassifier
 from models.classifier import PointClassifier
 from models.encoder import PointEncoder
+from models.segmenter import PointSegmenter
+from tools.protocol import has_quirk
 from utils.errors import InputError, check_choice
 
 
@@ -48,26 +51,47 @@ def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset
     return dataset
 
 
-def train_transform(data: Mapping[str, Any]) -> PointTransform:
-    """A fresh random subset of the points, varied as `data.augment` says."""
-    return PointTransform(data["num_points"], "random", data["normalize"], data["augment"])
+def train_transform(data: Mapping[str, Any], dataset: Any = None) -> PointTransform:
+    """A fresh random subset of the points, varied as `data.augment` says.
+
+    Args:
+        data: the section `data`.
+        dataset: says with `is_fps_ordered` whether its first points are the farthest ones.
+    """
+    is_fps_ordered = getattr(dataset, "is_fps_ordered", False)
+    return PointTransform(
+        data["num_points"], "random", data["normalize"], data["augment"], data["sample_pool"], is_fps_ordered
+    )
 
 
-def eval_transform(data: Mapping[str, Any]) -> PointTransform:
-    """The same points each time, unchanged."""
-    return PointTransform(data["num_points"], data["eval_sampling"], data["normalize"])
+def eval_transform(data: Mapping[str, Any], dataset: Any = None) -> PointTransform:
+    """The same points each time, unchanged (unless `data.eval_sampling` is `random`).
+
+    Args:
+        data: the section `data`.
+        dataset: as for `train_transform`.
+    """
+    is_fps_ordered = getattr(dataset, "is_fps_ordered", False)
+    return PointTransform(
+        data["num_points"],
+        data["eval_sampling"],
+        data["normalize"],
+        pool=data["sample_pool"],
+        is_fps_ordered=is_fps_ordered,
+    )
 
 
-def build_encoder(model: Mapping[str, Any], stop_grad: bool) -> PointEncoder:
-    """The encoder of the section `model`.
+def build_encoder(model: Mapping[str, Any], stop_grad: bool) -> Any:
+    """The encoder of the section `model`: a `PointEncoder`, or what the network of `model.type` brings instead.
 
     Raises:
         InputError: sizes that no network can have.
     """
+    check_choice("model.type", model["type"], MODELS.names())
     for key in ("embed_dim", "depth", "num_heads", "num_groups", "group_size"):
         if model[key] < 1:
             raise InputError(f"model.{key} is {model[key]}, but must be at least 1")
-    return PointEncoder(
+    return getattr(MODELS.get(model["type"]), "encoder_class", PointEncoder)(
         embed_dim=model["embed_dim"],
         depth=model["depth"],
         num_heads=model["num_heads"],
@@ -90,7 +114,6 @@ def build_pretrainer(cfg: Mapping[str, Any], image_dim: int | None, text_dim: in
     """
     check_points(cfg)
     model = cfg["model"]
-    check_choice("model.type", model["type"], MODELS.names())
     return MODELS.get(model["type"])(
         encoder=build_encoder(model, stop_grad=model["stop_grad"]),
         decoder_depth=model["decoder_depth"],
@@ -110,13 +133,39 @@ def build_classifier(cfg: Mapping[str, Any], num_classes: int) -> PointClassifie
     check_points(cfg)
     options = cfg["classifier"]
     check_choice("classifier.freeze", options["freeze"], ("none", "backbone"))
-    return PointClassifier(
-        build_encoder(cfg["model"], stop_grad=False),
+    encoder = build_encoder(cfg["model"], stop_grad=False)
+    classifier = getattr(MODELS.get(cfg["model"]["type"]), "classifier_class", PointClassifier)
+    extras = {"stream": options["stream"]} if classifier is TwoTowerClassifier else {}
+    if options["stream"] != "all" and not extras:
+        raise InputError(f"classifier.stream is '{options['stream']}', but only model.type=TwoTower has streams")
+    return classifier(
+        encoder,
         options["num_classes"] or num_classes,
         options["head"],
         options["dropout"],
         freeze_backbone=options["freeze"] == "backbone",
+        is_leaky=has_quirk(cfg, "leaky_freeze"),
+        **extras,
     )
+
+
+def build_segmenter(cfg: Mapping[str, Any], num_classes: int, num_parts: int) -> PointSegmenter:
+    """The part segmenter of the sections `model` and `segmenter`.
+
+    Raises:
+        InputError: sizes that no network can have.
+    """
+    check_points(cfg)
+    model, options = cfg["model"], cfg["segmenter"]
+    if model["num_groups"] < 3:
+        raise InputError(
+            f"model.num_groups is {model['num_groups']}, but segmentation interpolates between 3 patches; "
+            "give at least 3"
+        )
+    encoder = build_encoder(model, stop_grad=False)
+    if not isinstance(encoder, PointEncoder):
+        raise InputError(f"model.type is '{model['type']}', but parts are segmented with model.type=ReCon")
+    return PointSegmenter(encoder, num_classes, num_parts, options["feature_blocks"], options["dropout"])
 
 
 def check_points(cfg: Mapping[str, Any]) -> None:

@@ -4,21 +4,33 @@ A checkpoint is a dict with `base_model`, `optimizer`, `epoch`, `metrics`, `best
 `step`, `config`, `schedule`, `precision`, `random_state` and `version`. `torch.load(..., weights_only=True)` reads it.
 """
 
-import pickle
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from models.official import from_published, is_published, strip_module
+from models.official import (
+    QUERY_STREAM,
+    Layout,
+    dropped_keys,
+    from_published,
+    identify,
+    is_published,
+    strip_module,
+)
+from tools.sizes import describe_differences, kind_of, sizes_of, summarize
 from utils.errors import InputError
-from utils.io import atomic_write, check_file
+from utils.io import atomic_write
+from utils.weights_file import read_weights_file
 
 VERSION = 1
-PARTS = ("encoder.", "decoder.", "image_proj.", "text_proj.", "contrast_head.", "head.")
+# Where files keep the weights: this project and most published ones, part segmentation, other programs.
+CONTAINERS = ("base_model", "model_state_dict", "model", "state_dict")
+# What a plain masked autoencoder does not have.
+NOT_PLAIN = ("image_proj.", "text_proj.", "contrast_head.", "decoder.")
 
 
 @dataclass
@@ -29,14 +41,16 @@ class LoadReport:
     num_loaded: int
     initial: list[str]  # keys of the model that the file does not have
     ignored: list[str]  # keys of the file that the model does not have
+    kind: str = "checkpoint"  # what the file is
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        text = f"{self.num_loaded} tensors from '{self.path}'"
+        text = f"{self.num_loaded} tensors from '{self.path}', a {self.kind} file"
         if self.initial:
-            text += f"; random at the start: {_summarize(self.initial)}"
+            text += f"; at their initial values, since such a file has none: {summarize(self.initial)}"
         if self.ignored:
-            text += f"; not needed here: {_summarize(self.ignored)}"
-        return text
+            text += f"; of the file not needed here: {summarize(self.ignored)}"
+        return "; ".join([text, *self.notes])
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
@@ -46,75 +60,104 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU, ours or a published one.
+    """Reads a checkpoint onto the CPU: ours, a published one, either as .safetensors, or a bare state dict.
 
     Returns:
-        The dict, with `base_model` in our key names.
+        The dict, with `base_model` in our key names, `layout` (the `Layout` of a published file, else None) and
+        `dropped` (keys of the file that no network here has, such as teachers).
 
     Raises:
-        InputError: there is no such file, it is damaged, it holds more than tensors and plain values, or no weights.
+        InputError: there is no such file, it is damaged, it holds more than tensors and plain values, no weights, or
+            those of an unknown network.
     """
-    path = check_file(path, "checkpoint")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    content = read_weights_file(path)
+    name, state = _find_weights(content)
+    if state is None:
         raise InputError(
-            f"checkpoint '{path}' is damaged, or holds objects other than tensors and plain values"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"checkpoint '{path}' ({path.stat().st_size:,} bytes) is damaged or no checkpoint") from error
-    state = content.get("base_model") if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"'{path}' holds no weights: it must be a checkpoint with 'base_model', a dict of tensors")
-    content["base_model"] = from_published(state) if is_published(state) else strip_module(state)
-    return content
+            f"'{path}' holds no weights: it must be a checkpoint with 'base_model' or '{CONTAINERS[1]}', a dict of "
+            "tensors, or such a dict itself"
+        )
+    rest = {} if name is None else {key: value for key, value in content.items() if key != name}
+    if not is_published(state):
+        return {**rest, "base_model": strip_module(state), "layout": None, "dropped": []}
+    try:
+        layout = identify(state)
+    except InputError as error:
+        raise InputError(f"checkpoint '{path}' cannot be used: {error}") from error
+    return {**rest, "base_model": from_published(state), "layout": layout, "dropped": dropped_keys(state)}
 
 
 def load_weights(model: nn.Module, path: str | Path, may_lack: Iterable[str] = ()) -> LoadReport:
     """Copies the weights of a checkpoint into a model.
 
     Args:
-        model: changed only if everything fits.
-        path: ours or a published one.
+        model: changed only if everything fits; prefixes in its attribute `may_lack` add to those given here.
+        path: ours or a published one, see `read_checkpoint`.
         may_lack: prefixes of the model's keys that stay at their initial value if the file does not have them.
 
     Raises:
         InputError: the file cannot be read, sizes differ, or it lacks weights that it should have.
     """
-    state, wanted = read_checkpoint(path)["base_model"], model.state_dict()
+    content, wanted = read_checkpoint(path), model.state_dict()
+    state, layout = content["base_model"], content["layout"]
+    kind = f"published {layout.name}" if layout else kind_of(state)
+    misfit = f"checkpoint '{path}', a {kind} file, does not fit this network"
+    differences = describe_differences(sizes_of(state, _heads_in(content)), sizes_of(wanted, _heads_of(model)))
+    if differences:
+        raise InputError(f"{misfit}: {differences}; give the sizes that it was trained with")
     shared = [key for key in wanted if key in state]
     differing = [key for key in shared if state[key].shape != wanted[key].shape]
     if differing:
-        raise InputError(_describe_sizes(path, differing, state, wanted))
+        first = differing[0]
+        raise InputError(
+            f"{misfit}: {len(differing)} tensors are of another size, '{first}' is {tuple(state[first].shape)} in the "
+            f"file and {tuple(wanted[first].shape)} here; give the sizes that it was trained with"
+        )
     initial = [key for key in wanted if key not in state]
-    lacking = [key for key in initial if not key.startswith(tuple(may_lack))]
-    if lacking:
-        raise InputError(
-            f"checkpoint '{path}' does not fit this network: it lacks {_summarize(lacking)} "
-            f"(for example '{lacking[0]}'); model.depth and the other sizes must be those it was trained with"
-        )
-    surplus_blocks = [key for key in state if key not in wanted and key.startswith("encoder.")]
-    if surplus_blocks:
-        raise InputError(
-            f"checkpoint '{path}' does not fit this network: it has {len(surplus_blocks)} encoder tensors more (for "
-            f"example '{surplus_blocks[0]}'); model.depth must be the one it was trained with"
-        )
+    prefixes = (*may_lack, *getattr(model, "may_lack", ()))
+    lacking = [key for key in initial if not key.startswith(prefixes) and not _is_no_part_of(layout, key)]
+    surplus = [key for key in state if key not in wanted]
+    if lacking or any(key.startswith("encoder.") for key in surplus):
+        keys, verb = (lacking, "lacks") if lacking else (surplus, "has, and this network has not,")
+        raise InputError(f"{misfit}: it {verb} {summarize(keys)}, for example '{keys[0]}'; give one of the same kind")
     model.load_state_dict({key: state[key] for key in shared}, strict=False)
-    return LoadReport(str(path), len(shared), initial, [key for key in state if key not in wanted])
+    notes = []
+    if layout is not None and layout.is_plain and any("_contrast." in key for key in initial):
+        notes.append("its blocks are plain pre-norm ones, ReCon's are not: a start for training, not a copy of it")
+    return LoadReport(str(path), len(shared), initial, content["dropped"] + surplus, kind, notes)
 
 
-def _describe_sizes(path: str | Path, keys: list[str], state: dict[str, Tensor], wanted: dict[str, Tensor]) -> str:
-    first = next((key for key in keys if key.endswith("norm.weight")), keys[0])
-    return (
-        f"checkpoint '{path}' is of another size: {len(keys)} tensors differ, '{first}' is {tuple(state[first].shape)} "
-        f"in the file and {tuple(wanted[first].shape)} in this network; give the model.* sizes it was trained with"
-    )
+def _find_weights(content: Any) -> tuple[str | None, dict[str, Tensor] | None]:
+    """The name under which a file keeps its weights (None: it is nothing but weights), and the weights if there are."""
+    if not isinstance(content, dict):
+        return None, None
+    for name in CONTAINERS:
+        if isinstance(content.get(name), dict):
+            return name, content[name] if _is_state(content[name]) else None
+    return None, content if _is_state(content) and content else None
 
 
-def _summarize(keys: list[str]) -> str:
-    """Counts keys by part: `head. (8), decoder. (40)`."""
-    counts: dict[str, int] = {}
-    for key in keys:
-        part = next((part for part in PARTS if key.startswith(part)), key)
-        counts[part] = counts.get(part, 0) + 1
-    return ", ".join(f"{part.rstrip('.')} ({count})" for part, count in counts.items())
+def _is_state(value: Mapping) -> bool:
+    return all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
+
+
+def _is_no_part_of(layout: Layout | None, key: str) -> bool:
+    """Whether the key names what a plain masked autoencoder does not have, and the file is one."""
+    return layout is not None and layout.is_plain and bool(QUERY_STREAM.match(key) or key.startswith(NOT_PLAIN))
+
+
+def _heads_in(content: Mapping[str, Any]) -> dict[str, int | None]:
+    """Numbers of attention heads as the config in a checkpoint has them."""
+    config = content.get("config")
+    model = config.get("model") if isinstance(config, Mapping) else None
+    model = model if isinstance(model, Mapping) else {}
+    return {f"model.{name}": model.get(name) for name in ("num_heads", "decoder_num_heads")}
+
+
+def _heads_of(model: nn.Module) -> dict[str, int | None]:
+    """Numbers of attention heads of a network."""
+    heads = {}
+    for name, part in (("model.num_heads", "encoder"), ("model.decoder_num_heads", "decoder")):
+        blocks = getattr(getattr(model, part, None), "blocks", None)
+        heads[name] = blocks[0].attn.num_heads if blocks else None
+    return heads

@@ -49,7 +49,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         if "=" not in item:
             raise InputError(f"'{item}' is neither a flag nor an override; write key=value, such as optim.lr=1e-3")
     args.overrides = rest
-    if args.config is None:
+    if args.config is None and not args.check_data:
         raise InputError("--config is missing; give a file, such as --config cfgs/quickstart/pretrain.yaml")
     if args.launcher == "pytorch" and "WORLD_SIZE" not in os.environ:
         raise InputError("--launcher pytorch needs torchrun; start with torchrun --nproc_per_node=N main.py ...")
@@ -122,6 +122,13 @@ def _make_parser() -> _Parser:
     mode.add_argument("--svm", action="store_true", help="train nothing; for the configs in cfgs/svm")
     mode.add_argument("--zeroshot", action="store_true", help="train nothing; for the configs in cfgs/zeroshot")
     mode.add_argument("--vote", action="store_true", help="average 10 forward passes for each test shape")
+    mode.add_argument(
+        "--check-data",
+        "--check_data",
+        action="store_true",
+        help="say which data sets are in data_root, whole or not, and where to get them; needs no --config; "
+        "exit code 0 whatever is missing",
+    )
     mode.add_argument("--way", type=int, metavar="N", help="few-shot: number of classes")
     mode.add_argument("--shot", type=int, metavar="N", help="few-shot: labelled shapes a class")
     mode.add_argument("--fold", type=int, metavar="N", help="which fold of the data, from 0")

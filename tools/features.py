@@ -111,15 +111,7 @@ def read_names(
     sentences = [sentence for name in unique for sentence in prompts_for(name, templates)]
     num_own = len(sentences)
     sentences += [sentence for text in class_texts for sentence in prompts_for(text, TEMPLATES)]
-    # Sentences of a length together: little padding.
-    order = sorted(range(len(sentences)), key=lambda row: (len(sentences[row]), row))
-    encoded = [
-        teacher.encode_text([sentences[row] for row in rows])
-        for rows in progress(list(_batches(order, batch_size)), "sentences")
-    ]
-    features = torch.empty(len(sentences), teacher.dim)
-    features[order] = torch.cat(encoded).float().cpu()
-    _check_finite(features, sentences)
+    features = read_sentences(sentences, teacher, batch_size, progress)
     own = features[:num_own].view(len(unique), len(templates), -1).numpy()
     return TextFeatures(
         ids=[name for name, _ in items],
@@ -130,6 +122,25 @@ def read_names(
         class_features=features[num_own:].view(len(class_names), len(TEMPLATES), -1).numpy(),
         class_templates=list(TEMPLATES),
     )
+
+
+def read_sentences(
+    sentences: Sequence[str],
+    teacher: Teacher,
+    batch_size: int,
+    progress: Callable[[Iterable, str], Iterable],
+) -> Tensor:
+    """Returns the (n, D) float32 features of n sentences, on the CPU, from a few large batches."""
+    # Sentences of a length together: little padding.
+    order = sorted(range(len(sentences)), key=lambda row: (len(sentences[row]), row))
+    encoded = [
+        teacher.encode_text([sentences[row] for row in rows])
+        for rows in progress(list(_batches(order, batch_size)), "sentences")
+    ]
+    features = torch.empty(len(sentences), teacher.dim)
+    features[order] = torch.cat(encoded).float().cpu()
+    _check_finite(features, sentences)
+    return features
 
 
 def vary(picture: Tensor, random: torch.Generator) -> Tensor:

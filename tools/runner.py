@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from tools import checkpoint
-from tools.optim import CosineSchedule, make_optimizer
+from tools.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head
+from tools.protocol import has_quirk, num_epochs, quirks, selection
 from tools.tasks.base import Task
 from utils import distributed
 from utils.config import to_plain
@@ -57,26 +58,37 @@ class Runner:
         self.task, self.cfg, self.ctx = task, cfg, ctx
         self.state = State()
         self.optimizer: torch.optim.Optimizer | None = None
+        self.epochs, self.select = num_epochs(cfg), selection(cfg)
+        self.sums_losses, self.steps_twice = has_quirk(cfg, "undivided_accumulation"), has_quirk(cfg, "double_step")
         self.start = time.monotonic()
 
     def train(self) -> None:
         """restore -> (train an epoch -> evaluate -> save)*."""
-        self.optimizer = make_optimizer(self.task.model, self.cfg["optim"])
+        self.optimizer = self.make_optimizer()
         self.batches_per_epoch = len(self.task.train_loader)
         self.steps_per_epoch = math.ceil(self.batches_per_epoch / self.cfg["accum_steps"])
-        self.schedule = CosineSchedule(self.cfg["optim"], self.steps_per_epoch, self.cfg["epochs"])
+        schedule = PublishedSchedule if has_quirk(self.cfg, "epoch_schedule") else CosineSchedule
+        self.schedule = schedule(self.cfg["optim"], self.steps_per_epoch, self.epochs)
         self.restore()
         self.prepare_network()
         self.describe()
-        total = self.cfg["epochs"] * self.steps_per_epoch
+        total = self.epochs * self.steps_per_epoch
         with Progress(
             total, self.ctx.logger, self.cfg["task"], self.state.step, self.cfg["log_every"], enabled=self.ctx.is_main
         ) as progress:
-            while self.state.epoch < self.cfg["epochs"]:
+            while self.state.epoch < self.epochs:
                 self.train_epoch(progress)
                 self.validate()
                 self.save_epoch()
         distributed.barrier()
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer over the task's network, with the published head group where that is asked for."""
+        options, is_published = self.cfg["optim"], has_quirk(self.cfg, "cls_in_head_group")
+        optimizer = make_optimizer(self.task.model, options, decays_head=is_published)
+        if is_published and self.cfg["model"]["type"] == "ReCon":
+            move_cls_with_head(optimizer, self.task.model, options, self.cfg["classifier"]["freeze"] == "backbone")
+        return optimizer
 
     def restore(self) -> None:
         """Goes on from ckpt-last.pth if `resume` is set and the file is there."""
@@ -119,7 +131,7 @@ class Runner:
         self.ctx.logger.info(
             f"{self.cfg['task']}: {sum(p.numel() for p in parameters) / 1e6:.2f} M parameters to train, "
             f"{len(self.task.train_loader.dataset)} shapes, {self.steps_per_epoch} steps an epoch, "
-            f"{self.cfg['epochs']} epochs, on {self.ctx.device}; folder {self.ctx.folder}"
+            f"{self.epochs} epochs, on {self.ctx.device}; folder {self.ctx.folder}"
         )
 
     def train_epoch(self, progress: Progress) -> None:
@@ -129,6 +141,8 @@ class Runner:
         sampler = self.task.train_loader.sampler
         done = self.state.step - self.state.epoch * self.steps_per_epoch
         sampler.epoch, sampler.skip = self.state.epoch, done * self.cfg["accum_steps"] * self.ctx.batch_size
+        # Loading processes take their seeds from here.
+        torch.manual_seed(step_seed(self.cfg["seed"], self.state.step, self.ctx.rank))
         batches = iter(self.task.train_loader)
         for _ in range(done, self.steps_per_epoch):
             self.train_step(batches, meter, progress)
@@ -156,15 +170,22 @@ class Runner:
             is_last = number == len(group)
             with contextlib.nullcontext() if is_last else self.no_sync(), self.autocast():
                 loss, report = self.task.training_step(batch)
+            share = 1.0 if self.sums_losses else len(batch["points"]) / num_shapes
             with contextlib.nullcontext() if is_last else self.no_sync():
-                (loss * len(batch["points"]) / num_shapes).backward()
+                (loss * share).backward()
             meter.update(report, len(batch["points"]))
+        self.step_optimizer()
+        self.state.step += 1
+        progress.update(num_shapes * self.ctx.world_size, loss=report["loss"], lr=rate)
+
+    def step_optimizer(self) -> None:
+        """Clips the gradients and moves the weights."""
+        if self.steps_twice:
+            self.optimizer.step()
         if self.cfg["optim"]["grad_clip"]:
             nn.utils.clip_grad_norm_(self.task.model.parameters(), self.cfg["optim"]["grad_clip"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.state.step += 1
-        progress.update(num_shapes * self.ctx.world_size, loss=report["loss"], lr=rate)
 
     def no_sync(self) -> Any:
         """Holds back the exchange of gradients, where there is one."""
@@ -176,8 +197,8 @@ class Runner:
 
     def validate(self) -> None:
         """Measures what `select` asks for, and keeps the best checkpoint. The test split is read here only if asked."""
-        split, epoch = self.cfg["select"], self.state.epoch
-        is_due = epoch % self.cfg["eval_every"] == 0 or epoch == self.cfg["epochs"]
+        split, epoch = self.select, self.state.epoch
+        is_due = epoch % self.cfg["eval_every"] == 0 or epoch == self.epochs
         if split == "last" or not is_due:
             return
         metrics = self.task.evaluate(split)
@@ -216,12 +237,13 @@ class Runner:
 
     def finish(self) -> dict[str, Any]:
         """Loads the chosen checkpoint, reads the test split once, writes result.json and the pictures."""
-        select = self.cfg["select"]
+        select = self.select
         if self.optimizer is not None and select != "last":
             checkpoint.load_weights(self.task.model, self.ctx.folder / BEST)
         metrics = self.task.evaluate("test")
         result = {
             "task": self.cfg["task"],
+            "protocol": self.cfg["protocol"],
             "select": select,
             "seed": self.cfg["seed"],
             "epoch": self.state.epoch if select == "last" else self.state.best_metrics.get("epoch", self.state.epoch),
@@ -233,6 +255,8 @@ class Runner:
             result["note"] = (
                 "the checkpoint was chosen on the test split, as in published practice: this number flatters"
             )
+        if quirks(self.cfg):
+            result["quirks"] = quirks(self.cfg)
         self.ctx.metrics.write("test", self.state.epoch, self.state.step, only_numbers(metrics))
         if self.ctx.is_main:
             write_json(result, self.ctx.folder / "result.json")
@@ -261,7 +285,7 @@ class Runner:
             InputError: the loss is no longer a number.
         """
         terms = "  ".join(f"{name} {value:.4f}" for name, value in report.items())
-        self.ctx.logger.info(f"epoch {self.state.epoch}/{self.cfg['epochs']}  {terms}  {format_seconds(seconds)}")
+        self.ctx.logger.info(f"epoch {self.state.epoch}/{self.epochs}  {terms}  {format_seconds(seconds)}")
         if not math.isfinite(report["loss"]):
             raise InputError(
                 f"the loss became {report['loss']} in epoch {self.state.epoch}; lower optim.lr, set optim.grad_clip or "

@@ -6,15 +6,16 @@ import logging.handlers
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
 FORMAT = "%(asctime)s %(message)s"
 TIME_FORMAT = "%H:%M:%S"
+T = TypeVar("T")
 
 
 class _ConsoleHandler(logging.Handler):
@@ -216,6 +217,16 @@ class Progress:
     def _describe(self, values: Mapping[str, torch.Tensor | float]) -> str:
         numbers = [f"{name} {float(value):.4g}" for name, value in values.items()]
         return "  ".join([*numbers, f"{self.shapes_per_second:.0f} shapes/s"])
+
+
+def progress_bar(items: Iterable[T], what: str) -> Iterable[T]:
+    """Shows how far a loop is, with the time left; a line now and then where the output is no terminal.
+
+    Args:
+        items: What is looped over; its length is shown if it has one.
+        what: What the items are: "pictures".
+    """
+    return tqdm(items, desc=what, dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 30)
 
 
 def format_seconds(seconds: float) -> str:

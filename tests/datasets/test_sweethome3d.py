@@ -179,6 +179,17 @@ def test_broken_picture_is_refused_when_it_is_asked_for(small):
         dataset[0]
 
 
+def test_survey(tmp_path, small):
+    (survey,) = SweetHome3D.survey(str(ROOT))
+    assert (survey.status, survey.found, survey.problem) == ("complete", 820, None)
+    (survey,) = SweetHome3D.survey(str(small.parents[1]))
+    assert (survey.status, survey.found) == ("incomplete", 12) and "teachers.h5" in survey.problem
+    change(small, lambda file: file["points"].__setitem__((1, 4), np.nan))
+    assert "'id1' has NaN" in SweetHome3D.survey(str(small.parents[1]))[0].problem
+    (survey,) = SweetHome3D.survey(str(tmp_path / "nowhere"))
+    assert survey.status == "not found" and "sweethome3d.h5" in survey.problem
+
+
 def test_misspelt_option_is_refused():
     with pytest.raises(InputError, match="did you mean 'shots'"):
         DATASETS.build({"type": "SweetHome3D", "root": ROOT, "shot": 5})

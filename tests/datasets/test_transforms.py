@@ -93,3 +93,24 @@ def test_user_mistakes(points):
         PointTransform(41)(points)
     with pytest.raises(InputError, match="fsp.*fps"):
         PointTransform(16, "fsp")
+
+
+def test_training_draws_from_a_pool_of_farthest_points(points):
+    farthest = sample(points, 20, "fps")
+    for transform, pool in (
+        (PointTransform(10, normalize=False, pool=20), farthest),
+        (PointTransform(10, normalize=False, pool=20, is_fps_ordered=True), points[:, :20]),
+    ):
+        picked = transform(points, draw())
+        assert picked.shape == (6, 10, 3)
+        assert all((pool[0] == point).all(dim=1).any() for point in picked[0])
+        assert not torch.equal(picked, transform(points, draw(1)))
+    # A pool that is larger than what is stored is all of it.
+    assert PointTransform(10, normalize=False, pool=99)(points, draw()).shape == (6, 10, 3)
+    with pytest.raises(InputError, match="sample_pool is 5.*num_points=10"):
+        PointTransform(10, pool=5)
+
+
+def test_points_in_fps_order_need_no_sampling(points):
+    picked = PointTransform(10, "fps", normalize=False, is_fps_ordered=True)(points)
+    assert torch.equal(picked, points[:, :10])

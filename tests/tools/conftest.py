@@ -79,6 +79,7 @@ def launch(tmp_path, data_root, monkeypatch):
     def run(*arguments, name="run"):
         argv = ["main.py", "--config", str(config), "--exp_name", name, *map(str, arguments)]
         monkeypatch.setattr("sys.argv", argv)
-        return main.main(), tmp_path / "out" / "tiny" / "cfgs" / name
+        return main.main(), run.folder(name)
 
+    run.folder = lambda name: tmp_path / "out" / "tiny" / "cfgs" / name
     return run

@@ -80,6 +80,12 @@ def test_a_config_is_needed():
         cli.parse(["--seed", "3"])
 
 
+def test_looking_at_the_data_needs_no_config():
+    args = cli.parse(["--check-data", "data_root=x"])
+    assert args.check_data and args.config is None and cli.to_overrides(args) == ["data_root=x"]
+    assert cli.parse(["--check_data"]).check_data and not cli.parse(["--config", "x.yaml"]).check_data
+
+
 def test_the_launcher_insists_on_torchrun(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(InputError, match="needs torchrun"):

@@ -1,11 +1,13 @@
-"""Parameter groups and the schedule."""
+"""Parameter groups and the schedules."""
+
+import math
 
 import pytest
 import torch
 
 from models.classifier import PointClassifier
 from models.encoder import PointEncoder
-from tools.optim import CosineSchedule, make_optimizer, parameter_groups
+from tools.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head, parameter_groups
 from utils.errors import InputError
 
 OPTIONS = {
@@ -94,3 +96,40 @@ def test_fused_steps_are_those_of_plain_adamw():
         optimizer.step()
     for x, y in zip(a.parameters(), b.parameters(), strict=True):
         torch.testing.assert_close(x, y, atol=1e-6, rtol=1e-5)
+
+
+def test_the_published_schedule_is_an_epoch_late_and_an_epoch_longer():
+    options = {**OPTIONS, "warmup_epochs": 10, "lr": 5e-4, "min_lr": 1e-6}
+    schedule = PublishedSchedule(options, steps_per_epoch=7, epochs=301)
+    rates = [schedule.lr(7 * epoch) for epoch in range(301)]
+    assert rates[0] == rates[1] == 1e-6 and rates[2] == pytest.approx(1e-6 + 4.99e-5)
+    assert schedule.lr(6) == rates[0] and schedule.lr(7 * 5 + 6) == rates[5]  # constant within an epoch
+    # timm's cosine runs from epoch 0, the warm-up laid over it: epoch 150 of 300 is its middle.
+    assert rates[151] == pytest.approx((5e-4 + 1e-6) / 2)
+    assert max(rates) == rates[11] < 5e-4 and rates[300] == pytest.approx(1e-6 + 4.99e-4 * (1 + math.cos(math.pi * 299 / 300)) / 2)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_the_published_cls_query_learns_as_a_part_of_the_head(is_frozen):
+    """Against an optimizer that has the row as a parameter of its own, in the head's group."""
+    torch.manual_seed(0)
+    model, gradient = make(), torch.randn(2, 5, 1, 3, 24)
+    queries = [model.encoder.query_tokens, model.encoder.query_positions]
+    start = [query.detach().clone() for query in queries]
+    optimizer = make_optimizer(model, OPTIONS, decays_head=True)
+    move_cls_with_head(optimizer, model, OPTIONS, is_frozen)
+    wanted = [query[:, :1].clone().requires_grad_() for query in start]
+    others = [query[:, 1:].clone().requires_grad_() for query in start]
+    groups = [{"params": wanted, "lr": 1e-2, "weight_decay": 0.05}]
+    groups += [{"params": [other], "lr": 1e-3, "weight_decay": decay} for other, decay in zip(others, (0.0, 0.05))]
+    twin = torch.optim.AdamW(groups, betas=(0.9, 0.999))
+    CosineSchedule({**OPTIONS, "warmup_epochs": 0}, 10**9, 1).apply(optimizer, 0)
+    for step in range(5):
+        for row, query in enumerate(queries):
+            query.grad = gradient[row, step].clone()
+            wanted[row].grad, others[row].grad = gradient[row, step][:, :1].clone(), gradient[row, step][:, 1:].clone()
+        optimizer.step()
+        twin.step()
+    for query, cls, other, old in zip(queries, wanted, others, start, strict=True):
+        torch.testing.assert_close(query[:, :1], cls)
+        torch.testing.assert_close(query[:, 1:], old[:, 1:] if is_frozen else other)

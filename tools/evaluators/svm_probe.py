@@ -11,6 +11,7 @@ from tools.build import build_dataset
 from tools.evaluators import EVALUATORS
 from tools.evaluators.accuracy import report_on
 from tools.evaluators.base import Encode, encode_dataset
+from tools.protocol import has_quirk
 
 
 @EVALUATORS.register("svm")
@@ -30,6 +31,9 @@ class SVMProbe:
         self.train = build_dataset(cfg, "train", shots=None)
         self.test = build_dataset(cfg, "test", shots=None)
         self.rows = [np.arange(len(self.train))]
+        if has_quirk(cfg, "svm_drop_last") and len(self.train) > self.batch_size:
+            kept = len(self.train) // self.batch_size * self.batch_size
+            self.rows = [np.random.RandomState(cfg["seed"]).permutation(len(self.train))[:kept]]
         if shots is not None:
             row_of = {key: row for row, key in enumerate(self.train.ids)}
             drawn = (build_dataset(cfg, "train", shots=shots, seed=cfg["seed"] + draw) for draw in range(draws))

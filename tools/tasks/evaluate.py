@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tools.build import build_dataset, build_pretrainer, eval_transform
 from tools.checkpoint import load_weights, read_checkpoint
+from tools.protocol import has_quirk
 from tools.tasks import TASKS
 from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
 from tools.teachers import TeacherTables
@@ -38,7 +39,9 @@ class EvaluateTask:
             ctx.logger.info("init: random weights")
         self.train_loader = None
         self.monitor = None
-        self.encode = make_encode(self.model, eval_transform(cfg["data"]), ctx.device)
+        is_random = has_quirk(cfg, "train_and_test") and _has_zero_shot(cfg)
+        data = {**cfg["data"], "eval_sampling": "random"} if is_random else cfg["data"]
+        self.encode = make_encode(self.model, eval_transform(data), ctx.device)
 
     def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Never called."""
@@ -50,11 +53,18 @@ class EvaluateTask:
 
 
 def _projection_dims(cfg: Mapping[str, Any], ctx: Any) -> tuple[int | None, int | None]:
-    """Widths of the two projections: the checkpoint's or, with random weights, the teachers'."""
+    """Widths of the two projections: the checkpoint's or, with random weights, the teachers' if they are compared."""
+    if not cfg["init"] and not _has_zero_shot(cfg):
+        return None, None
     if not cfg["init"]:
-        tables = TeacherTables(cfg["teachers"], build_dataset(cfg, "test", shots=None), ctx.device)
+        tables = TeacherTables(cfg, build_dataset(cfg, "test", shots=None), ctx)
         return tables.image_dim, tables.text_dim
     state = read_checkpoint(cfg["init"])["base_model"]
     weights = (state.get(f"{name}_proj.weight") for name in ("image", "text"))
     image_dim, text_dim = (None if weight is None else weight.shape[0] for weight in weights)
     return image_dim, text_dim
+
+
+def _has_zero_shot(cfg: Mapping[str, Any]) -> bool:
+    """Whether one of the evaluators compares with prompts."""
+    return any((options or {}).get("type", name) == "zero_shot" for name, options in cfg["evaluators"].items())

@@ -10,6 +10,7 @@ from torch import Tensor
 from datasets.loader import train_loader
 from tools.build import build_dataset, build_pretrainer, eval_transform, train_transform
 from tools.checkpoint import load_weights
+from tools.protocol import drops_last, has_quirk
 from tools.tasks import TASKS
 from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
 from tools.teachers import TeacherTables
@@ -35,9 +36,10 @@ class PretrainTask:
                 f"select is '{cfg['select']}', but pretraining has no accuracy to select by; set select=last"
             )
         self.cfg, self.ctx = cfg, ctx
-        dataset = build_dataset(cfg, "pretrain", shots=None)
-        self.teachers = TeacherTables(cfg["teachers"], dataset, ctx.device)
-        self.transform = train_transform(cfg["data"])
+        whole = {"whole": True} if has_quirk(cfg, "whole_shapenet") and cfg["data"]["type"] == "ShapeNet55" else {}
+        dataset = build_dataset(cfg, "pretrain", shots=None, **whole)
+        self.teachers = TeacherTables(cfg, dataset, ctx)
+        self.transform = train_transform(cfg["data"], dataset)
         self.model = build_pretrainer(cfg, self.teachers.image_dim, self.teachers.text_dim).to(ctx.device)
         self.network = self.model
         if cfg["init"]:
@@ -46,14 +48,14 @@ class PretrainTask:
             dataset,
             ctx.batch_size,
             cfg["num_workers"],
-            cfg["data"]["drop_last"],
+            drops_last(cfg),
             cfg["seed"],
             ctx.rank,
             ctx.world_size,
         )
         self.monitor = None
         self.evaluators = build_evaluators(cfg)
-        self.encode = make_encode(self.model, eval_transform(cfg["data"]), ctx.device)
+        self.encode = make_encode(self.model, eval_transform(cfg["data"], dataset), ctx.device)
         self.generator = torch.Generator(device=ctx.device)
 
     def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:

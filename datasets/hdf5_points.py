@@ -1,0 +1,98 @@
+"""Rows of an HDF5 file that are read when they are asked for, and where a packed copy of a data set is kept.
+
+Shape legend: n rows, P points a row.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from utils.errors import InputError
+from utils.io import open_hdf5
+
+
+class HDF5Points:
+    """The values of one HDF5 data set, as an array that loader workers share.
+
+    Values that lie in the file in one piece are memory-mapped: every process opens the map when it first needs it, and
+    all of them read the same pages of the system's cache. Chunked or compressed values are read once, at the start,
+    because a chunk spans many objects and would be decompressed for each of them; forked workers share that array.
+
+    Args:
+        path: The HDF5 file.
+        name: The data set in it, (n, ...).
+
+    Attributes:
+        shape: Of all values.
+        dtype: As stored.
+
+    Raises:
+        InputError: The file is missing, truncated or no HDF5 file, or `name` is not there or cannot be read.
+    """
+
+    def __init__(self, path: str | Path, name: str = "data") -> None:
+        self.path = Path(path)
+        self.name = name
+        self._map: np.ndarray | None = None
+        with open_hdf5(self.path, (name,)) as file:
+            values = file[name]
+            if not isinstance(values, h5py.Dataset) or not values.shape:
+                raise InputError(f"'{name}' in '{self.path}' is no array; copy or download the file again")
+            self.shape: tuple[int, ...] = values.shape
+            self.dtype: np.dtype = values.dtype
+            self._offset = values.id.get_offset()  # None: not in one piece
+            try:
+                self._rows = values[:] if self._offset is None else None
+            except OSError as error:
+                raise InputError(f"'{self.path}' is damaged; copy or download it again ({error})") from error
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the values stay in the file."""
+        return self._offset is not None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: int | slice | np.ndarray) -> np.ndarray:
+        """Returns a copy of one row or of several."""
+        return np.array(self._values()[rows])
+
+    def __getstate__(self) -> dict:
+        # A map is pickled as the whole array; the other process makes its own.
+        return {**self.__dict__, "_map": None}
+
+    def _values(self) -> np.ndarray:
+        if self._rows is not None:
+            return self._rows
+        if self._map is None:
+            self._map = np.memmap(self.path, dtype=self.dtype, mode="r", offset=self._offset, shape=self.shape)
+        return self._map
+
+
+def packed_paths(folder: str | Path, name: str) -> list[Path]:
+    """Returns where a packed copy of a data set may be, the preferred place first.
+
+    Args:
+        folder: The data set's own folder.
+        name: File name of the copy.
+
+    Returns:
+        `<folder>/packed/<name>`, and the same in the user's cache for folders that cannot be written.
+    """
+    folder = Path(folder).resolve()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recon"
+    key = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    return [folder / "packed" / name, cache / f"{folder.name}-{key}" / name]
+
+
+def writable_path(paths: list[Path]) -> Path:
+    """Returns the first path of `packed_paths` that can be written, the last one if none can."""
+    for path in paths[:-1]:
+        parent = path.parent if path.parent.is_dir() else path.parent.parent
+        if os.access(parent, os.W_OK):
+            return path
+    return paths[-1]

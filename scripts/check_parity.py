@@ -1,0 +1,51 @@
+#!/usr/bin/env python
+"""Compares this project with the published implementation: python scripts/check_parity.py FOLDER
+
+FOLDER holds weights in the published format and what the published implementation computes with them; an example, and
+a description of its files, is tests/fixtures/official_tiny. Prints the largest difference of every output, loss,
+gradient and running statistic. Exit code: 0 all within tolerance, 1 one is not, 2 bad input.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.parity import compare, not_compared  # noqa: E402  (needs the path above)
+from utils.errors import InputError  # noqa: E402
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(f"{message}; --help lists the arguments")
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder with the weights and the expected numbers")
+    try:
+        folder = parser.parse_args().folder
+        comparisons = compare(folder)
+        skipped = not_compared(folder, comparisons)
+    except InputError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    print(*comparisons, sep="\n")
+    print("outputs and losses in float32; out.train.total, gradients (relative L2) and running statistics in float64")
+    if skipped:
+        print(f"not compared, since the true gradient is zero or the name is not known: {', '.join(skipped)}")
+    wrong = [comparison for comparison in comparisons if not comparison.is_within]
+    worst = max(comparisons, key=lambda comparison: comparison.difference / comparison.tolerance)
+    print(f"{len(comparisons) - len(wrong)} of {len(comparisons)} within tolerance; nearest to its limit or past it:")
+    print(*(wrong or [worst]), sep="\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

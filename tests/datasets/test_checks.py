@@ -1,0 +1,66 @@
+"""Lists with every kind of line end, and clouds that no network should see."""
+
+import numpy as np
+import pytest
+
+from datasets.checks import check_cloud, read_list
+from utils.errors import InputError
+
+GOOD = np.random.RandomState(0).randn(8, 6)
+
+
+def changed(index, value):
+    points = GOOD.copy()
+    points[index] = value
+    return points
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"bed\nnight_stand\n", b"bed\r\nnight_stand", b"\xef\xbb\xbfbed\n\n\r\n  night_stand  \n\n", b"bed\rnight_stand"],
+)
+def test_list_is_read_whole(tmp_path, data):
+    (tmp_path / "list.txt").write_bytes(data)
+    assert read_list(tmp_path / "list.txt", "restore it") == ["bed", "night_stand"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [(None, "cannot be read"), (b" \n\n", "is empty"), (b"\xff\xfe\x00", "is not a text file")]
+)
+def test_bad_list_is_refused(tmp_path, data, message):
+    if data is not None:
+        (tmp_path / "list.txt").write_bytes(data)
+    with pytest.raises(InputError, match=rf"list\.txt' {message}.*restore it"):
+        read_list(tmp_path / "list.txt", "restore it")
+
+
+def test_cloud_is_coordinates_without_normals():
+    points = check_cloud(GOOD, "'a.npy'", 8)
+    assert points.dtype == np.float32 and points.flags.c_contiguous
+    np.testing.assert_array_equal(points, GOOD[:, :3].astype(np.float32))
+    assert check_cloud(GOOD, "'a.npy'", 5, may_have_more=True).shape == (8, 3)
+    assert check_cloud(changed((0, 5), np.nan), "'a.npy'", 8).shape == (8, 3), "a bad normal does not matter"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (GOOD[:7], "has 7 points, but must have 8"),
+        (np.tile(GOOD, (2, 1)), "has 16 points, but must have 8"),
+        (GOOD[:, :4], r"shape \(8, 4\)"),
+        (GOOD[None], r"shape \(1, 8, 6\)"),
+        (np.array(["x"]), "must hold numbers"),
+        (np.zeros((0, 3)), r"shape \(0, 3\)"),
+        ([[1.0, 2.0, 3.0], [1.0]], "no array"),
+        (changed((2, 1), np.nan), "NaN or infinite"),
+        (changed((2, 1), np.inf), "NaN or infinite"),
+        (changed((2, 1), 1e300), "NaN or infinite"),
+        (np.ones((8, 3)), "in one place"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_bad_cloud_is_refused(values, message):
+    with pytest.raises(InputError, match=rf"'a\.npy' .*{message}"):
+        check_cloud(values, "'a.npy'", 8)
+    with pytest.raises(InputError, match="must have at least 9"):
+        check_cloud(GOOD, "'a.npy'", 9, may_have_more=True)

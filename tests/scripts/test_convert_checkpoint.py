@@ -1,0 +1,59 @@
+"""The program's exit codes, and that it can be called from anywhere."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "scripts" / "convert_checkpoint.py"
+SOURCE = ROOT / "tests" / "fixtures" / "official_tiny" / "pretrain.pth"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """run(*arguments) -> exit code, stdout, stderr; in this process, since torch takes seconds to load."""
+    spec = importlib.util.spec_from_file_location("convert_checkpoint", PROGRAM)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", [PROGRAM.name, *map(str, arguments)])
+        return program.main(), *capsys.readouterr()
+
+    return call
+
+
+def test_there_and_back(run, tmp_path):
+    code, out, _ = run(SOURCE, "new/ours.safetensors", "--to", "safetensors")
+    assert code == 0 and "ReCon pretraining" in out
+    assert run("new/ours.safetensors", "back.pth", "--to", "published")[0] == 0
+    back, source = (torch.load(path, weights_only=True)["base_model"] for path in (tmp_path / "back.pth", SOURCE))
+    assert back.keys() == source.keys() and all(torch.equal(back[key], source[key]) for key in source)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([SOURCE, "old.pth"], "--overwrite"),
+        ([SOURCE, "b.pth", "--to", "publisched"], "did you mean 'published'"),
+        (["missing.pth", "b.pth"], "does not exist"),
+        ([SOURCE], "OUT"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(run, tmp_path, arguments, message):
+    (tmp_path / "old.pth").write_bytes(b"old")
+    code, out, err = run(*arguments)
+    assert code == 2 and not out and message in err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["old.pth"] and (tmp_path / "old.pth").read_bytes() == b"old"
+
+
+def test_it_can_be_called_from_anywhere(tmp_path):
+    program = [sys.executable, PROGRAM, SOURCE, "a.pth", "--overwrite"]
+    done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "a.pth").is_file(), done.stderr

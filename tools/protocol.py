@@ -1,0 +1,94 @@
+"""`protocol: published`: what the published code did that a sound measurement would not, named and switched in one place.
+
+Where the published protocol is unsound this project's default is not; a run with `protocol: published` repeats the
+published one and lists in result.json what of that applied to it. Found by reading the published code of 2024-07.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from utils.errors import check_choice
+
+PROTOCOLS = ("sound", "published")
+TRAINING = ("pretrain", "classify", "segment")
+
+
+@dataclass(frozen=True)
+class Quirk:
+    """A habit of the published code.
+
+    Attributes:
+        tasks: tasks that have it.
+        sentence: what it does to the numbers.
+    """
+
+    tasks: tuple[str, ...]
+    sentence: str
+
+
+QUIRKS = {
+    "extra_epoch": Quirk(TRAINING, "one epoch more than `epochs` says"),
+    "epoch_schedule": Quirk(
+        TRAINING, "the rate changes once an epoch and one epoch late, so the first two epochs run at optim.warmup_lr"
+    ),
+    "undivided_accumulation": Quirk(TRAINING, "with accum_steps the losses are summed, not averaged"),
+    "drop_last": Quirk(TRAINING, "the last, smaller batch of every training epoch is left out"),
+    "whole_shapenet": Quirk(("pretrain",), "ShapeNet's test shapes are pretrained on too"),
+    "bgr_images": Quirk(
+        ("pretrain",), "the image teacher sees colours in the order BGR, scaled with ImageNet's statistics"
+    ),
+    "test_selection": Quirk(("classify", "segment"), "the checkpoint is the best one on the test split: it flatters"),
+    "best_of_votes": Quirk(
+        ("classify",), "with num_votes, voting is repeated 299 times on the test split and the best time is reported"
+    ),
+    "leaky_freeze": Quirk(
+        ("classify",), "a frozen backbone moves its cls query and running statistics, and drops paths in training"
+    ),
+    "cls_in_head_group": Quirk(
+        ("classify",), "the cls query learns at the head's rate, and the head's biases and norms decay"
+    ),
+    "double_step": Quirk(("segment",), "two optimizer steps a batch, the first one before gradients are clipped"),
+    "resampled_test": Quirk(("segment",), "test clouds are drawn at random with replacement, anew in each run"),
+    "train_and_test": Quirk(
+        ("evaluate",), "zero-shot accuracy counts training and test objects together, on random points of each"
+    ),
+    "published_class_names": Quirk(
+        ("evaluate",), "zero-shot prompts have 'toile' for toilet and class names with underscores"
+    ),
+    "summed_prompts": Quirk(("evaluate",), "prompt embeddings are summed without being normalised first"),
+    "svm_drop_last": Quirk(("evaluate",), "the SVM does not see the last, smaller batch of training objects"),
+}
+
+
+def has_quirk(cfg: Mapping[str, Any], name: str) -> bool:
+    """Whether the run repeats a habit of the published code."""
+    assert name in QUIRKS, f"there is no quirk '{name}'"
+    return name in quirks(cfg)
+
+
+def quirks(cfg: Mapping[str, Any]) -> dict[str, str]:
+    """The habits that the run's task has under its protocol: name -> sentence, for result.json.
+
+    Raises:
+        InputError: an unknown protocol.
+    """
+    check_choice("protocol", cfg["protocol"], PROTOCOLS)
+    if cfg["protocol"] == "sound":
+        return {}
+    return {name: quirk.sentence for name, quirk in QUIRKS.items() if cfg["task"] in quirk.tasks}
+
+
+def num_epochs(cfg: Mapping[str, Any]) -> int:
+    """Epochs that the run trains."""
+    return cfg["epochs"] + (cfg["epochs"] > 0 and has_quirk(cfg, "extra_epoch"))
+
+
+def selection(cfg: Mapping[str, Any]) -> str:
+    """Which split chooses the checkpoint: `select`, or the test split as published."""
+    return "test" if cfg["epochs"] and has_quirk(cfg, "test_selection") else cfg["select"]
+
+
+def drops_last(cfg: Mapping[str, Any]) -> bool:
+    """Whether training leaves out the last, smaller batch of an epoch."""
+    return cfg["data"]["drop_last"] or has_quirk(cfg, "drop_last")
