@@ -7,8 +7,3 @@ MODELNET40 = (
     *("sofa", "stairs", "stool", "table", "tent", "toilet", "tv_stand", "vase", "wardrobe", "xbox"),
 )
 MODELNET10 = ("bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet")
-
-
-def published_names(names: list[str]) -> list[str]:
-    """Returns class names as the published zero-shot prompts have them."""
-    return ["toile" if name == "toilet" else name for name in names]  # parity: misspelt there, underscores as they are

@@ -76,6 +76,16 @@ class FeatureCache:
                 raise InputError(f"'{self.path}' is no teacher cache ('{FORMAT}'); {_REMEDY}")
             self.info = {kind: {key: str(value) for key, value in file[kind].attrs.items()} for kind in file}
 
+    def missing(self, kind: str, ids: Sequence[str]) -> list[str]:
+        """Returns those of `ids` that the cache has no `image` or `text` features of.
+
+        Raises:
+            InputError: The cache has no such features at all.
+        """
+        with self._open(kind) as file:
+            known = set(file[kind]["ids"].asstr()[:])
+        return [name for name in ids if name not in known]
+
     def image_table(self, ids: Sequence[str], num_views: int | None = None) -> Tensor:
         """Returns the (n, V, D) float32 image features of `ids`, in their order; view 0 is the picture as it is.
 

@@ -11,13 +11,13 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets import DATASETS
-from datasets.class_names import published_names as as_published
 from datasets.modelnet_files import KINDS, ModelNetFiles
 from datasets.packed import Packed, open_packed
 from datasets.prompts import readable
 from datasets.sample import Sample
 from datasets.splits import SPLITS, split_rows
 from datasets.survey import Survey
+from datasets.transforms import normalize_unit_sphere
 from utils.errors import InputError, check_choice
 from utils.io import open_hdf5
 
@@ -33,10 +33,10 @@ class ModelNet(Dataset):
 
     The first start packs the objects of a split into one file (`packed/` beside the source, or in the user's cache if
     that folder cannot be written); later starts only open it. The form `dat` takes a minute and its own size in
-    memory; `txt` has to be sampled, which takes one CPU core an hour or two, and a GPU less. Points are as stored:
-    neither centred nor scaled.
-    Objects have no names of their own, so `text` is what the class is called: pretraining on it with a text teacher
-    is supervised.
+    memory; `txt` has to be sampled, which takes one CPU core about two hours, and a GPU less.
+
+    Clouds are in the unit sphere of all their stored points. Objects have no names of their own, so `text` is what the
+    class is called: pretraining on it with a text teacher is supervised.
 
     Args:
         root: The data root; the files are in <root>/ModelNet/modelnet40_normal_resampled, or in
@@ -51,12 +51,9 @@ class ModelNet(Dataset):
             it out.
         source: Which form of the files: `dat`, `txt`, `hdf5`, or `auto`: the first of these that is there.
         num_stored: N of `dat` and `txt`; the HDF5 form has 2048.
-        published_names: `class_texts` and texts as the published zero-shot prompts have them: "toile" for toilet,
-            and underscores.
 
     Attributes:
         class_names: 40 or 10 names, in the order of the labels.
-        published_class_names: These as the published zero-shot prompts have them.
         class_texts: How a class is called in a sentence.
         num_classes: 40 or 10.
         labels: (n,) int64 class indices.
@@ -84,7 +81,6 @@ class ModelNet(Dataset):
         on_error: str = "raise",
         source: str = "auto",
         num_stored: int = 8192,
-        published_names: bool = False,
     ) -> None:
         check_choice("split", split, (*SPLITS, "all"))
         check_choice("data.options.source", source, ("auto", *KINDS))
@@ -102,8 +98,7 @@ class ModelNet(Dataset):
         _check_same(self._parts)
         self._places = [(which, row) for which, part in enumerate(self._parts) for row in range(len(part.ids))]
         self.class_names = self._parts[0].class_names
-        self.published_class_names = as_published(self.class_names)
-        self.class_texts = self.published_class_names if published_names else [readable(x) for x in self.class_names]
+        self.class_texts = [readable(name) for name in self.class_names]
         labels = np.concatenate([part.labels for part in self._parts])
         rows = np.arange(len(labels))
         if split not in ("all", "test"):
@@ -121,7 +116,8 @@ class ModelNet(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         which, row = self._places[index]
-        points = torch.from_numpy(self._parts[which].clouds[row])
+        # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
+        points = normalize_unit_sphere(torch.from_numpy(self._parts[which].clouds[row])[None])[0]
         return Sample(points=points, label=int(self.labels[index]), text=self.names[index], id=self.ids[index])
 
 

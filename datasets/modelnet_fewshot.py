@@ -24,6 +24,7 @@ from datasets.prompts import readable
 from datasets.sample import Sample
 from datasets.splits import split_rows
 from datasets.survey import Survey
+from datasets.transforms import normalize_unit_sphere
 from utils.errors import InputError, check_choice
 from utils.io import atomic_write
 from utils.log import progress_bar
@@ -44,7 +45,7 @@ log = logging.getLogger("recon")
 class ModelNetFewShot(Dataset):
     """One fold of a few-shot setting. Figures are the mean over the ten folds.
 
-    Points are as they are stored: neither centred nor scaled. A fold is small and is held in memory, in one tensor.
+    Clouds are in the unit sphere of all their stored points. A fold is small and is held in memory, in one tensor.
 
     Args:
         root: The data root; the file is <root>/ModelNetFewshot/5way10shot/0.pkl, or the same under <root>/ModelNet, or
@@ -111,7 +112,8 @@ class ModelNetFewShot(Dataset):
             split, labels, np.full(len(labels), part == "test"), self.class_names, val_fraction, None, seed
         )
         self.labels = torch.from_numpy(labels[rows])
-        self.points = torch.from_numpy(np.stack([entries[row][1] for row in rows]))
+        # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
+        self.points = normalize_unit_sphere(torch.from_numpy(np.stack([entries[row][1] for row in rows])))
         self.ids = [f"{way}way{shots}shot-{fold}-{part}-{entries[row][0]:04d}" for row in rows]
         self.names = [self.class_texts[label] for label in self.labels.tolist()]
 

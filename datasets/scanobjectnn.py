@@ -56,7 +56,6 @@ class ScanObjectNN(Dataset):
         on_error: An object with a coordinate that is no number: `raise`, or `skip` to leave it out.
         variant: `obj_bg` (with background), `obj_only`, or `pb_t50_rs` (background, shifted, turned and scaled; the
             hardest).
-        published_names: Call the last class "toile", as the published zero-shot prompts do.
 
     Attributes:
         class_names: The 15 classes.
@@ -83,7 +82,6 @@ class ScanObjectNN(Dataset):
         images: bool = False,
         on_error: str = "raise",
         variant: str = "pb_t50_rs",
-        published_names: bool = False,
     ) -> None:
         check_choice("data.options.variant", variant, VARIANTS)
         check_choice("split", split, _PARTS)
@@ -94,8 +92,7 @@ class ScanObjectNN(Dataset):
         self.split = split
         self.variant = variant
         self.class_names = list(CLASS_NAMES)
-        if published_names:
-            self.class_names[-1] = "toile"  # parity: the published prompts misspell it
+        self.published_class_names = [*CLASS_NAMES[:-1], "toile"]  # parity: the published prompts misspell it
         self.class_texts = [readable(name) for name in self.class_names]
         self.num_classes = len(self.class_names)
         self.features_path = None

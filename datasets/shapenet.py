@@ -5,6 +5,7 @@ Shape legend: n objects, N points an object (8192 as published).
 
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,14 @@ class ShapeNet55(Dataset):
                 self._unreadable.add(row)
                 log.warning("skipped object '%s': %s", self.ids[row], error)
         raise InputError(f"none of the {len(self)} objects in '{self.folder}' can be read; download the data set again")
+
+    def leave_out(self, ids: Collection[str]) -> None:
+        """Takes objects out of the data set: those of which something else is missing, such as a teacher's features."""
+        gone = set(ids)
+        rows = [row for row, name in enumerate(self.ids) if name not in gone]
+        self.ids, self.names = [self.ids[row] for row in rows], [self.names[row] for row in rows]
+        self.labels = self.labels[rows]
+        self._unreadable.clear()
 
     def _read(self, index: int) -> Sample:
         name = self.ids[index]

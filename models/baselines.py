@@ -35,6 +35,7 @@ class Tower(nn.Module):
         drop_path: rate of the last block; it rises linearly from 0.
         embed_masked: embed masked patches too; they count in the batch-norm statistics and nowhere else.
         num_queries: learnt tokens E in front of the patches, each with a learnt position.
+        patch_width: hidden width of the patch embedding.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class Tower(nn.Module):
         drop_path: float,
         embed_masked: bool = True,
         num_queries: int = 0,
+        patch_width: int = 512,
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim
         self.embed_masked = embed_masked
-        self.patch_embed = MiniPointNet(embed_dim)
+        self.patch_embed = MiniPointNet(embed_dim, patch_width)
         self.pos_embed = PositionEmbedding(embed_dim)
         rates = drop_path_rates(drop_path, depth)
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates)
@@ -106,6 +108,7 @@ class TwoTowerEncoder(Tower):
         drop_path: rate of the last block; it rises linearly from 0.
         stop_grad: without effect: the teachers reach no token of tower 1 anyway.
         embed_masked: of tower 1; tower 2 sees all patches.
+        patch_width: hidden width of both patch embeddings.
     """
 
     def __init__(
@@ -119,11 +122,12 @@ class TwoTowerEncoder(Tower):
         drop_path: float = 0.1,
         stop_grad: bool = False,
         embed_masked: bool = True,
+        patch_width: int = 512,
     ) -> None:
         sizes = (embed_dim, depth, num_heads, mlp_ratio, drop_path)
-        super().__init__(*sizes, embed_masked=embed_masked)
+        super().__init__(*sizes, embed_masked=embed_masked, patch_width=patch_width)
         self.group = PointGroup(num_groups, group_size)
-        self.contrast_tower = Tower(*sizes, num_queries=len(TOWER_QUERIES))
+        self.contrast_tower = Tower(*sizes, num_queries=len(TOWER_QUERIES), patch_width=patch_width)
 
     def forward(self, patches: Tensor, centers: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """As `Tower`, without tokens in front; returns queries (B, 2, C), image and text, and tokens (B, T, C)."""

@@ -29,6 +29,7 @@ class PointEncoder(nn.Module):
         drop_path: rate of the last block; it rises linearly from 0.
         stop_grad: cut the gradient from the queries into the patch tokens (pretraining).
         embed_masked: embed masked patches too; they count in the batch-norm statistics and nowhere else.
+        patch_width: hidden width of the patch embedding.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class PointEncoder(nn.Module):
         drop_path: float = 0.1,
         stop_grad: bool = False,
         embed_masked: bool = True,
+        patch_width: int = 512,
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim
         self.stop_grad = stop_grad
         self.embed_masked = embed_masked
         self.group = PointGroup(num_groups, group_size)
-        self.patch_embed = MiniPointNet(embed_dim)
+        self.patch_embed = MiniPointNet(embed_dim, patch_width)
         self.pos_embed = PositionEmbedding(embed_dim)
         self.query_tokens = nn.Parameter(torch.empty(1, len(QUERIES), embed_dim))
         self.query_positions = nn.Parameter(torch.empty(1, len(QUERIES), embed_dim))

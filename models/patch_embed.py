@@ -11,17 +11,21 @@ from torch.nn import functional as F
 class MiniPointNet(nn.Module):
     """A small PointNet that turns each patch into one token (Point-BERT, section 3.1).
 
-    Per point 3 -> 128 -> 256; the patch's maximum joins every point: 512 -> 512 -> C; maximum over the patch.
+    Per point 3 -> W/4 -> W/2; the patch's maximum joins every point: W -> W -> C; maximum over the patch.
+
+    Args:
+        dim: C.
+        width: W, a multiple of 4; published 512.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int = 512) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(3, 128)
-        self.norm1 = nn.BatchNorm1d(128)
-        self.fc2 = nn.Linear(128, 256)
-        self.fc3 = nn.Linear(512, 512)  # input order: [patch maximum, per point]
-        self.norm2 = nn.BatchNorm1d(512)
-        self.fc4 = nn.Linear(512, dim)
+        self.fc1 = nn.Linear(3, width // 4)
+        self.norm1 = nn.BatchNorm1d(width // 4)
+        self.fc2 = nn.Linear(width // 4, width // 2)
+        self.fc3 = nn.Linear(width, width)  # input order: [patch maximum, per point]
+        self.norm2 = nn.BatchNorm1d(width)
+        self.fc4 = nn.Linear(width, dim)
 
     def forward(self, patches: Tensor) -> Tensor:
         """(B, G, K, 3) -> (B, G, C)."""
@@ -33,10 +37,10 @@ class MiniPointNet(nn.Module):
         return x.max(dim=2).values
 
     def _join(self, pooled: Tensor, hidden: Tensor) -> Tensor:
-        """fc3 on [pooled, fc2(hidden)], (P, 256) and (P, K, 128) -> (P, K, 512), with a quarter of the work.
+        """fc3 on [pooled, fc2(hidden)], (P, W/2) and (P, K, W/4) -> (P, K, W), with a quarter of the work.
 
         fc3 splits into a part for each half. The pooled half is the same for all points of a patch, and nothing lies
-        between fc2 and the local half, so that their product is one map from 128 to 512.
+        between fc2 and the local half, so that their product is one map from W/4 to W.
         """
         for_pooled, for_local = self.fc3.weight.split([pooled.shape[-1], self.fc2.out_features], dim=1)
         bias = self.fc3.bias + for_local @ self.fc2.bias

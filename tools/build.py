@@ -91,6 +91,8 @@ def build_encoder(model: Mapping[str, Any], stop_grad: bool) -> Any:
     for key in ("embed_dim", "depth", "num_heads", "num_groups", "group_size"):
         if model[key] < 1:
             raise InputError(f"model.{key} is {model[key]}, but must be at least 1")
+    if model["patch_width"] < 4 or model["patch_width"] % 4:
+        raise InputError(f"model.patch_width is {model['patch_width']}, but must be a multiple of 4")
     return getattr(MODELS.get(model["type"]), "encoder_class", PointEncoder)(
         embed_dim=model["embed_dim"],
         depth=model["depth"],
@@ -101,6 +103,7 @@ def build_encoder(model: Mapping[str, Any], stop_grad: bool) -> Any:
         drop_path=model["drop_path"],
         stop_grad=stop_grad,
         embed_masked=model["embed_masked"],
+        patch_width=model["patch_width"],
     )
 
 

@@ -87,22 +87,28 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return {**rest, "base_model": from_published(state), "layout": layout, "dropped": dropped_keys(state)}
 
 
-def load_weights(model: nn.Module, path: str | Path, may_lack: Iterable[str] = ()) -> LoadReport:
+def load_weights(
+    model: nn.Module, path: str | Path, may_lack: Iterable[str] = (), skip: Iterable[str] = ()
+) -> LoadReport:
     """Copies the weights of a checkpoint into a model.
 
     Args:
         model: changed only if everything fits; prefixes in its attribute `may_lack` add to those given here.
         path: ours or a published one, see `read_checkpoint`.
         may_lack: prefixes of the model's keys that stay at their initial value if the file does not have them.
+        skip: prefixes of keys that are not loaded, whatever their sizes: what the model has and does not use.
 
     Raises:
         InputError: the file cannot be read, sizes differ, or it lacks weights that it should have.
     """
-    content, wanted = read_checkpoint(path), model.state_dict()
+    content, skip = read_checkpoint(path), tuple(skip)
     state, layout = content["base_model"], content["layout"]
     kind = f"published {layout.name}" if layout else kind_of(state)
+    skipped = [key for key in state if key.startswith(skip)]
+    state = {key: value for key, value in state.items() if key not in skipped}
+    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith(skip)}
     misfit = f"checkpoint '{path}', a {kind} file, does not fit this network"
-    differences = describe_differences(sizes_of(state, _heads_in(content)), sizes_of(wanted, _heads_of(model)))
+    differences = describe_differences(sizes_of(state, _heads_in(content)), sizes_of(wanted, _heads_of(model, skip)))
     if differences:
         raise InputError(f"{misfit}: {differences}; give the sizes that it was trained with")
     shared = [key for key in wanted if key in state]
@@ -124,7 +130,7 @@ def load_weights(model: nn.Module, path: str | Path, may_lack: Iterable[str] = (
     notes = []
     if layout is not None and layout.is_plain and any("_contrast." in key for key in initial):
         notes.append("its blocks are plain pre-norm ones, ReCon's are not: a start for training, not a copy of it")
-    return LoadReport(str(path), len(shared), initial, content["dropped"] + surplus, kind, notes)
+    return LoadReport(str(path), len(shared), initial, content["dropped"] + skipped + surplus, kind, notes)
 
 
 def _find_weights(content: Any) -> tuple[str | None, dict[str, Tensor] | None]:
@@ -154,10 +160,10 @@ def _heads_in(content: Mapping[str, Any]) -> dict[str, int | None]:
     return {f"model.{name}": model.get(name) for name in ("num_heads", "decoder_num_heads")}
 
 
-def _heads_of(model: nn.Module) -> dict[str, int | None]:
-    """Numbers of attention heads of a network."""
+def _heads_of(model: nn.Module, skip: tuple[str, ...]) -> dict[str, int | None]:
+    """Numbers of attention heads of a network, without the parts that are skipped."""
     heads = {}
     for name, part in (("model.num_heads", "encoder"), ("model.decoder_num_heads", "decoder")):
         blocks = getattr(getattr(model, part, None), "blocks", None)
-        heads[name] = blocks[0].attn.num_heads if blocks else None
+        heads[name] = blocks[0].attn.num_heads if blocks and f"{part}." not in skip else None
     return heads

@@ -88,13 +88,20 @@ def see_pictures(
     """Returns the teacher's features of every picture, in the order of the ids."""
     items = sorted((name, which, row) for which, data in enumerate(datasets) for row, name in enumerate(data.ids))
     features = []
+    ids = []
     for batch in progress(list(_batches(items, batch_size)), "pictures"):
-        views = [view for name, which, row in batch for view in _views(datasets[which][row], name, num_views, seed)]
+        samples = [(name, datasets[which][row]) for name, which, row in batch]
+        # A data set that skips what it cannot read gives another object in its place.
+        samples = [(name, sample) for name, sample in samples if sample["id"] == name]
+        if not samples:
+            continue
+        ids += [name for name, _ in samples]
+        views = [view for name, sample in samples for view in _views(sample, name, num_views, seed)]
         # As many at a time as asked for, however many views an object has.
         encoded = torch.cat([teacher.encode_image(torch.stack(part)) for part in _by_shape(views, batch_size)])
-        _check_finite(encoded, [name for name, _, _ in batch for _ in range(num_views)])
-        features.append(encoded.float().cpu().view(len(batch), num_views, -1))
-    return ImageFeatures([name for name, _, _ in items], torch.cat(features).numpy())
+        _check_finite(encoded, [name for name, _ in samples for _ in range(num_views)])
+        features.append(encoded.float().cpu().view(len(samples), num_views, -1))
+    return ImageFeatures(ids, torch.cat(features).numpy())
 
 
 def read_names(

@@ -126,8 +126,8 @@ class CosineSchedule:
 class PublishedSchedule(CosineSchedule):
     """The published schedule: one rate an epoch, an epoch late, and one epoch more than the cosine is long.
 
-    It is set after each epoch for the epoch before, so the first two run at warmup_lr; the cosine starts at epoch 0, with
-    the warm-up laid over its beginning (timm's CosineLRScheduler without warm-up prefix).
+    It is set after each epoch for the epoch before, so the first two run at warmup_lr; the cosine starts at epoch 0,
+    with the warm-up laid over its beginning (timm's CosineLRScheduler without warm-up prefix).
 
     Args:
         options: the section `optim`.

@@ -1,4 +1,4 @@
-"""`protocol: published`: what the published code did that a sound measurement would not, named and switched in one place.
+"""`protocol: published`: what the published code did that a sound measurement would not, all in one place.
 
 Where the published protocol is unsound this project's default is not; a run with `protocol: published` repeats the
 published one and lists in result.json what of that applied to it. Found by reading the published code of 2024-07.
@@ -54,7 +54,7 @@ QUIRKS = {
         ("evaluate",), "zero-shot accuracy counts training and test objects together, on random points of each"
     ),
     "published_class_names": Quirk(
-        ("evaluate",), "zero-shot prompts have 'toile' for toilet and class names with underscores"
+        ("evaluate",), "zero-shot prompts have ScanObjectNN's 'toile' for toilet and class names with underscores"
     ),
     "summed_prompts": Quirk(("evaluate",), "prompt embeddings are summed without being normalised first"),
     "svm_drop_last": Quirk(("evaluate",), "the SVM does not see the last, smaller batch of training objects"),

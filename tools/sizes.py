@@ -51,6 +51,8 @@ def sizes_of(state: Mapping[str, Tensor], heads: Mapping[str, int | None] | None
     sizes: dict[str, Any] = {"model.type": _network(state)}
     if "encoder.norm.weight" in state:
         dim = sizes["model.embed_dim"] = len(state["encoder.norm.weight"])
+        if "encoder.patch_embed.fc4.weight" in state:
+            sizes["model.patch_width"] = state["encoder.patch_embed.fc4.weight"].shape[1]
         sizes["model.depth"] = _count_blocks(state, "encoder.")
         if "encoder.blocks.0.mlp.fc1.weight" in state:
             sizes["model.mlp_ratio"] = len(state["encoder.blocks.0.mlp.fc1.weight"]) / dim

@@ -44,9 +44,11 @@ class TeacherTables:
 
     def __init__(self, cfg: Mapping[str, Any], dataset: Any, ctx: Any) -> None:
         teachers = cfg["teachers"]
-        self.row_of = {key: row for row, key in enumerate(dataset.ids)}
         self.image = self.text = None
         make_missing(cfg, dataset, ctx)
+        if cfg["data"]["on_error"] == "skip":
+            leave_out_unseen(cfg, dataset, ctx)
+        self.row_of = {key: row for row, key in enumerate(dataset.ids)}
         if teachers["image"] is not None:
             cache = open_cache(cfg, "image", dataset)
             table = cache.image_table(dataset.ids, teachers["image"]["num_views"])
@@ -156,6 +158,15 @@ def _make(cfg: Mapping[str, Any], path: Path, kinds: Sequence[str], ctx: Any) ->
         text_info=infos.get("text"),
         progress=progress_bar,
     )
+
+
+def leave_out_unseen(cfg: Mapping[str, Any], dataset: Any, ctx: Any) -> None:
+    """Takes out of the data set what a teacher has no features of, because its picture could not be read."""
+    for kind in (kind for kind in ("image", "text") if cfg["teachers"][kind] is not None):
+        missing = open_cache(cfg, kind, dataset).missing(kind, dataset.ids)
+        if missing:
+            ctx.logger.info(f"left out: {len(missing)} shapes without {kind} features, first '{missing[0]}'")
+            dataset.leave_out(missing)
 
 
 def build_teacher(cfg: Mapping[str, Any], kind: str) -> Any:

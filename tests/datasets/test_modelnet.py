@@ -19,6 +19,12 @@ NAMES = {40: MODELNET40, 10: MODELNET10}
 COUNTS = {"train": 4, "test": 2}
 
 
+def assert_in_sphere(points, stored):
+    """The stored points, centred on their mean, the farthest one at radius 1."""
+    centred = stored - stored.mean(axis=0)
+    np.testing.assert_allclose(points.numpy(), centred / np.linalg.norm(centred, axis=1).max(), atol=1e-6)
+
+
 def write(root, size=40, num_points=16, counts=COUNTS):
     """The .dat form with a few objects of every class; returns {part: clouds}."""
     folder = root / "ModelNet" / "modelnet40_normal_resampled"
@@ -49,7 +55,7 @@ def test_item(tmp_path, clouds):
     sample = dataset[2 * 15 + 1]
     assert set(sample) == {"points", "label", "text", "id"}
     assert sample["points"].dtype == torch.float32
-    np.testing.assert_array_equal(sample["points"].numpy(), clouds["test"][31, :, :3])
+    assert_in_sphere(sample["points"], clouds["test"][31, :, :3])
     assert (sample["label"], sample["text"], sample["id"]) == (15, "flower pot", "flower_pot_1001")
     assert dataset.ids[31] == sample["id"] and dataset.names[31] == sample["text"] and dataset.labels[31] == 15
     assert dataset.labels.dtype == torch.int64 and dataset.is_fps_ordered and dataset.features_path is None
@@ -64,7 +70,7 @@ def test_splits_are_disjoint_and_complete(tmp_path, clouds):
     assert not (splits["train"] | splits["val"]) & splits["test"]
     both = build(tmp_path, "all", val_fraction=0.25)
     assert set(both.ids) == splits["train"] | splits["val"] | splits["test"] and len(both) == 240
-    np.testing.assert_array_equal(both[161]["points"].numpy(), clouds["test"][1, :, :3])
+    assert_in_sphere(both[161]["points"], clouds["test"][1, :, :3])
 
 
 def test_shots_and_seed(tmp_path, clouds):
@@ -72,7 +78,7 @@ def test_shots_and_seed(tmp_path, clouds):
     assert dataset.labels.bincount().tolist() == [2] * 40
     assert dataset.ids != build(tmp_path, shots=2, seed=2).ids
     row = build(tmp_path).ids.index(dataset.ids[7])
-    np.testing.assert_array_equal(dataset[7]["points"].numpy(), clouds["train"][row, :, :3])
+    assert_in_sphere(dataset[7]["points"], clouds["train"][row, :, :3])
     with pytest.raises(InputError, match="has only 4 training objects"):
         build(tmp_path, shots=5)
 
@@ -82,11 +88,6 @@ def test_class_names_and_texts(tmp_path, clouds):
     assert dataset.class_names == list(MODELNET40)
     texts = dict(zip(dataset.class_names, dataset.class_texts, strict=True))
     assert (texts["tv_stand"], texts["flower_pot"], texts["toilet"]) == ("tv stand", "flower pot", "toilet")
-    published = build(tmp_path, published_names=True)
-    texts = dict(zip(published.class_names, published.class_texts, strict=True))
-    assert (texts["tv_stand"], texts["toilet"]) == ("tv_stand", "toile")
-    assert dataset.published_class_names == published.class_texts
-    assert published[4 * 35]["text"] == "toile"
 
 
 def test_ten_classes(tmp_path):
@@ -136,7 +137,7 @@ def test_skipped_objects_are_counted(tmp_path, clouds):
         build(tmp_path)
     dataset = build(tmp_path, on_error="skip")
     assert dataset.num_skipped == 1 and len(dataset) == 159 and "bathtub_0001" not in dataset.ids
-    np.testing.assert_array_equal(dataset[5]["points"].numpy(), clouds["train"][6, :, :3])
+    assert_in_sphere(dataset[5]["points"], clouds["train"][6, :, :3])
 
 
 def test_parts_of_different_forms_do_not_mix(tmp_path, clouds):
@@ -167,7 +168,8 @@ def test_second_start_is_fast_and_workers_get_little(tmp_path):
 def test_worker_processes_read_the_same(tmp_path, clouds):
     loader = DataLoader(build(tmp_path, "test"), batch_size=40, num_workers=1, multiprocessing_context="fork")
     points = torch.cat([batch["points"] for batch in loader])
-    np.testing.assert_array_equal(points.numpy(), clouds["test"][:, :, :3])
+    for given, stored in zip(points, clouds["test"], strict=True):
+        assert_in_sphere(given, stored[:, :3])
 
 
 def test_survey_of_nothing(tmp_path):

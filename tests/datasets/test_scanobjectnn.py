@@ -79,7 +79,7 @@ def test_item(root):
     assert set(sample) == {"points", "label", "text", "id"}
     assert (sample["label"], sample["text"], sample["id"]) == (1, "bin", "pb_t50_rs-test-00001")
     assert sample["points"].mean() > 2  # as stored: not moved to the origin
-    assert ScanObjectNN(root, published_names=True).class_names[-1] == "toile"
+    assert dataset.published_class_names == [*dataset.class_names[:-1], "toile"]
 
 
 def test_splits_are_disjoint_and_complete(root):

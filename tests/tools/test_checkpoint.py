@@ -217,3 +217,16 @@ def test_networks_that_are_not_known(tmp_path):
     torch.save({"base_model": {"transformer_q.encoder.first_conv.0.weight": torch.ones(1)}}, tmp_path / "a.pth")
     with pytest.raises(InputError, match="a.pth.*not known here"):
         read_checkpoint(tmp_path / "a.pth")
+
+
+def test_what_is_skipped_may_be_of_any_size(tmp_path):
+    source, model = make_pretrainer(decoder_depth=2), make_pretrainer()
+    config = {"model": {"num_heads": 2, "decoder_num_heads": 3}}
+    save_checkpoint({"base_model": source.state_dict(), "config": config}, tmp_path / "a.pth")
+    before = model.decoder.coords.weight.clone()
+    report = load_weights(model, tmp_path / "a.pth", skip=("decoder.",))
+    assert torch.equal(model.encoder.query_tokens, source.encoder.query_tokens)
+    assert torch.equal(model.decoder.coords.weight, before)
+    assert not report.initial and len(report.ignored) == len(source.decoder.state_dict())
+    with pytest.raises(InputError, match=r"decoder_depth.*decoder_num_heads"):
+        load_weights(model, tmp_path / "a.pth")

@@ -106,7 +106,9 @@ def test_the_published_schedule_is_an_epoch_late_and_an_epoch_longer():
     assert schedule.lr(6) == rates[0] and schedule.lr(7 * 5 + 6) == rates[5]  # constant within an epoch
     # timm's cosine runs from epoch 0, the warm-up laid over it: epoch 150 of 300 is its middle.
     assert rates[151] == pytest.approx((5e-4 + 1e-6) / 2)
-    assert max(rates) == rates[11] < 5e-4 and rates[300] == pytest.approx(1e-6 + 4.99e-4 * (1 + math.cos(math.pi * 299 / 300)) / 2)
+    assert max(rates) == rates[11] < 5e-4 and rates[300] == pytest.approx(
+        1e-6 + 4.99e-4 * (1 + math.cos(math.pi * 299 / 300)) / 2
+    )
 
 
 @pytest.mark.parametrize("is_frozen", [False, True])
@@ -121,7 +123,9 @@ def test_the_published_cls_query_learns_as_a_part_of_the_head(is_frozen):
     wanted = [query[:, :1].clone().requires_grad_() for query in start]
     others = [query[:, 1:].clone().requires_grad_() for query in start]
     groups = [{"params": wanted, "lr": 1e-2, "weight_decay": 0.05}]
-    groups += [{"params": [other], "lr": 1e-3, "weight_decay": decay} for other, decay in zip(others, (0.0, 0.05))]
+    groups += [
+        {"params": [other], "lr": 1e-3, "weight_decay": decay} for other, decay in zip(others, (0.0, 0.05), strict=True)
+    ]
     twin = torch.optim.AdamW(groups, betas=(0.9, 0.999))
     CosineSchedule({**OPTIONS, "warmup_epochs": 0}, 10**9, 1).apply(optimizer, 0)
     for step in range(5):

@@ -17,6 +17,7 @@ def test_sizes_of_a_classifier():
         "model.type": "ReCon",
         "model.embed_dim": 16,
         "model.depth": 3,
+        "model.patch_width": 512,
         "model.mlp_ratio": 2.0,
         "classifier.head": "mlp3",
         "number of classes": 5,

@@ -1,12 +1,19 @@
 """The two-tower baseline and foreign checkpoints through main.py, on the miniature."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from models.baselines import TwoTowerClassifier
 from models.official import to_published
 from tools import runner
+from tools.build import build_classifier, build_pretrainer
+from tools.optim import parameter_groups
+from utils.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 TOWERS = ("model.type=TwoTower",)
 
@@ -31,7 +38,9 @@ def test_pretrain_evaluate_and_classify(launch, pretrained):
     assert {"train_chamfer", "train_image", "train_text"} <= found.keys() and "train_self" not in found
     init = ("--ckpts", pretrained / "ckpt-last.pth")
     evaluators = "evaluators={zero_shot: {}, svm: {}, embeddings: {}}"
-    code, folder = launch(*TOWERS, "task=evaluate", "epochs=0", evaluators, *init, name="evaluate")
+    # The decoder is of another size here, but nothing reconstructs.
+    options = ("task=evaluate", "epochs=0", "model.group_size=6", evaluators)
+    code, folder = launch(*TOWERS, *options, *init, name="evaluate")
     assert code == 0 and {"zero_shot_accuracy", "svm_accuracy"} <= result(folder).keys()
     code, folder = launch(*TOWERS, "task=classify", "epochs=1", "classifier.stream=all", *init, name="classify")
     assert code == 0 and "class token (2)" in (folder / "log.txt").read_text()
@@ -66,6 +75,27 @@ def test_foreign_files_start_a_run(launch, pretrained, tmp_path):
     torch.save({"base_model": state}, tmp_path / "point-mae.pth")
     code, folder = launch("epochs=1", "--ckpts", tmp_path / "point-mae.pth", name="recon")
     assert code == 0 and "Point-MAE pretraining" in (folder / "log.txt").read_text()
+
+
+def test_the_published_size():
+    cfg = load_config(ROOT / "cfgs" / "pretrain" / "twotower.yaml")
+    model = build_pretrainer(cfg, image_dim=512, text_dim=512)
+    shapes = json.loads((ROOT / "tests" / "fixtures" / "published_keys.json").read_text())["two_tower"]
+    published = to_published(model.state_dict())
+    assert shapes["increase_dim.0.weight"] == list(published["increase_dim.0.weight"].shape)
+    assert (
+        len(model.encoder.blocks) == len(model.encoder.contrast_tower.blocks) == 12 and len(model.decoder.blocks) == 4
+    )
+    assert type(build_classifier(cfg, 15)) is TwoTowerClassifier and model.num_masked == 38
+
+
+def test_the_rate_falls_with_depth_in_both_towers():
+    cfg = load_config(ROOT / "cfgs" / "quickstart" / "finetune.yaml", ["model.type=TwoTower", "optim.layer_decay=0.5"])
+    model = build_classifier(cfg, 5)
+    scales = {id(x): group["lr_scale"] for group in parameter_groups(model, cfg["optim"]) for x in group["params"]}
+    towers = (model.encoder, model.encoder.contrast_tower)
+    found = [[scales[id(block.attn.qkv.weight)] for block in tower.blocks] for tower in towers]
+    assert found[0] == found[1] == [0.5**row for row in range(len(found[0]) - 1, -1, -1)]
 
 
 def test_mistakes(launch, pretrained, capsys):

@@ -82,7 +82,9 @@ class ClassifyTask:
         best, accuracies = None, []
         for trial in range(trials):
             votes = [
-                self._predict(split, generator(self.ctx.device, self.cfg["seed"] + trial * self.cfg["num_votes"] + vote))
+                self._predict(
+                    split, generator(self.ctx.device, self.cfg["seed"] + trial * self.cfg["num_votes"] + vote)
+                )
                 for vote in range(self.cfg["num_votes"])
             ]
             mean = torch.stack([logits.softmax(dim=-1) for logits, _, _ in votes]).mean(dim=0)

@@ -33,8 +33,8 @@ class EvaluateTask:
         self.model = build_pretrainer(cfg, *_projection_dims(cfg, ctx)).to(ctx.device)
         self.network = self.model
         if cfg["init"]:
-            may_lack = ("decoder.", "contrast_head.")
-            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack)}")
+            # Nothing here reconstructs, so the patches may be of another size than in pretraining.
+            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], skip=('decoder.', 'contrast_head.'))}")
         else:
             ctx.logger.info("init: random weights")
         self.train_loader = None

@@ -1,6 +1,5 @@
 """Evaluators on an encoder that knows the answer, and on one that does not."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,12 +13,11 @@ from tools.evaluators.zero_shot import class_embeddings
 from utils.config import load_config
 from utils.errors import InputError
 
-TINY = Path(__file__).parents[3] / "cfgs" / "pretrain" / "tiny.yaml"
-
 
 @pytest.fixture
-def cfg(data_root):
-    return load_config(TINY, [f"data_root={data_root}", "batch_size=8", "data.num_points=48"])
+def cfg(data_root, tmp_path):
+    (tmp_path / "plain.yaml").write_text("task: evaluate\n")
+    return load_config(tmp_path / "plain.yaml", [f"data_root={data_root}", "batch_size=8", "data.num_points=48"])
 
 
 def see_stretch(points):
@@ -90,3 +88,10 @@ def test_every_object_is_encoded_once_in_order(cfg):
     dataset = EVALUATORS.build({"type": "svm"}, cfg=cfg).test
     embedding, labels, ids = encode_dataset(see_stretch, dataset, batch_size=4)
     assert ids == dataset.ids and torch.equal(labels, dataset.labels) and len(embedding.queries) == 15
+
+
+def test_summed_prompts_let_long_features_count_more():
+    prompts = torch.tensor([[[3.0, 0.0], [0.0, 1.0]]])
+    equal, summed = class_embeddings(prompts, False), class_embeddings(prompts, False, is_summed=True)
+    torch.testing.assert_close(equal, F.normalize(torch.tensor([[1.0, 1.0]]), dim=-1))
+    torch.testing.assert_close(summed, F.normalize(torch.tensor([[3.0, 1.0]]), dim=-1))

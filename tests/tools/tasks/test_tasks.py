@@ -120,4 +120,6 @@ def test_bad_input_ends_with_one_sentence_and_leaves_nothing(launch, capsys, arg
 
 def test_a_checkpoint_of_another_size(launch, pretrained, capsys):
     code, folder = launch("task=classify", "--ckpts", pretrained, "model.embed_dim=32", name="other")
-    assert code == 2 and "model.embed_dim is 24 in the file and 32 here" in capsys.readouterr().err and not folder.exists()
+    assert (
+        code == 2 and "model.embed_dim is 24 in the file and 32 here" in capsys.readouterr().err and not folder.exists()
+    )
