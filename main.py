@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from tools import cli
-from utils.errors import InputError
+from utils.program import exit_code
 
 
 def run(argv: Sequence[str]) -> None:
@@ -34,15 +34,7 @@ def run(argv: Sequence[str]) -> None:
 
 def main() -> int:
     """Returns the exit code: 0 done, 2 bad input, 130 interrupted; any other error is a traceback and 1."""
-    try:
-        run(sys.argv[1:])
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(lambda: run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -9,33 +9,20 @@ gradient and running statistic. Exit code: 0 all within tolerance, 1 one is not,
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.parity import compare, not_compared  # noqa: E402  (needs the path above)
-from utils.errors import InputError  # noqa: E402
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises InputError."""
-        raise InputError(f"{message}; --help lists the arguments")
+from utils.program import Parser, exit_code  # noqa: E402
 
 
 def main() -> int:
     """Returns the exit code."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder with the weights and the expected numbers")
-    try:
-        folder = parser.parse_args().folder
-        comparisons = compare(folder)
-        skipped = not_compared(folder, comparisons)
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    folder = parser.parse_args().folder
+    comparisons = compare(folder)
+    skipped = not_compared(folder, comparisons)
     print(*comparisons, sep="\n")
     print("outputs and losses in float32; out.train.total, gradients (relative L2) and running statistics in float64")
     if skipped:
@@ -48,4 +35,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -8,37 +8,23 @@ in .safetensors the weights become such a file, with the config in its metadata.
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.convert import TARGETS, convert  # noqa: E402  (needs the path above)
-from utils.errors import InputError  # noqa: E402
+from utils.program import Parser, exit_code  # noqa: E402
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises InputError."""
-        raise InputError(f"{message}; --help lists the arguments")
-
-
-def main() -> int:
-    """Returns the exit code."""
+def main() -> None:
+    """Converts what the command line names."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("source", metavar="IN", type=Path, help="checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="file to write")
     parser.add_argument("--to", default="ours", help=f"key names: {' or '.join(TARGETS)} (ours, in safetensors)")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
-    try:
-        args = parser.parse_args()
-        print(convert(args.source, args.target, args.to, args.overwrite))
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
+    args = parser.parse_args()
+    print(convert(args.source, args.target, args.to, args.overwrite))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -12,5 +12,6 @@ fi
 for precision in fp32 bf16; do
   "$PYTHON" main.py --config cfgs/quickstart/pretrain.yaml --exp_name "$precision" --overwrite device=cuda precision=$precision epochs=20 output_root="$out"
   "$PYTHON" main.py --config cfgs/quickstart/finetune.yaml --exp_name "$precision" --overwrite device=cuda precision=$precision output_root="$out" --ckpts "$out/pretrain/quickstart/$precision/ckpt-last.pth"
-  "$PYTHON" main.py --config cfgs/pretrain/base.yaml --exp_name "$precision" --overwrite device=cuda precision=$precision epochs=2 figures=false output_root="$out"
+  "$PYTHON" main.py --config cfgs/pretrain/base.yaml --exp_name "$precision" --overwrite device=cuda precision=$precision epochs=2 figures=false output_root="$out" \
+    data.type=SweetHome3D teachers.image.type=CachedFeatures teachers.text.type=CachedFeatures
 done

@@ -12,10 +12,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_root", default=str(ROOT / "data"), help="folder that has ModelNet40 in it")
     parser.add_argument("--out", help="folder for the settings; default: <data_root>/ModelNetFewshot")
     parser.add_argument("--ways", type=int, nargs="+", default=[5, 10], help="numbers of classes")
@@ -27,21 +29,15 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Returns the exit code: 0 done, 2 bad input."""
+def main() -> None:
+    """Draws what the command line asks for."""
     args = parse()
     from datasets.modelnet_fewshot import make_folds
-    from utils.errors import InputError
 
     settings = [(way, shots) for way in args.ways for shots in args.shots]
-    try:
-        paths = make_folds(args.data_root, args.out, settings, args.folds, args.seed, args.source, args.num_stored)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    paths = make_folds(args.data_root, args.out, settings, args.folds, args.seed, args.source, args.num_stored)
     print(f"{len(paths)} folds in '{paths[0].parent.parent}'" if paths else "no fold was asked for")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -12,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+
 IMAGE = [
     "type=TimmTeacher",
     "model=tf_efficientnet_lite0",
@@ -23,7 +25,7 @@ LICENCE = "Apache-2.0"  # of the weights of both
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="SweetHome3D", help="data set")
     parser.add_argument("--data_root", default=str(ROOT / "data"), help="folder of the data sets")
     parser.add_argument("--splits", nargs="+", default=["pretrain", "test"], help="splits that hold all objects")
@@ -85,18 +87,5 @@ def run(args: argparse.Namespace) -> None:
     print(f"{path}: {count} objects, {path.stat().st_size / 1e6:.1f} MB, {time.time() - start:.0f} s")
 
 
-def main() -> int:
-    """Returns the exit code: 0 done, 2 bad input."""
-    args = parse()
-    from utils.errors import InputError
-
-    try:
-        run(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(lambda: run(parse())))

@@ -1,36 +1,30 @@
 """Collects the runs of scripts/quickstart.sh: quickstart.json, a table and the pictures in one folder."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.report import collect_quickstart, format_table, gather_pictures  # noqa: E402  (needs the path above)
-from utils.errors import InputError  # noqa: E402
 from utils.io import write_json  # noqa: E402
+from utils.program import Parser, exit_code  # noqa: E402
 
 
-def main() -> int:
-    """Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    """Collects, prints and says what it wrote."""
+    parser = Parser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="seed of the runs")
     parser.add_argument("--root", type=Path, default=Path("experiments"), help="folder with the run folders")
     parser.add_argument("--out", type=Path, default=Path("experiments/quickstart"), help="folder to write")
     parser.add_argument("--seconds", type=float, default=None, help="how long all runs took together")
     args = parser.parse_args()
-    try:
-        summary = collect_quickstart(args.root, args.seed, args.seconds)
-        write_json(summary, args.out / "quickstart.json")
-        pictures = gather_pictures(args.root, args.seed, args.out, summary)
-    except InputError as error:
-        print("error:", error, file=sys.stderr)
-        return 2
+    summary = collect_quickstart(args.root, args.seed, args.seconds)
+    write_json(summary, args.out / "quickstart.json")
+    pictures = gather_pictures(args.root, args.seed, args.out, summary)
     print(format_table(summary))
     print(f"results: {args.out / 'quickstart.json'}")
     print("pictures:", *(f"  {path}" for path in pictures), sep="\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -1,6 +1,5 @@
 """Median and range of several results: python scripts/quickstart_seeds.py experiments/quickstart*/quickstart.json"""
 
-import argparse
 import statistics
 import sys
 from pathlib import Path
@@ -10,28 +9,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools.report import ROWS  # noqa: E402  (needs the path above)
 from utils.errors import InputError  # noqa: E402
 from utils.io import read_json  # noqa: E402
+from utils.program import Parser, exit_code  # noqa: E402
 
 
-def main() -> int:
-    """Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    """Prints the table."""
+    parser = Parser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a quickstart.json")
     args = parser.parse_args()
+    runs = [read_json(path) for path in args.files]
     try:
-        runs = [read_json(path) for path in args.files]
         print(f"| {len(runs)} seeds: median (lowest to highest) | all labels | 5 labels a class |")
         print("| --- | --- | --- |")
         for title, *names in ROWS:
             cells = [_cell([run[name] for run in runs]) if name else "" for name in names]
             print(f"| {title} | {' | '.join(cells)} |")
         print(f"\nseconds: {_cell([run['seconds'] for run in runs], digits=0)}")
-    except InputError as error:
-        print("error:", error, file=sys.stderr)
-        return 2
     except KeyError as error:
-        print(f"error: a file lacks {error}; give files that scripts/quickstart.sh has written", file=sys.stderr)
-        return 2
-    return 0
+        raise InputError(f"a file lacks {error}; give files that scripts/quickstart.sh has written") from error
 
 
 def _cell(values: list[float], digits: int = 3) -> str:
@@ -39,4 +34,4 @@ def _cell(values: list[float], digits: int = 3) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

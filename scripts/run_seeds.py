@@ -16,11 +16,24 @@ sys.path.insert(0, str(ROOT))
 
 from tools import cli  # noqa: E402  (needs the path above)
 from tools.repeat import format_summary, plan, run_all, write_summary  # noqa: E402
-from utils.errors import InputError  # noqa: E402
+from utils.program import Parser, exit_code  # noqa: E402
 
 
-def run(args: argparse.Namespace, rest: list[str]) -> None:
-    """Runs them and writes <run folder's parent>/<exp_name>.json."""
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    """Reads the command line: what is listed, and what goes to main.py."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--config", required=True, metavar="CFG")
+    parser.add_argument("--exp_name", default="repeated", help="first part of the run folders' names")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N")
+    parser.add_argument("--folds", type=int, metavar="N", help="folds 0 .. N-1, as in few-shot recognition")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="of each run, by torchrun")
+    parser.add_argument("--overwrite", action="store_true", help="do finished runs again")
+    return parser.parse_known_args()
+
+
+def main() -> None:
+    """Makes the runs and writes <run folder's parent>/<exp_name>.json."""
+    args, rest = parse()
     from tools.context import run_folder
     from utils.config import load_config
 
@@ -29,37 +42,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     cfg = load_config(args.config, cli.to_overrides(flags))
     cli.check(flags, cfg)
     repeats = plan(args.exp_name, args.seeds, args.folds)
-    results = run_all(
-        repeats,
-        lambda name: run_folder(cfg.output_root, args.config, name),
-        arguments,
-        args.processes,
-        args.overwrite,
-    )
-    path = run_folder(cfg.output_root, args.config, args.exp_name).with_suffix(".json")
+    folder_of = lambda name: run_folder(cfg.output_root, args.config, name)  # noqa: E731
+    results = run_all(repeats, folder_of, arguments, args.processes, args.overwrite)
+    path = folder_of(args.exp_name).with_suffix(".json")
     print(f"\n{len(repeats)} runs of {args.config}, mean ± standard deviation (each); {path}")
     print(format_summary(write_summary(path, results)))
 
 
-def main() -> int:
-    """Returns the exit code: 0 done, 2 bad input."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--config", required=True, metavar="CFG")
-    parser.add_argument("--exp_name", default="repeated", help="first part of the run folders' names")
-    parser.add_argument("--seeds", nargs="+", type=int, metavar="N")
-    parser.add_argument("--folds", type=int, metavar="N", help="folds 0 .. N-1, as in few-shot recognition")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="of each run, by torchrun")
-    parser.add_argument("--overwrite", action="store_true", help="do finished runs again")
-    args, rest = parser.parse_known_args()
-    try:
-        run(args, rest)
-    except InputError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

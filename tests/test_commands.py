@@ -11,10 +11,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import main
 from datasets.class_names import MODELNET40
+from datasets.features import FeatureCache
 from datasets.shapenetpart_files import CATEGORIES, FOLDER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -136,6 +138,18 @@ def pretrained(launch, world):
 
 
 STORED = "data.options.num_stored=64"
+
+
+def test_published_pretraining_has_features_and_shapes_of_its_own(launch, pretrained, world):
+    result = launch("--config cfgs/pretrain/base.yaml --exp_name published", "protocol=published", "batch_size=2")
+    assert {"whole_shapenet", "bgr_images", "extra_epoch"} <= result["quirks"].keys()
+    log = (world / "out" / "base" / "pretrain" / "published" / "log.txt").read_text()
+    assert "12 shapes, 6 steps an epoch, 2 epochs" in log  # 8 + 4 shapes, one epoch more than asked for
+    folder = world / "data" / "ShapeNet55-34"
+    ours, theirs = (FeatureCache(folder / f"teachers{end}.h5") for end in ("", "-published"))
+    ids = ["02691156-train0", "03001627-train1"]
+    assert not torch.allclose(ours.image_table(ids), theirs.image_table(ids), rtol=0.05)
+    torch.testing.assert_close(ours.text_table(ids), theirs.text_table(ids))
 
 
 def test_finetune_scanobjectnn(launch, pretrained):

@@ -7,9 +7,10 @@ import argparse
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from utils.errors import InputError, closest
+from utils.program import Parser
 
 DESCRIPTION = "Pretrain, fine-tune, probe and test ReCon: one YAML file says everything about a run."
 EPILOG = """examples:
@@ -18,11 +19,6 @@ EPILOG = """examples:
   torchrun --nproc_per_node=4 main.py --config cfgs/pretrain/base.yaml
 
 Every key that a config may have is in cfgs/_base_, with its default and what it means."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; python main.py --help lists all flags")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -92,8 +88,8 @@ def check(args: argparse.Namespace, cfg: Mapping[str, Any]) -> None:
             raise InputError(f"--{flag} needs a checkpoint; give --ckpts PATH")
 
 
-def _make_parser() -> _Parser:
-    parser = _Parser(
+def _make_parser() -> Parser:
+    parser = Parser(
         prog="main.py",
         usage="python main.py --config CFG [--exp_name NAME] [flags] [key=value ...]",
         description=DESCRIPTION,

@@ -21,10 +21,12 @@ class Quirk:
     Attributes:
         tasks: tasks that have it.
         sentence: what it does to the numbers.
+        data: data sets that have it; empty: all.
     """
 
     tasks: tuple[str, ...]
     sentence: str
+    data: tuple[str, ...] = ()
 
 
 QUIRKS = {
@@ -34,9 +36,11 @@ QUIRKS = {
     ),
     "undivided_accumulation": Quirk(TRAINING, "with accum_steps the losses are summed, not averaged"),
     "drop_last": Quirk(TRAINING, "the last, smaller batch of every training epoch is left out"),
-    "whole_shapenet": Quirk(("pretrain",), "ShapeNet's test shapes are pretrained on too"),
+    "whole_shapenet": Quirk(("pretrain",), "ShapeNet's test shapes are pretrained on too", ("ShapeNet55",)),
     "bgr_images": Quirk(
-        ("pretrain",), "the image teacher sees colours in the order BGR, scaled with ImageNet's statistics"
+        ("pretrain",),
+        "the image teacher sees colours in the order BGR, scaled with ImageNet's statistics",
+        ("ShapeNet55",),
     ),
     "test_selection": Quirk(("classify", "segment"), "the checkpoint is the best one on the test split: it flatters"),
     "best_of_votes": Quirk(
@@ -68,7 +72,7 @@ def has_quirk(cfg: Mapping[str, Any], name: str) -> bool:
 
 
 def quirks(cfg: Mapping[str, Any]) -> dict[str, str]:
-    """The habits that the run's task has under its protocol: name -> sentence, for result.json.
+    """The habits that the run has under its protocol: name -> sentence, for result.json.
 
     Raises:
         InputError: an unknown protocol.
@@ -76,7 +80,12 @@ def quirks(cfg: Mapping[str, Any]) -> dict[str, str]:
     check_choice("protocol", cfg["protocol"], PROTOCOLS)
     if cfg["protocol"] == "sound":
         return {}
-    return {name: quirk.sentence for name, quirk in QUIRKS.items() if cfg["task"] in quirk.tasks}
+    task, data = cfg["task"], cfg["data"]["type"]
+    return {
+        name: quirk.sentence
+        for name, quirk in QUIRKS.items()
+        if task in quirk.tasks and (not quirk.data or data in quirk.data)
+    }
 
 
 def num_epochs(cfg: Mapping[str, Any]) -> int:

@@ -20,7 +20,7 @@ def run(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", ["check_parity.py", *map(str, arguments)])
-        return program.main(), *capsys.readouterr()
+        return program.exit_code(program.main), *capsys.readouterr()
 
     return call
 

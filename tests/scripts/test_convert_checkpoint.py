@@ -23,7 +23,7 @@ def run(monkeypatch, capsys, tmp_path):
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", [PROGRAM.name, *map(str, arguments)])
-        return program.main(), *capsys.readouterr()
+        return program.exit_code(program.main), *capsys.readouterr()
 
     return call
 

@@ -20,7 +20,14 @@ def records(folder, split):
 
 
 def make_cfg(**changes):
-    return {"task": "classify", "protocol": "published", "epochs": 3, "select": "last", **changes}
+    return {
+        "task": "classify",
+        "protocol": "published",
+        "epochs": 3,
+        "select": "last",
+        "data": {"type": "A"},
+        **changes,
+    }
 
 
 def test_the_sound_protocol_has_no_quirks_and_published_those_of_its_task():
@@ -28,6 +35,8 @@ def test_the_sound_protocol_has_no_quirks_and_published_those_of_its_task():
     found = protocol.quirks(make_cfg())
     assert "test_selection" in found and "double_step" not in found and "train_and_test" not in found
     assert "double_step" in protocol.quirks(make_cfg(task="segment"))
+    shapenet = protocol.quirks(make_cfg(task="pretrain", data={"type": "ShapeNet55"}))
+    assert {"whole_shapenet", "bgr_images"} == shapenet.keys() - protocol.quirks(make_cfg(task="pretrain")).keys()
     with pytest.raises(InputError, match="sound, published"):
         protocol.quirks(make_cfg(protocol="publised"))
 

@@ -36,7 +36,7 @@ class PretrainTask:
                 f"select is '{cfg['select']}', but pretraining has no accuracy to select by; set select=last"
             )
         self.cfg, self.ctx = cfg, ctx
-        whole = {"whole": True} if has_quirk(cfg, "whole_shapenet") and cfg["data"]["type"] == "ShapeNet55" else {}
+        whole = {"whole": True} if has_quirk(cfg, "whole_shapenet") else {}
         dataset = build_dataset(cfg, "pretrain", shots=None, **whole)
         self.teachers = TeacherTables(cfg, dataset, ctx)
         self.transform = train_transform(cfg["data"], dataset)

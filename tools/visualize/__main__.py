@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.visualize import draw_folder
-from utils.errors import InputError
+from utils.program import Parser, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser("python -m tools.visualize", description="Draws the pictures of a run again.")
+    parser = Parser("python -m tools.visualize", description="Draws the pictures of a run again.")
     parser.add_argument("folder", type=Path, metavar="RUN_FOLDER", help="pictures go into its figures/")
     parser.add_argument(
         "--against", type=Path, nargs="+", default=[], metavar="RUN_FOLDER", help="runs whose curves are drawn with it"
@@ -21,14 +21,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 0 done, 2 bad input."""
-    args = parse(argv)
-    try:
-        pictures = draw_folder(args.folder, args.against)
-    except InputError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
-    sys.stdout.writelines(f"{picture}\n" for picture in pictures)
-    return 0
+    return exit_code(lambda: draw(parse(argv)))
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Draws, and says which files it wrote."""
+    sys.stdout.writelines(f"{picture}\n" for picture in draw_folder(args.folder, args.against))
 
 
 if __name__ == "__main__":
