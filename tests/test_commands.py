@@ -223,7 +223,7 @@ def test_part_segmentation(launch, pretrained):
 def test_two_processes(world, pretrained):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29617", "main.py"]
     command += "--launcher pytorch --sync_bn --config cfgs/pretrain/base.yaml --exp_name two".split()
-    command += [*SIZES, f"data_root={world / 'data'}", f"output_root={world / 'out'}", "sync_bn=false"]
+    command += [*SIZES, f"data_root={world / 'data'}", f"output_root={world / 'out'}"]
     command += ["teachers.image.type=CachedFeatures", "teachers.text.type=CachedFeatures"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

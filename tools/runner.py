@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.sync_norm import synchronize_norms
 from tools import checkpoint
 from tools.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head
 from tools.protocol import has_quirk, num_epochs, quirks, selection
@@ -118,7 +119,7 @@ class Runner:
         """Puts the compiled or distributed version of the model into the task."""
         network: nn.Module = self.task.model
         if self.cfg["sync_bn"] and self.ctx.world_size > 1:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            network = synchronize_norms(network)
         if self.ctx.world_size > 1:
             devices = [self.ctx.device.index] if self.ctx.device.type == "cuda" else None
             # With the contrastive loss or a teacher switched off, some parameters get no gradient.

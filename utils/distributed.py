@@ -88,6 +88,19 @@ def all_reduce_mean(values: torch.Tensor | Mapping[str, torch.Tensor | float]) -
     return dict(zip(values, all_reduce_mean(numbers).tolist(), strict=True))
 
 
+def all_gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    """Returns the rows of all processes, one process after the other; gradients flow back to whose they are.
+
+    Args:
+        rows: (n, ...), n the same in every process.
+    """
+    if not dist.is_initialized():
+        return rows
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(rows.contiguous()))
+
+
 def all_gather_objects(value: Any) -> list[Any]:
     """Returns the values of all processes, in the order of their ranks; anything that pickle takes."""
     if not dist.is_initialized():

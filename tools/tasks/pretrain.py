@@ -62,7 +62,7 @@ class PretrainTask:
         """The sum of the loss terms, and the terms."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
         image, text = self.teachers.draw(batch["id"], self.generator)
-        labels = each_unlabelled_its_own(batch["label"]).to(self.ctx.device)
+        labels = each_unlabelled_its_own(batch["label"], self.ctx.rank).to(self.ctx.device)
         terms = self.network(points, image, text, labels, generator=self.generator)
         loss = sum(terms.values())
         return loss, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
@@ -92,6 +92,6 @@ class PretrainTask:
             np.savez_compressed(temporary, names=names, **{name: x.cpu().numpy() for name, x in arrays.items()})
 
 
-def each_unlabelled_its_own(labels: Tensor) -> Tensor:
+def each_unlabelled_its_own(labels: Tensor, rank: int = 0) -> Tensor:
     """(B,) -> (B,): objects of no class (-1) are not one class together; each gets a negative label of its own."""
-    return torch.where(labels < 0, -1 - torch.arange(len(labels)), labels)
+    return torch.where(labels < 0, -1 - torch.arange(len(labels)) - rank * len(labels), labels)

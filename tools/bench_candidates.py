@@ -1,0 +1,167 @@
+"""What is timed: our backends and other packages, each held against the definition first.
+
+Shape legend: B batch, N points, G samples, K neighbours.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from extensions import dispatch, ops, reference
+from tools.bench_peers import PEERS
+
+MAX_SPREAD = 1.05  # samples from another start may leave gaps this much wider than ours
+MIN_AGREEMENT = 0.95  # of neighbours: other packages round otherwise
+
+
+class Size(NamedTuple):
+    """What is asked: N points to G samples and K neighbours of each."""
+
+    batch: int
+    num_points: int
+    num_samples: int
+    k: int
+
+    def __str__(self) -> str:
+        return f"{self.batch} x {self.num_points} -> {self.num_samples}"
+
+
+SIZES = {
+    "cpu": (Size(32, 1024, 64, 32), Size(32, 2048, 128, 32), Size(32, 8192, 512, 32), Size(1, 100_000, 1024, 32)),
+    "cuda": (Size(128, 1024, 64, 32), Size(32, 2048, 128, 32), Size(32, 8192, 512, 32), Size(1, 100_000, 1024, 32)),
+}
+SMALL = Size(2, 600, 40, 8)  # where everybody is tried first
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A candidate that was not timed."""
+
+    operation: str
+    name: str
+    reason: str
+
+
+class Candidate(NamedTuple):
+    """Something to time."""
+
+    name: str
+    is_ours: bool
+    run: Callable[[Tensor, Tensor, int, int], Tensor]
+
+
+def make_clouds(size: Size, device: torch.device, seed: int = 0) -> Tensor:
+    """(B, N, 3) points of random ellipsoids, as if surfaces had been sampled."""
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(size.batch, size.num_points, 3, generator=generator)
+    points = points / points.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return (points * (0.2 + torch.rand(size.batch, 1, 3, generator=generator))).to(device)
+
+
+def make_lattices(device: torch.device) -> Tensor:
+    """(2, 600, 3) small integers: ties and duplicates everywhere."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 6, (SMALL.batch, SMALL.num_points, 3), generator=generator).float().to(device)
+
+
+@contextmanager
+def forced(backend: str) -> Iterator[None]:
+    """Runs the operations on one backend."""
+    before = os.environ.get("POINT_OPS")
+    os.environ["POINT_OPS"] = backend
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["POINT_OPS"]
+        else:
+            os.environ["POINT_OPS"] = before
+
+
+def find_candidates(operation: str, device: torch.device, skipped: list[Skipped]) -> Iterator[Candidate]:
+    """Yields the backends and peers that are here and right."""
+    clouds = make_clouds(SMALL, device)
+    for backend in dispatch.BACKENDS:
+        candidate = Candidate(backend, True, _our_run(operation, backend))
+        if reason := _try_out(operation, candidate, [clouds, make_lattices(device)]):
+            skipped.append(Skipped(operation, backend, reason))
+        else:
+            yield candidate
+    for peer in PEERS:
+        if peer.operation != operation:
+            continue
+        reason = peer.reason_missing(device)
+        if reason is None:
+            try:
+                candidate = Candidate(peer.name, False, peer.prepare())
+                reason = _try_out(operation, candidate, [clouds])
+            except (ImportError, RuntimeError, OSError) as error:
+                reason = " ".join(str(error).split())[:200]
+        if reason:
+            skipped.append(Skipped(operation, peer.name, reason))
+        else:
+            yield candidate
+
+
+def _our_run(operation: str, backend: str) -> Callable[[Tensor, Tensor, int, int], Tensor]:
+    def run(points: Tensor, centers: Tensor, num_samples: int, k: int) -> Tensor:
+        if operation == "fps":
+            return ops.fps(points, num_samples)
+        return ops.knn(points, centers, k) if operation == "knn" else ops.patchify(points, num_samples, k)[2]
+
+    return run
+
+
+def expect(operation: str, points: Tensor, centers: Tensor, size: Size) -> Tensor:
+    """The indices of the definition."""
+    if operation == "fps":
+        return reference.fps(points, size.num_samples)
+    if operation == "patchify":
+        centers = reference.gather(points, reference.fps(points, size.num_samples))
+    return reference.knn(points, centers, size.k)
+
+
+def call(candidate: Candidate, points: Tensor, centers: Tensor, size: Size) -> Tensor:
+    if not candidate.is_ours:
+        return candidate.run(points, centers, size.num_samples, size.k)
+    with forced(candidate.name):
+        return candidate.run(points, centers, size.num_samples, size.k)
+
+
+def _try_out(operation: str, candidate: Candidate, trials: Sequence[Tensor]) -> str | None:
+    """Runs small clouds and returns what is wrong."""
+    for points in trials:
+        centers = points[:, : SMALL.num_samples].contiguous()
+        try:
+            result = call(candidate, points, centers, SMALL)
+        except (ValueError, RuntimeError) as error:
+            return " ".join(str(error).split())[:200]
+        if reason := find_mistake(operation, candidate, result, points, expect(operation, points, centers, SMALL)):
+            return reason
+    return None
+
+
+def find_mistake(operation: str, candidate: Candidate, result: Tensor, points: Tensor, expected: Tensor) -> str | None:
+    """Holds indices against the definition: ours must be equal; others may start elsewhere and round otherwise."""
+    result = result.to(points.device, torch.int64)
+    if result.shape != expected.shape:
+        return f"wrong result: shape {tuple(result.shape)} instead of {tuple(expected.shape)}"
+    if candidate.is_ours:
+        share = (result == expected).float().mean().item()
+        return None if share == 1 else f"wrong result: {1 - share:.2%} of the indices differ from the reference"
+    if operation == "fps":
+        spread = _spread(points, result) / _spread(points, expected)
+        return None if spread < MAX_SPREAD else f"wrong result: gaps between samples are {spread:.2f} times as wide"
+    share = (result.unsqueeze(-1) == expected.unsqueeze(-2)).any(dim=-1).float().mean().item()
+    return None if share > MIN_AGREEMENT else f"wrong result: {1 - share:.1%} of the neighbours are others"
+
+
+def _spread(points: Tensor, index: Tensor) -> float:
+    """Mean over clouds of the largest distance from a point to its nearest sample."""
+    squared = reference.squared_distances(points, reference.gather(points, index))
+    return squared.amin(dim=-1).amax(dim=-1).sqrt().mean().item()
