@@ -87,8 +87,11 @@ def find_candidates(operation: str, device: torch.device, skipped: list[Skipped]
     """Yields the backends and peers that are here and right."""
     clouds = make_clouds(SMALL, device)
     for backend in dispatch.BACKENDS:
-        candidate = Candidate(backend, True, _our_run(operation, backend))
-        if reason := _try_out(operation, candidate, [clouds, make_lattices(device)]):
+        candidate = Candidate(backend, True, _our_run(operation))
+        reason = dispatch.why_unavailable(backend, device.type)
+        if not reason and not hasattr(dispatch.load_backend(backend), operation):
+            reason = "has no such operation"
+        if reason := reason or _try_out(operation, candidate, [clouds, make_lattices(device)]):
             skipped.append(Skipped(operation, backend, reason))
         else:
             yield candidate
@@ -108,7 +111,7 @@ def find_candidates(operation: str, device: torch.device, skipped: list[Skipped]
             yield candidate
 
 
-def _our_run(operation: str, backend: str) -> Callable[[Tensor, Tensor, int, int], Tensor]:
+def _our_run(operation: str) -> Callable[[Tensor, Tensor, int, int], Tensor]:
     def run(points: Tensor, centers: Tensor, num_samples: int, k: int) -> Tensor:
         if operation == "fps":
             return ops.fps(points, num_samples)

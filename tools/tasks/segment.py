@@ -59,7 +59,9 @@ class SegmentTask:
         self.model = build_segmenter(cfg, train.num_classes, train.num_parts).to(ctx.device)
         self.network = self.model
         if cfg["init"]:
-            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack=('head.',))}")
+            # A network that is only tested must bring its head.
+            may_lack = ("head.",) if cfg["epochs"] else ()
+            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack)}")
         loader_options = (cfg["num_workers"], drops_last(cfg), cfg["seed"], ctx.rank, ctx.world_size)
         self.train_loader = train_loader(train, ctx.batch_size, *loader_options) if cfg["epochs"] else None
         self.monitor = "instance_miou"

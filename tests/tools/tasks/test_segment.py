@@ -128,6 +128,23 @@ def test_a_pretrained_encoder_is_taken_over(launch):
     assert torch.equal(before["encoder.blocks.1.mlp.fc1.weight"], after["encoder.blocks.1.mlp.fc1.weight"])
 
 
+def test_a_network_without_a_head_is_not_tested(launch, capsys):
+    _, pretrained = launch("epochs=1", name="pretrained")
+    code, folder = launch(*OPTIONS, "epochs=0", "--ckpts", pretrained / "ckpt-last.pth", name="tested")
+    assert code == 2 and "it lacks head (36)" in capsys.readouterr().err and not folder.exists()
+
+
+def test_the_published_training_steps_twice_a_batch(launch):
+    steps = {}
+    for protocol in ("sound", "published"):
+        code, folder = launch(*OPTIONS, "epochs=1", "data.drop_last=true", f"protocol={protocol}", name=protocol)
+        content = torch.load(folder / "ckpt-last.pth", weights_only=True)
+        steps[protocol] = [content["step"], *{state["step"].item() for state in content["optimizer"]["state"].values()}]
+        assert code == 0
+    batches = steps["sound"][0]
+    assert steps == {"sound": [batches, batches], "published": [2 * batches, 4 * batches]}  # and an epoch more
+
+
 @pytest.mark.parametrize("options", [[], ["num_votes=2"], ["protocol=published"], ["data.num_points=40"]], ids=str)
 def test_every_point_keeps_its_label(launch, monkeypatch, options):
     monkeypatch.setattr(segment, "build_segmenter", lambda *_: Oracle())

@@ -123,3 +123,8 @@ def test_a_checkpoint_of_another_size(launch, pretrained, capsys):
     assert (
         code == 2 and "model.embed_dim is 24 in the file and 32 here" in capsys.readouterr().err and not folder.exists()
     )
+
+
+def test_a_network_without_a_head_is_not_tested(launch, pretrained, capsys):
+    code, folder = launch("task=classify", "--test", "--ckpts", pretrained, name="tested")
+    assert code == 2 and "it lacks head" in capsys.readouterr().err and not folder.exists()
