@@ -27,9 +27,7 @@ def run(argv: Sequence[str]) -> None:
     from tools.tasks import TASKS
 
     with make_context(cfg, args.config, args.exp_name, args.overwrite) as ctx:
-        task = TASKS.get(cfg.task)(cfg, ctx)
-        ctx.open_folder()  # only now: a run that cannot start leaves nothing behind
-        runner.run(task, cfg, ctx)
+        runner.run(TASKS.get(cfg.task)(cfg, ctx), cfg, ctx)
 
 
 def main() -> int:

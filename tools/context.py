@@ -27,7 +27,7 @@ MINIMA |= {"log_every": 1, "num_votes": 0}
 
 # What a run writes; --overwrite removes these and nothing else.
 RUN_FILES = ("config.yaml", "env.json", "log.txt", "metrics.jsonl", "result.json", "ckpt-*.pth", "tb", "figures")
-RUN_FILES += ("predictions*.npz", "embeddings.npz", "reconstructions.npz", "part_iou.json")
+RUN_FILES += ("nan*.pth", "predictions*.npz", "embeddings.npz", "reconstructions.npz", "part_iou.json")
 PARTIAL_FILES = (".*.tmp.*",)  # what utils.io.atomic_write leaves if it is killed
 DONE_FILES = ("result.json", "ckpt-*.pth")
 

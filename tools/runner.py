@@ -12,8 +12,10 @@ from torch import nn
 
 from models.sync_norm import synchronize_norms
 from tools import checkpoint
+from tools.guards import TERMINATED, LossGuard, Signals
 from tools.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head
 from tools.protocol import has_quirk, num_epochs, quirks, selection
+from tools.snapshot import BEST, LAST, check_config, read_last, save_last
 from tools.tasks.base import Task
 from utils import distributed
 from utils.config import to_plain
@@ -23,12 +25,11 @@ from utils.log import Progress, format_seconds
 from utils.meters import MeanMeter
 from utils.seed import rng_state
 
-LAST, BEST = "ckpt-last.pth", "ckpt-best.pth"
-
 
 def run(task: Task, cfg: Mapping[str, Any], ctx: Any) -> dict[str, Any]:
     """Runs a task to its end and returns what is in result.json."""
     runner = Runner(task, cfg, ctx)
+    ctx.open_folder()  # only now: a run that cannot start leaves nothing behind
     if task.train_loader is not None and cfg["epochs"]:
         runner.train()
     return runner.finish()
@@ -61,7 +62,12 @@ class Runner:
         self.optimizer: torch.optim.Optimizer | None = None
         self.epochs, self.select = num_epochs(cfg), selection(cfg)
         self.sums_losses, self.steps_twice = has_quirk(cfg, "undivided_accumulation"), has_quirk(cfg, "double_step")
+        self.guard = LossGuard(cfg, ctx)
         self.start = time.monotonic()
+        self.saved: dict[str, Any] | None = None
+        if cfg["resume"] and cfg["epochs"] and task.train_loader is not None:
+            self.saved = read_last(ctx.folder, ctx.logger)
+            check_config(self.saved["config"], cfg, ctx.logger)
 
     def train(self) -> None:
         """restore -> (train an epoch -> evaluate -> save)*."""
@@ -74,9 +80,10 @@ class Runner:
         self.prepare_network()
         self.describe()
         total = self.epochs * self.steps_per_epoch
-        with Progress(
+        shown = Progress(
             total, self.ctx.logger, self.cfg["task"], self.state.step, self.cfg["log_every"], enabled=self.ctx.is_main
-        ) as progress:
+        )
+        with shown as progress, Signals(self.ctx.is_main) as self.signals:
             while self.state.epoch < self.epochs:
                 self.train_epoch(progress)
                 self.validate()
@@ -94,14 +101,11 @@ class Runner:
         return optimizer
 
     def restore(self) -> None:
-        """Goes on from ckpt-last.pth if `resume` is set and the file is there."""
-        path = self.ctx.folder / LAST
-        if not self.cfg["resume"]:
+        """Goes on from the checkpoint that was found at the start, if the run is to be resumed."""
+        content, self.saved = self.saved, None
+        if content is None:
             return
-        if not path.is_file():
-            raise InputError(f"resume is set, but there is no '{path}'; leave out --resume to start the run")
-        content = checkpoint.read_checkpoint(path)
-        checkpoint.load_weights(self.task.model, path)
+        self.task.model.load_state_dict(content["base_model"])
         self.optimizer.load_state_dict(content["optimizer"])
         state = content["schedule"]
         self.state = State(
@@ -149,14 +153,14 @@ class Runner:
         batches = iter(self.task.train_loader)
         for _ in range(done, self.steps_per_epoch):
             self.train_step(batches, meter, progress)
-            if self.cfg["save_every"] and self.state.step % self.cfg["save_every"] == 0:
-                self.save(LAST)
+            self.save_step()
         self.state.epoch += 1
         seconds = time.monotonic() - start
         rate = (progress.num_shapes - shapes) / max(seconds, 1e-9)
+        # Empty if the interruption came after the last step; these metrics are gone with the process that made them.
         report = meter.compute()
         extras = {"lr": self.schedule.lr(self.state.step - 1), "shapes_per_second": rate}
-        self.state.metrics = report
+        self.state.metrics = report or self.state.metrics
         self.ctx.metrics.write("train", self.state.epoch, self.state.step, report | extras)
         self.log_epoch(report, seconds)
 
@@ -167,17 +171,22 @@ class Runner:
         self.task.generator.manual_seed(step_seed(self.cfg["seed"], self.state.step, self.ctx.rank) + 1)
         group = [batch for _, batch in zip(range(self.cfg["accum_steps"]), batches, strict=False)]
         rate = self.schedule.apply(self.optimizer, self.state.step)
-        num_shapes = sum(len(batch["points"]) for batch in group)
+        num_shapes, is_bad = sum(len(batch["points"]) for batch in group), False
         for number, batch in enumerate(group, start=1):
             # Only the last backward pass needs to exchange gradients between processes.
             is_last = number == len(group)
             with contextlib.nullcontext() if is_last else self.no_sync(), self.autocast():
                 loss, report = self.task.training_step(batch)
+            if self.guard.is_due(self.state.step):
+                is_bad |= self.guard.must_skip(loss, report, batch, self.state.step, self.task.model)
             share = 1.0 if self.sums_losses else len(batch["points"]) / num_shapes
             with contextlib.nullcontext() if is_last else self.no_sync():
                 (loss * share).backward()
-            meter.update(report, len(batch["points"]))
-        self.step_optimizer()
+            meter.update({} if is_bad else report, len(batch["points"]))
+        if is_bad:
+            self.optimizer.zero_grad(set_to_none=True)
+        else:
+            self.step_optimizer()
         self.state.step += 1
         progress.update(num_shapes * self.ctx.world_size, loss=report["loss"], lr=rate)
 
@@ -214,6 +223,20 @@ class Runner:
             self.state.best, self.state.best_metrics = value, {"epoch": epoch, **metrics}
             self.save(BEST)
 
+    def save_step(self) -> None:
+        """ckpt-last.pth in the middle of an epoch, where `save_every` or a signal asks for it.
+
+        Raises:
+            SystemExit: the process has been asked to end; everything is saved.
+        """
+        is_due = self.cfg["save_every"] and self.state.step % self.cfg["save_every"] == 0
+        if is_due or self.signals.must_save:
+            self.save(LAST)
+            self.signals.must_save = False
+        if self.signals.must_stop:
+            self.ctx.logger.info(f"asked to stop: saved after step {self.state.step}; go on with --resume")
+            raise SystemExit(TERMINATED)
+
     def save_epoch(self) -> None:
         """ckpt-last.pth, and the epochs that are to be kept."""
         self.save(LAST)
@@ -236,7 +259,10 @@ class Runner:
             "precision": self.cfg["precision"],
             "random_state": rng_state(),
         }
-        checkpoint.save_checkpoint(content, self.ctx.folder / name)
+        if name == LAST:
+            save_last(content, self.ctx.folder)
+        else:
+            checkpoint.save_checkpoint(content, self.ctx.folder / name)
 
     def finish(self) -> dict[str, Any]:
         """Loads the chosen checkpoint, reads the test split once, writes result.json and the pictures."""
@@ -289,7 +315,7 @@ class Runner:
         """
         terms = "  ".join(f"{name} {value:.4f}" for name, value in report.items())
         self.ctx.logger.info(f"epoch {self.state.epoch}/{self.epochs}  {terms}  {format_seconds(seconds)}")
-        if not math.isfinite(report["loss"]):
+        if not math.isfinite(report.get("loss", 0.0)):
             raise InputError(
                 f"the loss became {report['loss']} in epoch {self.state.epoch}; lower optim.lr, set optim.grad_clip or "
                 f"look at the data, then go on from the last good epoch with --resume"

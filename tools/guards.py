@@ -1,0 +1,101 @@
+"""What ends a run early, with nothing lost: signals from outside, and a loss that is no number."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utils import distributed
+from utils.errors import InputError
+from utils.io import atomic_write
+
+TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended
+MAX_IDS = 8
+
+
+class Signals:
+    """SIGTERM asks a run to save and stop after the step at hand (clusters send it before they take a node away),
+    SIGUSR1 to save and go on. A context manager: the handlers are there inside the block only.
+
+    Args:
+        is_main: whether this process saves. The others go on until it has stopped: it needs them for its last step.
+    """
+
+    def __init__(self, is_main: bool) -> None:
+        self.is_main = is_main
+        self.must_stop = self.must_save = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        try:
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                self._before[number] = signal.signal(number, self._note)
+        except ValueError:  # only the main thread may have handlers
+            pass
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.must_stop |= number == signal.SIGTERM and self.is_main
+        self.must_save |= self.is_main
+
+
+class LossGuard:
+    """Looks for a loss that is NaN or infinite, before the weights are moved by it.
+
+    Args:
+        cfg: the whole config; `skip_nonfinite` steps are left out, the next one ends the run.
+        ctx: the run's surroundings.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
+        self.cfg, self.ctx = cfg, ctx
+        self.num_skipped = 0
+
+    def is_due(self, step: int) -> bool:
+        """A look makes a GPU's host wait, so that it looks only when the loss is shown; a CPU's is there anyway."""
+        return self.ctx.device.type == "cpu" or self.cfg["skip_nonfinite"] > 0 or step % self.cfg["log_every"] == 0
+
+    def must_skip(
+        self, loss: Tensor, report: Mapping[str, Tensor], batch: Mapping[str, Any], step: int, model: nn.Module
+    ) -> bool:
+        """Whether this step is to be left out; in all processes, if in one.
+
+        Raises:
+            InputError: the loss is no number, and no more steps may be left out. nan.pth has what it came from.
+        """
+        is_bad = ~loss.detach().isfinite()
+        if self.cfg["skip_nonfinite"] > 0:
+            is_bad = distributed.all_reduce_sum(is_bad.float()) > 0
+        if not is_bad:
+            return False
+        self.num_skipped += 1
+        terms = ", ".join(f"{name} {float(value):.4g}" for name, value in report.items())
+        if self.num_skipped <= self.cfg["skip_nonfinite"]:
+            self.ctx.logger.warning(f"step {step + 1} left out: {terms}")
+            return True
+        ids = batch["id"]
+        shown = ", ".join(ids[:MAX_IDS]) + (f" and {len(ids) - MAX_IDS} more" if len(ids) > MAX_IDS else "")
+        path = self.ctx.folder / f"nan{f'-{self.ctx.rank}' if self.ctx.rank else ''}.pth"
+        save_evidence(path, batch, report, step, model)
+        raise InputError(
+            f"the loss became {loss.item()} at step {step + 1} ({terms}) on the shapes {shown}; '{path}' has the batch "
+            "and the weights before it; lower optim.lr, set optim.grad_clip or look at these shapes, then go on with "
+            "--resume, or set skip_nonfinite to leave out some steps"
+        )
+
+
+def save_evidence(
+    path: Path, batch: Mapping[str, Any], report: Mapping[str, Tensor], step: int, model: nn.Module
+) -> None:
+    """Writes what a step was made of (base_model, batch, report, step), for torch.load(weights_only=True)."""
+    content = {"base_model": model.state_dict(), "batch": dict(batch), "report": dict(report), "step": step}
+    with atomic_write(path) as temporary:
+        torch.save(content, temporary)
