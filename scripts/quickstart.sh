@@ -24,7 +24,7 @@ run() {
   "$python" main.py --config "cfgs/quickstart/$config.yaml" --exp_name "$name-seed$seed" --overwrite --seed "$seed" "$@" \
     2>&1 | sed -u "s/^/[$name] /"
 }
-few="data.shots=5 epochs=32"  # 100 shapes make few steps an epoch
+few="data.shots=5 epochs=28"  # 100 shapes make few steps an epoch
 pretrained=experiments/pretrain/quickstart/pretrain-seed$seed/ckpt-last.pth
 
 run pretrain pretrain "$@"
