@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv and installs requirements.txt into it. Safe to run again: it does nothing when nothing has changed.
+# Makes .venv, installs requirements.txt into it and compiles the point operations if there is a C++ compiler.
+# Safe to run again: it does nothing when nothing has changed.
 # Environment: PYTHON (interpreter to build .venv with, default python3), VENV (folder, default .venv beside this file).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -8,6 +9,8 @@ venv=${VENV:-.venv}
 stamp=$venv/.requirements.sha256
 
 fail() { echo "setup: $1" >&2; exit 2; }
+# Says nothing when the library is there and up to date. Without it everything works, more slowly.
+compile_ops() { "$venv/bin/python" extensions/build.py || true; }
 
 command -v "$python" >/dev/null || fail "no '$python' on PATH; install Python 3.10 or later, or set PYTHON=/path/to/python3"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -15,6 +18,7 @@ command -v "$python" >/dev/null || fail "no '$python' on PATH; install Python 3.
 
 wanted=$(cat requirements.txt setup.sh | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+  compile_ops
   exit 0
 fi
 
@@ -31,4 +35,5 @@ log=$venv/setup.log
 "$venv/bin/python" -c 'import torch, torchvision; torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)' 2>>"$log" \
   || { tail -n 5 "$log" >&2; fail "torch and torchvision do not fit each other; remove $venv and run setup.sh again"; }
 echo "$wanted" >"$stamp"
+compile_ops
 echo "setup: ready in $((SECONDS - start)) s: $("$venv/bin/python" -c 'import torch; print("torch", torch.__version__, "on", "GPU" if torch.cuda.is_available() else "CPU")')"

@@ -1,5 +1,16 @@
 """Point-cloud operations. Import from `extensions.ops`; this package needs torch and nothing else."""
 
-from extensions.ops import chamfer_distance, fps, gather, group, knn, three_interpolate, three_nn
+from .dispatch import use_backend
+from .ops import chamfer_distance, fps, gather, group, knn, patchify, three_interpolate, three_nn
 
-__all__ = ["chamfer_distance", "fps", "gather", "group", "knn", "three_interpolate", "three_nn"]
+__all__ = [
+    "chamfer_distance",
+    "fps",
+    "gather",
+    "group",
+    "knn",
+    "patchify",
+    "three_interpolate",
+    "three_nn",
+    "use_backend",
+]

@@ -1,14 +1,20 @@
 """The public face of the point operations.
 
-Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbours, C channels.
-All coordinates are float32 of shape (..., 3); every operation works on any device and none loops over the batch.
+Coordinates are (..., 3). They are computed in float32, half precision is widened, also under autocast; double precision
+stays double and runs in the reference. Indices are int64. Every operation works on any device, takes tensors of any
+stride, and none loops over the batch. NaN and infinite coordinates are refused on the CPU; on a GPU the check would
+make the processor wait at every call, and what they give is undefined.
+
+Shape legend: B batch, N points, M other points, Q queries, G samples or groups, K neighbours, C channels.
 """
 
+import torch
 from torch import Tensor
 
-from extensions.dispatch import select_backend
+from . import library, reference
+from .dispatch import select_backend
 
-__all__ = ["chamfer_distance", "fps", "gather", "group", "knn", "three_interpolate", "three_nn"]
+__all__ = ["chamfer_distance", "fps", "gather", "group", "knn", "patchify", "three_interpolate", "three_nn"]
 
 
 def fps(points: Tensor, num_samples: int) -> Tensor:
@@ -22,15 +28,11 @@ def fps(points: Tensor, num_samples: int) -> Tensor:
         (B, G) int64 indices in the order of picking. The first is index 0; ties go to the lowest index.
 
     Raises:
-        ValueError: the shape is not (B, N, 3) or num_samples is not in 1..N.
+        ValueError: the shape is not (B, N, 3), a coordinate is not finite, or num_samples is not in 1..N.
     """
-    _check_points("points", points)
-    if not 1 <= num_samples <= points.shape[1]:
-        raise ValueError(
-            f"fps: num_samples is {num_samples}, but the clouds have {points.shape[1]} points; "
-            f"it must lie in 1..{points.shape[1]}"
-        )
-    return select_backend(points).fps(points, num_samples)
+    (points,) = _coordinates(points=points)
+    _check_count("fps", "num_samples", num_samples, points)
+    return library.fps(points.detach(), num_samples)
 
 
 def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
@@ -45,14 +47,36 @@ def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
         (B, Q, k) int64 indices into points, by increasing squared distance; ties go to the lowest index.
 
     Raises:
-        ValueError: a shape does not fit or k is not in 1..N.
+        ValueError: a shape does not fit, a coordinate is not finite, or k is not in 1..N.
     """
-    _check_points("points", points)
-    _check_points("queries", queries)
-    _check_same_batch(points, queries)
-    if not 1 <= k <= points.shape[1]:
-        raise ValueError(f"knn: k is {k}, but the clouds have {points.shape[1]} points; it must lie in 1..N")
-    return select_backend(points).knn(points, queries, k)
+    points, queries = _coordinates(points=points, queries=queries)
+    _check_count("knn", "k", k, points)
+    return library.knn(points.detach(), queries.detach(), k)
+
+
+def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut clouds into overlapping patches: `fps`, `knn`, `group` and the difference to the centres in one.
+
+    Args:
+        points: (B, N, 3) float32.
+        num_groups: 1..N.
+        group_size: points a patch, 1..N.
+
+    Returns:
+        Centres (B, G, 3); patches (B, G, K, 3) minus their centres, nearest point first; both differentiable in points.
+        Indices (B, G, K) int64 of the patches' points. Ties as in `fps` and `knn`.
+
+    Raises:
+        ValueError: the shape is not (B, N, 3), a coordinate is not finite, or a number is not in 1..N.
+    """
+    (points,) = _coordinates(points=points)
+    _check_count("patchify", "num_groups", num_groups, points)
+    _check_count("patchify", "group_size", group_size, points)
+    if not (points.requires_grad and torch.is_grad_enabled()):
+        return library.patchify(points.detach(), num_groups, group_size)
+    centers = reference.gather(points, library.fps(points.detach(), num_groups))
+    index = library.knn(points.detach(), centers.detach(), group_size)
+    return centers, reference.group(points, index) - centers.unsqueeze(2), index
 
 
 def gather(features: Tensor, index: Tensor) -> Tensor:
@@ -72,7 +96,7 @@ def gather(features: Tensor, index: Tensor) -> Tensor:
         raise ValueError(
             f"gather: needs features (B, N, C) and index (B, G), got {tuple(features.shape)} and {tuple(index.shape)}"
         )
-    return select_backend(features).gather(features, index)
+    return _plain("gather", features)(features, index)
 
 
 def group(features: Tensor, index: Tensor) -> Tensor:
@@ -92,7 +116,7 @@ def group(features: Tensor, index: Tensor) -> Tensor:
         raise ValueError(
             f"group: needs features (B, N, C) and index (B, Q, K), got {tuple(features.shape)} and {tuple(index.shape)}"
         )
-    return select_backend(features).group(features, index)
+    return _plain("group", features)(features, index)
 
 
 def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,14 +130,12 @@ def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         Squared distances (B, Q, 3), differentiable, and indices (B, Q, 3) int64, nearest first.
 
     Raises:
-        ValueError: a shape does not fit or N < 3.
+        ValueError: a shape does not fit, a coordinate is not finite, or N < 3.
     """
-    _check_points("queries", queries)
-    _check_points("points", points)
-    _check_same_batch(points, queries)
+    queries, points = _coordinates(queries=queries, points=points)
     if points.shape[1] < 3:
-        raise ValueError(f"three_nn: needs at least 3 points, got {points.shape[1]}")
-    return select_backend(points).three_nn(queries, points)
+        raise ValueError(f"three_nn: needs at least 3 points, got {points.shape[1]} (points {tuple(points.shape)})")
+    return library.three_nn(queries, points)
 
 
 def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor:
@@ -136,7 +158,7 @@ def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor
             "three_interpolate: needs features (B, N, C), index (B, Q, 3) and weight (B, Q, 3), got "
             f"{tuple(features.shape)}, {tuple(index.shape)} and {tuple(weight.shape)}"
         )
-    return select_backend(features).three_interpolate(features, index, weight)
+    return _plain("three_interpolate", features)(features, index, weight)
 
 
 def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
@@ -151,30 +173,60 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
         norm: 1 or 2.
 
     Returns:
-        A scalar, differentiable in a and b (subgradient 0 where two points coincide).
+        A scalar, differentiable in a and b (subgradient 0 where two points coincide). It is not finite if a coordinate
+        of a network's output is not: what requires a gradient is not refused, so that training can tell of its loss.
 
     Raises:
-        ValueError: a shape does not fit, a cloud is empty, or norm is neither 1 nor 2.
+        ValueError: a shape does not fit, a coordinate is not finite, a cloud is empty, or norm is neither 1 nor 2.
     """
-    _check_points("a", a)
-    _check_points("b", b)
-    _check_same_batch(a, b)
+    a, b = _coordinates(a=a, b=b)
     if norm not in (1, 2):
         raise ValueError(f"chamfer_distance: norm is {norm!r}; it must be 1 or 2")
     if a.numel() == 0 or b.numel() == 0:
         raise ValueError(f"chamfer_distance: a cloud is empty: {tuple(a.shape)} against {tuple(b.shape)}")
-    return select_backend(a).chamfer_distance(a, b, norm)
+    if torch.compiler.is_compiling():
+        (from_a, _), (from_b, _) = library.nearest(a, b), library.nearest(b, a)
+        return reference.combine_chamfer(from_a, from_b, norm)
+    for name, cloud in (("a", a), ("b", b)):
+        if not cloud.requires_grad:
+            library.check_finite(name, cloud)
+    backend = select_backend(a, "chamfer_distance") if a.dtype == torch.float32 else reference
+    return backend.chamfer_distance(a.contiguous(), b.contiguous(), norm)
 
 
-def _check_points(name: str, points: Tensor) -> None:
-    if points.dim() != 3 or points.shape[-1] != 3:
-        raise ValueError(f"{name} must have shape (B, N, 3), got {tuple(points.shape)}")
-    if not points.is_floating_point():
-        raise ValueError(f"{name} must be floating point, got {points.dtype}")
+def _plain(operation: str, tensor: Tensor):
+    """The function of an operation made of torch's own ones, which the compiler traces through."""
+    return getattr(reference if torch.compiler.is_compiling() else select_backend(tensor, operation), operation)
 
 
-def _check_same_batch(a: Tensor, b: Tensor) -> None:
-    if a.shape[0] != b.shape[0]:
-        raise ValueError(f"the batch sizes differ: {a.shape[0]} and {b.shape[0]}")
-    if a.device != b.device:
-        raise ValueError(f"the devices differ: {a.device} and {b.device}")
+def _coordinates(**clouds: Tensor) -> list[Tensor]:
+    """Clouds of one batch size, device and precision, checked; half precision is widened."""
+    for name, points in clouds.items():
+        if not isinstance(points, Tensor):
+            raise ValueError(f"{name} must be a tensor of shape (B, N, 3), got {type(points).__name__}")
+        if points.dim() != 3 or points.shape[-1] != 3:
+            raise ValueError(f"{name} must have shape (B, N, 3), got {tuple(points.shape)}")
+        if not points.is_floating_point():
+            raise ValueError(f"{name} must be floating point, got {points.dtype} of shape {tuple(points.shape)}")
+        if points.shape[0] == 0:
+            raise ValueError(f"{name} holds no cloud, its shape is {tuple(points.shape)}")
+    first, *others = clouds.values()
+    for points in others:
+        if points.shape[0] != first.shape[0]:
+            raise ValueError(f"the batch sizes differ: {first.shape[0]} and {points.shape[0]} ({_shapes(clouds)})")
+        if points.device != first.device:
+            raise ValueError(f"the devices differ: {first.device} and {points.device} ({_shapes(clouds)})")
+    is_double = any(points.dtype == torch.float64 for points in clouds.values())
+    return [points.to(torch.float64 if is_double else torch.float32) for points in clouds.values()]
+
+
+def _shapes(clouds: dict[str, Tensor]) -> str:
+    return " and ".join(f"{name} {tuple(points.shape)}" for name, points in clouds.items())
+
+
+def _check_count(operation: str, name: str, count: int, points: Tensor) -> None:
+    if not 1 <= count <= points.shape[1]:
+        raise ValueError(
+            f"{operation}: {name} is {count}, but the clouds have {points.shape[1]} points "
+            f"(points {tuple(points.shape)}); it must lie in 1..{points.shape[1]}"
+        )

@@ -12,7 +12,7 @@ MAX_SLAB_ELEMENTS = 1 << 25
 
 @torch.no_grad()
 def fps(points: Tensor, num_samples: int) -> Tensor:
-    """(B, N, 3) -> (B, G) int64; see `extensions.ops.fps`."""
+    """(B, N, 3) -> (B, G) int64; see `ops.fps`."""
     x, y, z = points.permute(2, 0, 1).contiguous()  # three (B, N) planes: the inner loop stays contiguous
     batch = torch.arange(points.shape[0], device=points.device)
     picked = torch.zeros(points.shape[0], num_samples, dtype=torch.int64, device=points.device)
@@ -49,7 +49,7 @@ def squared_distances(queries: Tensor, points: Tensor) -> Tensor:
 
 @torch.no_grad()
 def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
-    """(B, N, 3), (B, Q, 3) -> (B, Q, k) int64; see `extensions.ops.knn`."""
+    """(B, N, 3), (B, Q, 3) -> (B, Q, k) int64; see `ops.knn`."""
     slab = max(1, MAX_SLAB_ELEMENTS // max(1, points.shape[0] * points.shape[1]))
     return torch.cat([_knn_slab(points, part, k) for part in queries.split(slab, dim=1)], dim=1)
 
@@ -72,37 +72,49 @@ def _knn_slab(points: Tensor, queries: Tensor, k: int) -> Tensor:
 
 
 def gather(features: Tensor, index: Tensor) -> Tensor:
-    """(B, N, C), (B, G) -> (B, G, C); see `extensions.ops.gather`."""
+    """(B, N, C), (B, G) -> (B, G, C); see `ops.gather`."""
     return features.gather(1, index.unsqueeze(-1).expand(-1, -1, features.shape[-1]))
 
 
 def group(features: Tensor, index: Tensor) -> Tensor:
-    """(B, N, C), (B, Q, K) -> (B, Q, K, C); see `extensions.ops.group`."""
+    """(B, N, C), (B, Q, K) -> (B, Q, K, C); see `ops.group`."""
     return gather(features, index.flatten(1)).unflatten(1, index.shape[1:])
 
 
 def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, Q, 3), (B, N, 3) -> (B, Q, 3) squared distances, (B, Q, 3) int64; see `extensions.ops.three_nn`."""
+    """(B, Q, 3), (B, N, 3) -> (B, Q, 3) squared distances, (B, Q, 3) int64; see `ops.three_nn`."""
     index = knn(points, queries, 3)
     difference = queries.unsqueeze(2) - group(points, index)
     return difference.square().sum(dim=-1), index
 
 
 def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor:
-    """(B, N, C), (B, Q, 3), (B, Q, 3) -> (B, Q, C); see `extensions.ops.three_interpolate`."""
+    """(B, N, C), (B, Q, 3), (B, Q, 3) -> (B, Q, C); see `ops.three_interpolate`."""
     return (group(features, index) * weight.unsqueeze(-1)).sum(dim=2)
 
 
+def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, 3) -> (B, G, 3), (B, G, K, 3), (B, G, K) int64; see `ops.patchify`."""
+    centers = gather(points, fps(points, num_groups))
+    index = knn(points, centers, group_size)
+    return centers, group(points, index) - centers.unsqueeze(2), index
+
+
 def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
-    """(B, N, 3), (B, M, 3) -> scalar; see `extensions.ops.chamfer_distance`."""
-    from_a, from_b = _nearest_squared(a, b), _nearest_squared(b, a)
+    """(B, N, 3), (B, M, 3) -> scalar; see `ops.chamfer_distance`."""
+    (from_a, _), (from_b, _) = nearest(a, b), nearest(b, a)
+    return combine_chamfer(from_a, from_b, norm)
+
+
+def combine_chamfer(from_a: Tensor, from_b: Tensor, norm: int) -> Tensor:
+    """Squared distances (B, N), (B, M) -> scalar."""
     if norm == 2:
         return from_a.mean() + from_b.mean()
     return (_safe_sqrt(from_a).mean() + _safe_sqrt(from_b).mean()) / 2
 
 
-def _nearest_squared(a: Tensor, b: Tensor) -> Tensor:
-    """Squared distance (B, N) of each point of a to its nearest in b.
+def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance (B, N) of each point of a to its nearest in b, and its index (B, N) int64.
 
     The search runs without a graph; the gradient goes through the chosen pairs alone, which is the same number and
     keeps (B, N, M) out of the backward pass.
@@ -111,7 +123,7 @@ def _nearest_squared(a: Tensor, b: Tensor) -> Tensor:
         slab = max(1, MAX_SLAB_ELEMENTS // (a.shape[1] * b.shape[1]))
         pairs = zip(a.split(slab), b.split(slab), strict=True)
         index = torch.cat([squared_distances(x, y).argmin(dim=-1) for x, y in pairs])
-    return (a - gather(b, index)).square().sum(dim=-1)
+    return (a - gather(b, index)).square().sum(dim=-1), index
 
 
 def _safe_sqrt(squared: Tensor) -> Tensor:

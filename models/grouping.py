@@ -35,9 +35,8 @@ class PointGroup(nn.Module):
                 f"the clouds have {points.shape[1]} points, but {self.num_groups} groups of {self.group_size} need at "
                 f"least {needed}; raise data.num_points or lower model.num_groups and model.group_size"
             )
-        centers = ops.gather(points, ops.fps(points, self.num_groups))
-        patches = ops.group(points, ops.knn(points, centers, self.group_size))
-        return patches - centers.unsqueeze(2), centers
+        centers, patches, _ = ops.patchify(points, self.num_groups, self.group_size)
+        return patches, centers
 
     def extra_repr(self) -> str:
         return f"num_groups={self.num_groups}, group_size={self.group_size}"

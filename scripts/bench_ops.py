@@ -19,6 +19,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=9, help="measurements of each candidate")
     parser.add_argument("--operations", nargs="+", help="fps, knn, patchify; default: all")
     parser.add_argument("--max_points", type=int, help="leave larger clouds out")
+    parser.add_argument("--reference", action="store_true", help="time plain PyTorch too; it is slow")
     parser.add_argument("--json", help="file for everything that was measured")
     return parser.parse_args()
 
@@ -33,14 +34,19 @@ def main() -> int:
 
     sizes = [size for size in SIZES.get(args.device, ()) if size.num_points <= (args.max_points or size.num_points)]
     try:
-        result = bench(args.device, args.repeats, args.operations or OPERATIONS, sizes, sys.argv)
+        result = bench(args.device, args.repeats, args.operations or OPERATIONS, sizes, sys.argv, args.reference)
         if args.json:
             write_json(result, args.json)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     environment = result["environment"]
-    print(f"{environment['time']}, {environment['device_name']}, {environment['threads']} threads, medians")
+    place = f"{environment['device_name']}, {environment['threads']} threads"
+    print(f"{environment['time']}, {place}, medians of {args.repeats}")
+    if (result["load_average"] or 0) > 1:
+        print(
+            f"The machine was busy (load {result['load_average']:.1f}): threads that wait for each other suffer most."
+        )
     print(result["table"])
     for skip in result["skipped"]:
         print(f"not timed: {skip['operation']} of {skip['name']}: {skip['reason']}")

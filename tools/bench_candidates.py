@@ -83,10 +83,22 @@ def forced(backend: str) -> Iterator[None]:
             os.environ["POINT_OPS"] = before
 
 
-def find_candidates(operation: str, device: torch.device, skipped: list[Skipped]) -> Iterator[Candidate]:
-    """Yields the backends and peers that are here and right."""
+def find_candidates(
+    operation: str, device: torch.device, skipped: list[Skipped], with_reference: bool = False
+) -> Iterator[Candidate]:
+    """Yields the backends and peers that are here and right.
+
+    Args:
+        operation: "fps", "knn" or "patchify".
+        device: where they are to run.
+        skipped: gets the others.
+        with_reference: also if there is a faster backend.
+    """
     clouds = make_clouds(SMALL, device)
+    has_ours = False
     for backend in dispatch.BACKENDS:
+        if backend == "reference" and has_ours and not with_reference:
+            continue
         candidate = Candidate(backend, True, _our_run(operation))
         reason = dispatch.why_unavailable(backend, device.type)
         if not reason and not hasattr(dispatch.load_backend(backend), operation):
@@ -94,6 +106,7 @@ def find_candidates(operation: str, device: torch.device, skipped: list[Skipped]
         if reason := reason or _try_out(operation, candidate, [clouds, make_lattices(device)]):
             skipped.append(Skipped(operation, backend, reason))
         else:
+            has_ours = True
             yield candidate
     for peer in PEERS:
         if peer.operation != operation:
@@ -122,11 +135,16 @@ def _our_run(operation: str) -> Callable[[Tensor, Tensor, int, int], Tensor]:
 
 def expect(operation: str, points: Tensor, centers: Tensor, size: Size) -> Tensor:
     """The indices of the definition."""
-    if operation == "fps":
-        return reference.fps(points, size.num_samples)
-    if operation == "patchify":
-        centers = reference.gather(points, reference.fps(points, size.num_samples))
-    return reference.knn(points, centers, size.k)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its steps are so small that on a busy machine the threads would only wait for each other
+    try:
+        if operation == "fps":
+            return reference.fps(points, size.num_samples)
+        if operation == "patchify":
+            centers = reference.gather(points, reference.fps(points, size.num_samples))
+        return reference.knn(points, centers, size.k)
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def call(candidate: Candidate, points: Tensor, centers: Tensor, size: Size) -> Tensor:

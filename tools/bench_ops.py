@@ -4,6 +4,7 @@ Candidates take turns, so that a busy machine hurts all of them alike; what coun
 with a wrong result is not timed.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ from utils.errors import InputError, check_choice
 
 OPERATIONS = ("fps", "knn", "patchify")
 MIN_SECONDS = 0.005  # a measurement repeats a call until it takes this long
-MAX_SECONDS = 8.0  # a slow candidate sits out the rounds that are left after this, when it has had three
+MAX_SECONDS = 5.0  # a candidate that has taken this long at a size sits out the rounds that are left
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,12 @@ class Timing:
 
 
 def bench(
-    device: str, repeats: int, operations: Sequence[str], sizes: Sequence[Size] | None, command: Sequence[str]
+    device: str,
+    repeats: int,
+    operations: Sequence[str],
+    sizes: Sequence[Size] | None,
+    command: Sequence[str],
+    with_reference: bool = False,
 ) -> dict[str, Any]:
     """Times everything.
 
@@ -57,9 +63,10 @@ def bench(
         operations: some of OPERATIONS.
         sizes: None: those of SIZES.
         command: what to write into the result.
+        with_reference: time the plain definition too where a faster backend is there.
 
     Returns:
-        What goes into the file: environment, timings, skipped, ratios.
+        What goes into the file: environment, load of the machine beforehand, timings, skipped, ratios, table.
 
     Raises:
         InputError: an argument is out of range or the device is not there.
@@ -74,13 +81,15 @@ def bench(
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device is 'cuda', but torch finds no GPU here; use --device cpu")
     where = torch.device(device)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     timings, skipped = [], []
     for operation in operations:
-        candidates = list(find_candidates(operation, where, skipped))
+        candidates = list(find_candidates(operation, where, skipped, with_reference))
         for size in SIZES[device] if sizes is None else sizes:
             timings += _time_size(operation, size, candidates, where, repeats, skipped)
     return {
         "environment": describe_environment(where, command),
+        "load_average": load,
         "repeats": repeats,
         "timings": [{**asdict(timing), "size": timing.size._asdict()} for timing in timings],
         "skipped": [asdict(skip) for skip in skipped],
@@ -107,11 +116,12 @@ def _time_size(
         if candidate.is_ours and (reason := find_mistake(operation, candidate, result, points, expected)):
             skipped.append(Skipped(operation, candidate.name, f"{size}: {reason}"))
             continue
-        seconds[candidate] = []
-        calls[candidate] = max(1, round(MIN_SECONDS / _measure(candidate, points, centers, size, 1)))
+        first = _measure(candidate, points, centers, size, 1)
+        seconds[candidate] = [first] if first > MAX_SECONDS else []
+        calls[candidate] = max(1, round(MIN_SECONDS / first))
     for _ in range(repeats):
         for candidate, measured in seconds.items():
-            if sum(measured) * calls[candidate] < MAX_SECONDS or len(measured) < 3:
+            if sum(measured) * calls[candidate] <= MAX_SECONDS:
                 measured.append(_measure(candidate, points, centers, size, calls[candidate]))
     return [_timing(operation, size, candidate, measured) for candidate, measured in seconds.items()]
 

@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from extensions import ops, reference
+from extensions import dispatch, ops
+
+
+@pytest.fixture(params=["compiled", "reference"], scope="module", autouse=True)
+def backend(request):
+    """Everything here holds for each backend of the CPU."""
+    if reason := dispatch.why_unavailable(request.param, "cpu"):
+        pytest.skip(f"{request.param}: {reason}")
+    dispatch.use_backend(request.param)
+    yield request.param
+    dispatch.use_backend(None)
 
 
 def naive_squared(a, b):
@@ -63,16 +73,6 @@ class TestFps:
         assert picked.dtype == torch.int64
         np.testing.assert_array_equal(picked, naive_fps(cloud, num_samples))
 
-    def test_a_strided_view_gives_the_same(self):
-        cloud = random_points(2, 40, 3)
-        view = cloud.transpose(1, 2).contiguous().transpose(1, 2)
-        assert not view.is_contiguous()
-        assert torch.equal(ops.fps(view, 9), ops.fps(cloud, 9))
-
-    def test_a_tie_goes_to_the_lowest_index_off_the_cpu_too(self):
-        values = torch.tensor([[1.0, 3.0, 2.0, 3.0], [5.0, 5.0, 5.0, 5.0], [0.0, 0.0, 1.0, 0.0]])
-        assert reference._first_maximum(values).tolist() == [1, 0, 2]
-
     @quick
     @given(ROWS, st.data())
     def test_starts_at_0_and_a_shorter_draw_is_a_prefix(self, rows, data):
@@ -110,21 +110,69 @@ class TestKnn:
     def test_no_query_gives_no_neighbour(self):
         assert ops.knn(random_points(2, 9, 3), torch.zeros(2, 0, 3), 4).shape == (2, 0, 4)
 
-    def test_small_slabs_give_the_same(self, monkeypatch):
-        cloud, queries = random_points(2, 50, 3), random_points(2, 23, 3, seed=1)
-        whole, shapes = ops.knn(cloud, queries, 7), []
-        plain = reference.squared_distances
-        monkeypatch.setattr(reference, "MAX_SLAB_ELEMENTS", 400)
-        monkeypatch.setattr(reference, "squared_distances", lambda q, p: shapes.append(q.shape[1]) or plain(q, p))
-        assert torch.equal(ops.knn(cloud, queries, 7), whole)
-        assert shapes == [4] * 5 + [3]  # 400 elements are 4 queries of two clouds of 50 points
-
     @quick
     @given(ROWS, ROWS, st.data())
     def test_ties_by_index_whatever_the_points(self, rows, asked, data):
         cloud, queries = integer_points(rows), integer_points(asked)
         k = data.draw(st.integers(1, len(rows)))
         np.testing.assert_array_equal(ops.knn(cloud, queries, k), naive_knn(cloud, queries, k))
+
+
+class TestPatchify:
+    @pytest.mark.parametrize("needs_grad", [False, True])
+    def test_is_the_operations_one_after_the_other(self, cloud, needs_grad):
+        num_points = cloud.shape[1]
+        num_groups, group_size = min(num_points, 7), min(num_points, 6)
+        centers, patches, index = ops.patchify(cloud.requires_grad_(needs_grad), num_groups, group_size)
+        cloud = cloud.detach()
+        picked = naive_fps(cloud, num_groups)
+        np.testing.assert_array_equal(
+            index, naive_knn(cloud, cloud[torch.arange(len(cloud)).unsqueeze(1), picked], group_size)
+        )
+        for b in range(len(cloud)):
+            np.testing.assert_array_equal(centers[b].detach(), cloud[b][picked[b]])
+            np.testing.assert_array_equal(patches[b].detach(), cloud[b][index[b]] - cloud[b][picked[b]].unsqueeze(1))
+
+    def test_the_gradient_goes_to_the_picked_points(self):
+        points = random_points(1, 6, 3, dtype=torch.float64).requires_grad_()
+        assert gradcheck(lambda x: ops.patchify(x, 3, 4)[:2], points)
+
+    def test_no_graph_without_a_gradient(self):
+        points = random_points(1, 6, 3).requires_grad_()
+        with torch.no_grad():
+            assert not any(result.requires_grad for result in ops.patchify(points, 3, 4))
+        centers, patches, index = ops.patchify(points, 3, 4)
+        assert centers.requires_grad and patches.requires_grad and not index.requires_grad
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_half_is_widened(self, dtype):
+        cloud = random_points(2, 20, 3).to(dtype)
+        wide = cloud.float()
+        assert torch.equal(ops.fps(cloud, 6), ops.fps(wide, 6))
+        squared, index = ops.three_nn(cloud, cloud)
+        assert squared.dtype == torch.float32 and torch.equal(index, ops.three_nn(wide, wide)[1])
+        assert ops.patchify(cloud, 3, 4)[1].dtype == torch.float32
+        assert torch.equal(ops.chamfer_distance(cloud, wide.flip(0)), ops.chamfer_distance(wide, wide.flip(0)))
+
+    def test_autocast_changes_nothing(self):
+        cloud, other = random_points(2, 20, 3), random_points(2, 9, 3, seed=1)
+        wanted = ops.chamfer_distance(cloud, other), ops.three_nn(cloud, other)[0], ops.patchify(cloud, 3, 4)[1]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            actual = ops.chamfer_distance(cloud, other), ops.three_nn(cloud, other)[0], ops.patchify(cloud, 3, 4)[1]
+        for one, two in zip(actual, wanted, strict=True):
+            assert one.dtype == torch.float32 and torch.equal(one, two)
+
+    def test_strides_do_not_matter(self):
+        cloud = random_points(2, 40, 3)
+        view = cloud.transpose(1, 2).contiguous().transpose(1, 2)
+        assert not view.is_contiguous()
+        assert torch.equal(ops.fps(view, 9), ops.fps(cloud, 9))
+        assert torch.equal(ops.knn(view, view[:, ::3], 5), ops.knn(cloud, cloud[:, ::3].contiguous(), 5))
+        assert torch.equal(ops.patchify(view, 4, 5)[1], ops.patchify(cloud, 4, 5)[1])
+        assert torch.equal(ops.three_nn(view[:, ::3], view)[0], ops.three_nn(cloud[:, ::3].contiguous(), cloud)[0])
+        assert ops.chamfer_distance(view, view.flip(0)) == ops.chamfer_distance(cloud, cloud.flip(0))
 
 
 class TestPicking:
@@ -205,14 +253,6 @@ class TestChamfer:
         assert distance.item() == 0
         assert not a.grad.any() and not b.grad.any()
 
-    def test_small_slabs_give_the_same(self, norm, monkeypatch):
-        a, b, shapes = random_points(7, 5, 3), random_points(7, 6, 3, seed=1), []
-        whole, plain = ops.chamfer_distance(a, b, norm), reference.squared_distances
-        monkeypatch.setattr(reference, "MAX_SLAB_ELEMENTS", 70)
-        monkeypatch.setattr(reference, "squared_distances", lambda x, y: shapes.append(len(x)) or plain(x, y))
-        assert ops.chamfer_distance(a, b, norm) == whole
-        assert shapes == [2, 2, 2, 1] * 2
-
     @quick
     @given(rows=ROWS, others=ROWS, shift=st.integers(-50, 50))
     def test_symmetry_and_translation(self, norm, rows, others, shift):
@@ -225,6 +265,14 @@ class TestChamfer:
 
 CLOUD, PLANE = torch.zeros(2, 5, 3), torch.zeros(5, 3)
 INDEX, TRIPLES = torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4, 3, dtype=torch.int64)
+
+
+def with_value(cloud, point, value):
+    points = CLOUD.clone()
+    points[cloud, point, 1] = value
+    return points
+
+
 MISTAKES = {
     "fps of one cloud without a batch": (
         lambda: ops.fps(PLANE, 2),
@@ -234,6 +282,25 @@ MISTAKES = {
     "fps of integers": (lambda: ops.fps(CLOUD.long(), 2), "floating point, got torch.int64"),
     "fps of no sample": (lambda: ops.fps(CLOUD, 0), r"num_samples is 0.*1\.\.5"),
     "fps of more samples than points": (lambda: ops.fps(CLOUD, 6), r"num_samples is 6.*1\.\.5"),
+    "fps of no cloud": (lambda: ops.fps(CLOUD[:0], 2), r"points holds no cloud, its shape is \(0, 5, 3\)"),
+    "fps of no tensor": (lambda: ops.fps([[0.0, 0, 0]], 1), "points must be a tensor.*got list"),
+    "fps of NaN": (
+        lambda: ops.fps(with_value(1, 3, float("nan")), 2),
+        r"points \(2, 5, 3\) must be finite, but point 3 of cloud 1 is \[0.0, nan",
+    ),
+    "knn of an infinite query": (
+        lambda: ops.knn(CLOUD, with_value(0, 2, float("inf")), 2),
+        "queries .* must be finite",
+    ),
+    "knn of an infinite point": (
+        lambda: ops.knn(with_value(0, 2, -float("inf")), CLOUD, 2),
+        "points .* must be finite",
+    ),
+    "three_nn of NaN": (lambda: ops.three_nn(with_value(0, 2, float("nan")), CLOUD), "queries .* must be finite"),
+    "patchify of NaN": (lambda: ops.patchify(with_value(0, 2, float("nan")), 2, 2), "points .* must be finite"),
+    "patchify of more groups than points": (lambda: ops.patchify(CLOUD, 6, 2), r"num_groups is 6.*\(2, 5, 3\)"),
+    "patchify of more points than there are": (lambda: ops.patchify(CLOUD, 2, 6), "group_size is 6"),
+    "chamfer of NaN": (lambda: ops.chamfer_distance(CLOUD, with_value(0, 0, float("nan"))), "b .* must be finite"),
     "knn of more neighbours than points": (lambda: ops.knn(CLOUD, CLOUD, 6), "k is 6.*5 points"),
     "knn of no neighbour": (lambda: ops.knn(CLOUD, CLOUD, 0), "k is 0"),
     "knn across batch sizes": (lambda: ops.knn(CLOUD, CLOUD[:1], 2), "batch sizes differ: 2 and 1"),
@@ -267,3 +334,14 @@ def test_mistakes_are_refused(mistake):
     call, message = MISTAKES[mistake]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_coordinates_whose_sum_overflows_are_finite():
+    cloud = torch.full((1, 4, 3), 3e38)
+    assert ops.fps(cloud, 2).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_a_diverged_network_has_a_loss_that_is_not_finite(norm):
+    rebuilt = with_value(0, 0, float("nan")).requires_grad_()
+    assert not ops.chamfer_distance(rebuilt, CLOUD, norm).isfinite()

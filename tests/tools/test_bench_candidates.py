@@ -60,6 +60,18 @@ def test_a_peer_that_is_missing_or_wrong_is_not_timed(monkeypatch, fake, reason)
     assert [skip.name for skip in skipped][-1] == "fake" and re.match(reason, skipped[-1].reason)
 
 
+def test_the_reference_is_timed_if_asked_for_or_if_nothing_else_is_there(monkeypatch):
+    monkeypatch.setattr(bench_candidates, "PEERS", [])
+    monkeypatch.setattr(bench_candidates.dispatch, "why_unavailable", lambda name, device: "")
+    monkeypatch.setattr(bench_candidates.dispatch, "load_backend", lambda name: reference)
+    monkeypatch.setattr(bench_candidates, "_try_out", lambda *_: None)
+    assert "reference" not in names("fps", []) and names("fps", [])
+    asked = [candidate.name for candidate in find_candidates("fps", CPU, [], with_reference=True)]
+    assert asked == [*names("fps", []), "reference"]
+    monkeypatch.setattr(bench_candidates.dispatch, "why_unavailable", lambda name, device: name != "reference")
+    assert names("fps", []) == ["reference"]
+
+
 def test_a_peer_may_start_elsewhere(monkeypatch):
     def run(points, centers, g, k):
         return reference.fps(points.flip(1), g).neg() + points.shape[1] - 1

@@ -1,0 +1,139 @@
+"""CPU backend: the shared library that `build.py` makes of csrc/, called through ctypes with torch's thread count.
+
+Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbours.
+"""
+
+import ctypes
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from . import build
+
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
+# Function -> how many pointers before the sizes, how many sizes, how many pointers after them.
+_FUNCTIONS = {
+    "point_ops_fps": (1, 3, 1),
+    "point_ops_knn": (2, 4, 1),
+    "point_ops_patchify": (1, 4, 3),
+    "point_ops_three_nn": (2, 3, 2),
+    "point_ops_nearest": (2, 3, 2),
+    "point_ops_nearest_backward": (4, 3, 2),
+}
+
+
+def is_available(device_type: str) -> bool:
+    """Whether the library is there for a type of device ("cpu", "cuda", ...)."""
+    return not unavailable_reason(device_type)
+
+
+def unavailable_reason(device_type: str) -> str:
+    """Why it is not; empty if it is."""
+    if device_type != "cpu":
+        return "the compiled operations run on the CPU"
+    if not build.library_path().is_file():
+        return f"not built, run python -m {__package__}.build"
+    try:
+        _library()
+    except (OSError, AttributeError) as error:
+        return f"the library cannot be loaded: {error}"
+    return ""
+
+
+def fps(points: Tensor, num_samples: int) -> Tensor:
+    """(B, N, 3) -> (B, G) int64; see `ops.fps`."""
+    batch, num_points, _ = points.shape
+    picked = points.new_empty(batch, num_samples, dtype=torch.int64)
+    _call("point_ops_fps", points, batch, num_points, num_samples, picked)
+    return picked
+
+
+def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
+    """(B, N, 3), (B, Q, 3) -> (B, Q, k) int64; see `ops.knn`."""
+    batch, num_queries, _ = queries.shape
+    index = points.new_empty(batch, num_queries, k, dtype=torch.int64)
+    _call("point_ops_knn", points, queries, batch, points.shape[1], num_queries, k, index)
+    return index
+
+
+def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, 3) -> (B, G, 3), (B, G, K, 3), (B, G, K) int64, without a graph; see `ops.patchify`."""
+    batch, num_points, _ = points.shape
+    centers = points.new_empty(batch, num_groups, 3)
+    patches = points.new_empty(batch, num_groups, group_size, 3)
+    index = points.new_empty(batch, num_groups, group_size, dtype=torch.int64)
+    _call("point_ops_patchify", points, batch, num_points, num_groups, group_size, centers, patches, index)
+    return centers, patches, index
+
+
+def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, Q, 3), (B, N, 3) -> (B, Q, 3) squared distances, (B, Q, 3) int64, without a graph; see `ops.three_nn`."""
+    batch, num_queries, _ = queries.shape
+    squared = queries.new_empty(batch, num_queries, 3)
+    index = queries.new_empty(batch, num_queries, 3, dtype=torch.int64)
+    _call("point_ops_three_nn", queries, points, batch, num_queries, points.shape[1], squared, index)
+    return squared, index
+
+
+def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, N, 3), (B, M, 3) -> (B, N) squared distance to the nearest in b and its index, without a graph."""
+    batch, num_points, _ = a.shape
+    squared, index = a.new_empty(batch, num_points), a.new_empty(batch, num_points, dtype=torch.int64)
+    _call("point_ops_nearest", a, b, batch, num_points, b.shape[1], squared, index)
+    return squared, index
+
+
+def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
+    """(B, N, 3), (B, M, 3) -> scalar; see `ops.chamfer_distance`."""
+    return _Chamfer.apply(a, b, norm)
+
+
+class _Chamfer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a, b, norm):
+        (from_a, index_a), (from_b, index_b) = nearest(a, b), nearest(b, a)
+        ctx.norm = norm
+        ctx.save_for_backward(a, b, from_a, index_a, from_b, index_b)
+        if norm == 2:
+            return from_a.mean() + from_b.mean()
+        return (from_a.sqrt().mean() + from_b.sqrt().mean()) / 2
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        a, b, from_a, index_a, from_b, index_b = ctx.saved_tensors
+        grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
+        _add_gradient(a, b, index_a, _slope(from_a, grad, ctx.norm), grad_a, grad_b)
+        _add_gradient(b, a, index_b, _slope(from_b, grad, ctx.norm), grad_b, grad_a)
+        return grad_a, grad_b, None
+
+
+def _slope(squared: Tensor, grad: Tensor, norm: int) -> Tensor:
+    """Gradient of the loss in each squared distance; 0 at distance 0, where the root has none."""
+    share = grad / squared.numel()
+    if norm == 2:
+        return share.expand_as(squared).contiguous()
+    return (share / 4 * squared.rsqrt()).masked_fill_(squared == 0, 0.0)
+
+
+def _add_gradient(a: Tensor, b: Tensor, index: Tensor, slope: Tensor, grad_a: Tensor, grad_b: Tensor) -> None:
+    _call("point_ops_nearest_backward", a, b, index, slope, *a.shape[:2], b.shape[1], grad_a, grad_b)
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(build.library_path()))
+    for name, (before, sizes, after) in _FUNCTIONS.items():
+        function = getattr(library, name)
+        function.argtypes = [_POINTER] * before + [_SIZE] * sizes + [_POINTER] * after + [ctypes.c_int]
+        function.restype = ctypes.c_bool
+    return library
+
+
+def _call(name: str, *arguments: Tensor | int) -> None:
+    """Calls a function of the library; tensors are contiguous and of the type that it reads or writes."""
+    plain = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
+    if not getattr(_library(), name)(*plain, torch.get_num_threads()):
+        raise MemoryError(f"{name}: out of memory")

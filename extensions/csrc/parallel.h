@@ -1,0 +1,37 @@
+// Tasks spread over a pool of threads, in which the caller works too and never waits for a thread that has not begun.
+//
+// OpenMP's parallel region ends when every thread has passed through it. On a busy machine a thread is given a core
+// milliseconds after it is asked for, which is many times longer than most calls here take in all.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace point_ops {
+
+// Calls work(context) in this thread and in up to num_threads - 1 others, and returns when all that began are done.
+void run_in_threads(int num_threads, void (*work)(void*), void* context);
+
+constexpr double WORTH_A_THREAD = 1e5;  // operations, about 20 microseconds: waking a thread takes about 10
+
+// Calls work(task, scratch) for each task, with one Scratch a thread; `cost` is the number of distances formed in all.
+// Returns false when memory ran out.
+template <class Scratch, class Work>
+bool run_tasks(int64_t num_tasks, double cost, int num_threads, Work work) {
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> is_well{true};
+  auto worker = [&] {
+    try {
+      Scratch scratch;
+      for (int64_t task; is_well && (task = next.fetch_add(1)) < num_tasks;) work(task, scratch);
+    } catch (...) {
+      is_well = false;
+    }
+  };
+  if (num_threads > num_tasks) num_threads = int(num_tasks);
+  if (num_threads > 1 + cost / WORTH_A_THREAD) num_threads = 1 + int(cost / WORTH_A_THREAD);
+  run_in_threads(num_threads, [](void* context) { (*static_cast<decltype(worker)*>(context))(); }, &worker);
+  return is_well;
+}
+
+}  // namespace point_ops

@@ -1,0 +1,140 @@
+"""The operations registered with torch, as `torch.ops.point_ops.*`: `torch.compile` keeps them whole, without a break.
+
+Each has a kernel that calls the backend of its device and a fake kernel that knows the shapes; those with a gradient
+have that too. Coordinates are floating point; the kernels make them contiguous.
+
+Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbours.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import reference
+from .dispatch import select_backend
+
+# A second copy of this package in one process (installed, and as a folder) registers under its own name.
+NAMESPACE = "point_ops" if not hasattr(torch.ops.point_ops, "fps") else __name__.replace(".", "_")
+_LIBRARY = torch.library.Library(NAMESPACE, "DEF")
+
+
+def check_finite(name: str, points: Tensor) -> None:
+    """Refuses NaN and infinity on the CPU; on other devices the check would wait for the device, so it is left out.
+
+    Args:
+        name: of the argument, for the message.
+        points: (B, N, 3).
+
+    Raises:
+        ValueError: a coordinate is not finite.
+    """
+    # The sum is one fast pass, and not finite if a coordinate is not. It can overflow: then look closer.
+    if points.device.type != "cpu" or math.isfinite(points.sum().item()) or points.isfinite().all():
+        return
+    cloud, place, _ = (~points.isfinite()).nonzero()[0].tolist()
+    raise ValueError(
+        f"{name} {tuple(points.shape)} must be finite, but point {place} of cloud {cloud} is "
+        f"{points[cloud, place].tolist()}"
+    )
+
+
+def _run(operation: str, **clouds: Tensor) -> tuple[Callable, list[Tensor]]:
+    """The function of the backend, and its clouds checked and contiguous. Double precision has the reference alone."""
+    for name, cloud in clouds.items():
+        check_finite(name, cloud)
+    first = next(iter(clouds.values()))
+    backend = select_backend(first, operation) if first.dtype == torch.float32 else reference
+    return getattr(backend, operation), [cloud.contiguous() for cloud in clouds.values()]
+
+
+def _fps(points, num_samples):
+    function, clouds = _run("fps", points=points)
+    return function(*clouds, num_samples)
+
+
+def _knn(points, queries, k):
+    function, clouds = _run("knn", points=points, queries=queries)
+    return function(*clouds, k)
+
+
+def _patchify(points, num_groups, group_size):
+    function, clouds = _run("patchify", points=points)
+    return function(*clouds, num_groups, group_size)
+
+
+def _three_nn(queries, points):
+    function, clouds = _run("three_nn", queries=queries, points=points)
+    return function(*clouds)
+
+
+def _nearest(a, b):
+    a, b = a.contiguous(), b.contiguous()
+    backend = select_backend(a, "nearest") if a.dtype == torch.float32 else reference
+    return backend.nearest(a, b)
+
+
+def _index(like: Tensor, *shape) -> Tensor:
+    return like.new_empty(shape, dtype=torch.int64)
+
+
+def _fake_patchify(points, num_groups, group_size):
+    shape = (points.shape[0], num_groups, group_size)
+    return points.new_empty(*shape[:2], 3), points.new_empty(*shape, 3), _index(points, *shape)
+
+
+def _fake_three_nn(queries, points):
+    return queries.new_empty(queries.shape), _index(queries, *queries.shape)
+
+
+def _fake_nearest(a, b):
+    return a.new_empty(a.shape[:2]), _index(a, *a.shape[:2])
+
+
+# Name -> arguments and results, kernel, fake kernel.
+_OPERATIONS = {
+    "fps": (
+        "(Tensor points, SymInt num_samples) -> Tensor",
+        _fps,
+        lambda points, num_samples: _index(points, points.shape[0], num_samples),
+    ),
+    "knn": (
+        "(Tensor points, Tensor queries, SymInt k) -> Tensor",
+        _knn,
+        lambda points, queries, k: _index(points, *queries.shape[:2], k),
+    ),
+    "patchify": (
+        "(Tensor points, SymInt num_groups, SymInt group_size) -> (Tensor, Tensor, Tensor)",
+        _patchify,
+        _fake_patchify,
+    ),
+    "three_nn": ("(Tensor queries, Tensor points) -> (Tensor, Tensor)", _three_nn, _fake_three_nn),
+    "nearest": ("(Tensor a, Tensor b) -> (Tensor, Tensor)", _nearest, _fake_nearest),
+}
+
+
+def _save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _distance_backward(ctx, grad_squared, _):
+    """Of squared distances (B, Q, K) or (B, Q) to chosen points: through the chosen pairs alone."""
+    queries, points, index = ctx.saved_tensors
+    index, grad = index.reshape(*queries.shape[:2], -1), grad_squared.reshape(*queries.shape[:2], -1)
+    part = 2 * grad.unsqueeze(-1) * (queries.unsqueeze(2) - reference.group(points, index))
+    rows = index.flatten(1).unsqueeze(-1).expand(-1, -1, 3)
+    return part.sum(dim=2), torch.zeros_like(points).scatter_add(1, rows, -part.flatten(1, 2))
+
+
+for _name, (_schema, _kernel, _fake) in _OPERATIONS.items():
+    _LIBRARY.define(_name + _schema)
+    _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=_LIBRARY)
+for _name in ("three_nn", "nearest"):
+    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _distance_backward, setup_context=_save, lib=_LIBRARY)
+
+_registered = getattr(torch.ops, NAMESPACE)
+fps, knn, patchify = _registered.fps.default, _registered.knn.default, _registered.patchify.default
+three_nn, nearest = _registered.three_nn.default, _registered.nearest.default

@@ -1,0 +1,1 @@
+"""Drop-in for the package `pointnet2_ops` 3.0 of PointNet++ in PyTorch: the same names, without a compiler or CUDA."""

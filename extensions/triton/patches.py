@@ -1,0 +1,108 @@
+"""Point patches: centres by farthest point sampling, then neighbours, coordinates and centring in one kernel.
+
+Shape legend: B batch, N points, G groups, K points a group.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .. import reference
+from .launch import launch, load_point
+from .neighbors import MAX_NEIGHBORS, knn, search, tile_options
+from .sampling import fps
+
+
+def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut clouds into overlapping patches; see `ops.patchify`.
+
+    Args:
+        points: (B, N, 3) float32.
+        num_groups: 1..N.
+        group_size: 1..N.
+
+    Returns:
+        Centres (B, G, 3); patches (B, G, K, 3) minus their centres, nearest point first; indices (B, G, K) int64.
+        The first two are differentiable in points.
+    """
+    return _Patchify.apply(points, num_groups, group_size)
+
+
+class _Patchify(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, points, num_groups, group_size):
+        points = points.contiguous()
+        picked = fps(points, num_groups)
+        centers, patches, index = _cut(points, picked, group_size)
+        ctx.save_for_backward(picked, index)
+        ctx.num_points = points.shape[1]
+        ctx.mark_non_differentiable(index)
+        return centers, patches, index
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_centers, grad_patches, _):
+        picked, index = ctx.saved_tensors
+        # A centre is subtracted from each point of its patch.
+        grad_centers = grad_centers - grad_patches.sum(dim=2)
+        rows = torch.cat([picked, index.flatten(1)], dim=1).unsqueeze(-1).expand(-1, -1, 3)
+        grads = torch.cat([grad_centers, grad_patches.flatten(1, 2)], dim=1)
+        grad_points = grads.new_zeros(grads.shape[0], ctx.num_points, 3)
+        return grad_points.scatter_add_(1, rows, grads), None, None
+
+
+def _cut(points: Tensor, picked: Tensor, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, 3), (B, G) -> centres (B, G, 3), patches (B, G, K, 3), indices (B, G, K)."""
+    batch, num_groups = picked.shape
+    if group_size > MAX_NEIGHBORS:
+        centers = reference.gather(points, picked)
+        index = knn(points, centers, group_size)
+        return centers, reference.group(points, index) - centers.unsqueeze(2), index
+    centers = points.new_empty(batch, num_groups, 3)
+    patches = points.new_empty(batch, num_groups, group_size, 3)
+    index = torch.empty(batch, num_groups, group_size, dtype=torch.int64, device=points.device)
+    launch(
+        patch_kernel,
+        batch * num_groups,
+        points,
+        picked,
+        centers,
+        patches,
+        index,
+        points.shape[1],
+        num_groups,
+        group_size,
+        **tile_options(group_size, points.shape[1]),
+    )
+    return centers, patches, index
+
+
+@triton.jit(do_not_specialize=["num_points", "num_groups", "k"])
+def patch_kernel(
+    points,  # (B, N, 3)
+    picked,  # (B, G)
+    centers,  # (B, G, 3)
+    patches,  # (B, G, K, 3)
+    index,  # (B, G, K)
+    num_points,
+    num_groups,
+    k,
+    BLOCK: tl.constexpr,
+    K_BLOCK: tl.constexpr,
+):
+    """One patch."""
+    row = tl.program_id(0).to(tl.int64)
+    points += row // num_groups * num_points * 3
+    cx, cy, cz = load_point(points, tl.load(picked + row))
+    tl.store(centers + row * 3, cx)
+    tl.store(centers + row * 3 + 1, cy)
+    tl.store(centers + row * 3 + 2, cz)
+    nearest, place = search(points, cx, cy, cz, num_points, k, BLOCK, K_BLOCK)
+    is_inside = tl.arange(0, K_BLOCK) < k
+    to = row * k + place
+    tl.store(index + to, nearest, mask=is_inside)
+    tl.store(patches + 3 * to, tl.load(points + 3 * nearest, mask=is_inside) - cx, mask=is_inside)
+    tl.store(patches + 3 * to + 1, tl.load(points + 3 * nearest + 1, mask=is_inside) - cy, mask=is_inside)
+    tl.store(patches + 3 * to + 2, tl.load(points + 3 * nearest + 2, mask=is_inside) - cz, mask=is_inside)

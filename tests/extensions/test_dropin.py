@@ -1,0 +1,74 @@
+"""Shapes that the drop-in packages are given."""
+
+import pytest
+import torch
+
+from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2
+from extensions.dropin import check_count, check_index, check_not_empty, check_shapes
+from extensions.knn_cuda import KNN
+from extensions.pointnet2_ops.pointnet2_utils import QueryAndGroup, furthest_point_sample, three_nn
+
+CLOUD = torch.zeros(2, 5, 3)
+
+
+def test_sizes_of_the_letters():
+    assert check_shapes("f", xyz=(CLOUD, "B N 3"), idx=(torch.zeros(2, 7), "B S")) == {"B": 2, "N": 5, "S": 7}
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"xyz": (CLOUD[0], "B N 3")}, r"^f: xyz must have shape \(B, N, 3\), got \(5, 3\)$"),
+        ({"xyz": (CLOUD[..., :2], "B N 3")}, r"xyz must have shape \(B, N, 3\), got \(2, 5, 2\)"),
+        (
+            {"xyz": (CLOUD, "B N 3"), "idx": (torch.zeros(3, 7), "B S")},
+            r"idx must have shape \(B, S\) with B = 2, got \(3, 7\)",
+        ),
+        ({"a": (CLOUD, "B N N")}, r"a must have shape \(B, N, N\), got \(2, 5, 3\)"),
+        ({"xyz": ([[0.0]], "B N 3")}, "xyz must be a tensor, got list"),
+        (
+            {"xyz": (CLOUD, "B N 3"), "new_xyz": (CLOUD.to("meta"), "B S 3")},
+            "new_xyz is on meta, but the arguments before it are on cpu",
+        ),
+    ],
+)
+def test_a_shape_that_does_not_fit_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_shapes("f", **arguments)
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_a_count_out_of_range_is_refused(count):
+    check_count("f", "k", 5, 5, "ref")
+    with pytest.raises(ValueError, match=rf"f: k is {count}, but ref has 5 points; it must lie in 1\.\.5"):
+        check_count("f", "k", count, 5, "ref")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.uint8, torch.complex64])
+def test_an_index_of_another_type_is_refused(dtype):
+    assert check_index("f", "idx", torch.zeros(1, dtype=torch.int32)).dtype == torch.int64
+    with pytest.raises(ValueError, match=f"idx must be int32 or int64, got {dtype}"):
+        check_index("f", "idx", torch.zeros(1, dtype=dtype))
+
+
+def test_an_empty_cloud_is_refused():
+    with pytest.raises(ValueError, match=r"f: xyz2 is empty, its shape is \(2, 0, 3\)"):
+        check_not_empty("f", xyz1=CLOUD, xyz2=CLOUD[:, :0])
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_drop_ins_give_what_they_give_on_the_cpu():
+    clouds = torch.randn(3, 200, 3, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(3, 6, 200, generator=torch.Generator().manual_seed(1))
+
+    def compute(clouds, features):
+        centers = clouds[:, :20].contiguous()
+        wide = KNN(4)(features, features[..., :9])  # six coordinates
+        yield furthest_point_sample(clouds, 30)
+        yield from (*KNN(8, transpose_mode=True)(clouds, centers), *three_nn(clouds, centers), *wide)
+        yield QueryAndGroup(0.7, 16)(clouds, centers, features)
+        yield ChamferDistanceL1()(clouds[:, :50], centers)
+        yield ChamferDistanceL2()(clouds[:, :50], centers)
+
+    for ours, wanted in zip(compute(clouds.cuda(), features.cuda()), compute(clouds, features), strict=True):
+        torch.testing.assert_close(ours.cpu(), wanted)

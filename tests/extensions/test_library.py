@@ -1,0 +1,74 @@
+"""The operations as torch's own: traced whole by the compiler, with shapes and gradients."""
+
+import pytest
+import torch
+
+from extensions import library, ops
+
+
+def random_points(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def every_operation(points, other):
+    """A scalar through all of them."""
+    centers, patches, index = ops.patchify(points, 6, 5)
+    squared, nearest = ops.three_nn(points, centers)
+    spread = ops.three_interpolate(centers, nearest, torch.softmax(-squared, dim=-1))
+    picked = ops.gather(points, ops.fps(points, 4))
+    around = ops.group(points, ops.knn(points, picked, 3))
+    losses = ops.chamfer_distance(patches.flatten(0, 1), other, 1) + ops.chamfer_distance(spread, points, 2)
+    return losses + around.square().mean() + index.float().mean()
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_the_compiler_traces_through_without_a_break(dynamic):
+    # aot_eager makes and differentiates the graph; inductor would compile it, which takes long and adds nothing here.
+    torch.compiler.reset()
+    compiled = torch.compile(every_operation, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for num_points in (20, 33):
+        results = []
+        for function in (compiled, every_operation):
+            points = random_points(2, num_points, 3).requires_grad_()
+            other = random_points(12, 7, 3, seed=1).requires_grad_()
+            loss = function(points, other)
+            results.append((loss.detach(), *torch.autograd.grad(loss, (points, other))))
+        for actual, wanted in zip(*results, strict=True):
+            torch.testing.assert_close(actual, wanted)
+
+
+@pytest.mark.slow  # compiles C++
+def test_inductor_gives_the_same():
+    torch.compiler.reset()
+    points, other = random_points(2, 20, 3), random_points(12, 7, 3, seed=1)
+    compiled = torch.compile(every_operation, fullgraph=True)
+    torch.testing.assert_close(compiled(points, other), every_operation(points, other))
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments"),
+    [
+        ("fps", lambda points, queries: (points, 4)),
+        ("knn", lambda points, queries: (points, queries, 3)),
+        ("patchify", lambda points, queries: (points, 4, 3)),
+        ("three_nn", lambda points, queries: (queries, points)),
+        ("nearest", lambda points, queries: (queries, points)),
+    ],
+)
+def test_the_registration_is_sound(operation, arguments):
+    points, queries = random_points(2, 9, 3), random_points(2, 5, 3, seed=1)
+    if operation in ("three_nn", "nearest"):
+        points.requires_grad_()
+        queries.requires_grad_()
+    # Shapes of the fake kernels, schema, autograd; all of them with static and symbolic sizes.
+    torch.library.opcheck(getattr(library, operation), arguments(points, queries))
+
+
+def test_a_mistake_in_the_numbers_is_told_by_a_compiled_function_too():
+    torch.compiler.reset()
+    compiled = torch.compile(lambda points: ops.fps(points, 2), fullgraph=True, backend="eager")
+    points = torch.zeros(1, 4, 3)
+    assert compiled(points).tolist() == [[0, 0]]
+    points[0, 1, 2] = float("nan")
+    with pytest.raises(ValueError, match="point 1 of cloud 0"):
+        compiled(points)
