@@ -9,6 +9,7 @@ if [ -z "${PYTHON:-}" ]; then
   PYTHON=${VENV:-.venv}/bin/python
 fi
 "$PYTHON" -m pytest -c .pytest.ini --rootdir . -q -m gpu
+"$PYTHON" scripts/bench_ops.py --device cuda --json "$out/bench_ops.json"
 for precision in fp32 bf16; do
   "$PYTHON" main.py --config cfgs/quickstart/pretrain.yaml --exp_name "$precision" --overwrite device=cuda precision=$precision epochs=20 output_root="$out"
   "$PYTHON" main.py --config cfgs/quickstart/finetune.yaml --exp_name "$precision" --overwrite device=cuda precision=$precision output_root="$out" --ckpts "$out/pretrain/quickstart/$precision/ckpt-last.pth"
