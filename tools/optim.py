@@ -18,9 +18,12 @@ def make_optimizer(model: nn.Module, options: Mapping, decays_head: bool = False
         decays_head: the published code's head group: see `parameter_groups`.
 
     Raises:
-        InputError: an optimizer that is not AdamW, or nothing to train.
+        InputError: an optimizer that is not AdamW, a negative rate or decay, or nothing to train.
     """
     check_choice("optim.type", options["type"], ("AdamW",))
+    for key in ("lr", "weight_decay"):
+        if options[key] < 0:
+            raise InputError(f"optim.{key} is {options[key]}, but must be at least 0")
     groups = parameter_groups(model, options, decays_head)
     if not groups:
         raise InputError("nothing is left to train; set classifier.freeze=none or epochs=0")

@@ -137,3 +137,9 @@ def test_the_published_cls_query_learns_as_a_part_of_the_head(is_frozen):
     for query, cls, other, old in zip(queries, wanted, others, start, strict=True):
         torch.testing.assert_close(query[:, :1], cls)
         torch.testing.assert_close(query[:, 1:], old[:, 1:] if is_frozen else other)
+
+
+@pytest.mark.parametrize("key", ["lr", "weight_decay"])
+def test_negative_rates_are_refused(key):
+    with pytest.raises(InputError, match=f"optim.{key} is -1"):
+        make_optimizer(make(), {**OPTIONS, key: -1.0})
