@@ -33,7 +33,7 @@ class ModelNet(Dataset):
 
     The first start packs the objects of a split into one file (`packed/` beside the source, or in the user's cache if
     that folder cannot be written); later starts only open it. The form `dat` takes a minute and its own size in
-    memory; `txt` has to be sampled, which takes one CPU core about two hours, and a GPU less.
+    memory; `txt` has to be parsed and sampled: minutes with the compiled point operations, hours without.
 
     Clouds are in the unit sphere of all their stored points. Objects have no names of their own, so `text` is what the
     class is called: pretraining on it with a text teacher is supervised.
