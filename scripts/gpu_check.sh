@@ -9,6 +9,7 @@ if [ -z "${PYTHON:-}" ]; then
   PYTHON=${VENV:-.venv}/bin/python
 fi
 "$PYTHON" -m pytest -c .pytest.ini --rootdir . -q -m gpu
+POINT_OPS_COOPERATIVE=1 timeout 300 "$PYTHON" -m pytest -c .pytest.ini --rootdir . -q -m gpu tests/extensions/test_gpu.py
 "$PYTHON" scripts/bench_ops.py --device cuda --json "$out/bench_ops.json"
 for precision in fp32 bf16; do
   "$PYTHON" main.py --config cfgs/quickstart/pretrain.yaml --exp_name "$precision" --overwrite device=cuda precision=$precision epochs=20 output_root="$out"

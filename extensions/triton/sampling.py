@@ -2,11 +2,14 @@
 
 Three schedules of one loop, by the size of the clouds and their number:
 resident: a program a cloud, all points in its registers, the whole loop in one launch;
-cooperative: few large clouds, several resident programs a cloud, which agree on each pick through global memory;
+cooperative: few large clouds, several resident programs a cloud, which agree on each pick through global memory; only
+with POINT_OPS_COOPERATIVE=1, since a fault in it would hang and it has not run on a GPU yet;
 stepwise: any size, a launch a pick, the distances in global memory.
 
 Shape legend: B batch, N points, G samples, P parts of a cloud.
 """
+
+import os
 
 import torch
 import triton
@@ -126,8 +129,8 @@ def sample_stepwise(points: Tensor, num_samples: int, block: int) -> Tensor:
 
 
 def _cooperative_block(points: Tensor) -> int:
-    """Points a part with which all parts of all clouds run at once; 0 if none does or programs cannot wait here."""
-    if points.device.type != "cuda":
+    """Points a part with which all parts of all clouds run at once; 0 if none does, or it is not wanted."""
+    if points.device.type != "cuda" or os.environ.get("POINT_OPS_COOPERATIVE") != "1":
         return 0
     from triton.backends.nvidia.compiler import CUDAOptions
 
