@@ -1,7 +1,7 @@
 """Point-cloud operations. Import from `extensions.ops`; this package needs torch and nothing else."""
 
 from .dispatch import use_backend
-from .ops import chamfer_distance, fps, gather, group, knn, patchify, three_interpolate, three_nn
+from .ops import chamfer_distance, fps, gather, group, knn, linear_max, patchify, three_interpolate, three_nn
 
 __all__ = [
     "chamfer_distance",
@@ -9,6 +9,7 @@ __all__ = [
     "gather",
     "group",
     "knn",
+    "linear_max",
     "patchify",
     "three_interpolate",
     "three_nn",

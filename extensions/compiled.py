@@ -21,6 +21,8 @@ _FUNCTIONS = {
     "point_ops_three_nn": (2, 3, 2),
     "point_ops_nearest": (2, 3, 2),
     "point_ops_nearest_backward": (4, 3, 2),
+    "point_ops_patch_max": (1, 3, 2),
+    "point_ops_linear_max_backward": (4, 5, 2),
 }
 
 
@@ -108,6 +110,33 @@ class _Chamfer(torch.autograd.Function):
         _add_gradient(a, b, index_a, _slope(from_a, grad, ctx.norm), grad_a, grad_b)
         _add_gradient(b, a, index_b, _slope(from_b, grad, ctx.norm), grad_b, grad_a)
         return grad_a, grad_b, None
+
+
+def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
+    """(P, K, D), (C, D) -> (P, C); see `ops.linear_max`."""
+    return _LinearMax.apply(x, weight, relu)
+
+
+class _LinearMax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, relu):
+        x = x.relu() if relu else x
+        num_patches, num_points, _ = x.shape
+        best = x.new_empty(num_patches, len(weight))
+        where = x.new_empty(best.shape, dtype=torch.int32)
+        _call("point_ops_patch_max", x @ weight.T, num_patches, num_points, len(weight), best, where)
+        ctx.save_for_backward(x, weight, where)
+        ctx.relu = relu
+        return best
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight, where = ctx.saved_tensors
+        grad_x, grad_weight = torch.empty_like(x), torch.empty_like(weight)
+        sizes = (*x.shape[:2], *weight.shape, int(ctx.relu))
+        _call("point_ops_linear_max_backward", grad.contiguous(), where, x, weight, *sizes, grad_x, grad_weight)
+        return grad_x, grad_weight, None
 
 
 def _slope(squared: Tensor, grad: Tensor, norm: int) -> Tensor:

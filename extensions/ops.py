@@ -14,7 +14,8 @@ from torch import Tensor
 from . import library, reference
 from .dispatch import select_backend
 
-__all__ = ["chamfer_distance", "fps", "gather", "group", "knn", "patchify", "three_interpolate", "three_nn"]
+__all__ = ["chamfer_distance", "fps", "gather", "group", "knn", "linear_max", "patchify"]
+__all__ += ["three_interpolate", "three_nn"]
 
 
 def fps(points: Tensor, num_samples: int) -> Tensor:
@@ -192,6 +193,31 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
             library.check_finite(name, cloud)
     backend = select_backend(a, "chamfer_distance") if a.dtype == torch.float32 else reference
     return backend.chamfer_distance(a.contiguous(), b.contiguous(), norm)
+
+
+def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
+    """The maximum over each patch's points of a linear map, as PointNets pool (Qi et al., 2017).
+
+    Args:
+        x: (P, K, D) features, in the precision of a matrix product: autocast applies.
+        weight: (C, D).
+        relu: pool the map of max(x, 0).
+
+    Returns:
+        (P, C), differentiable in both; the gradient goes to the first of equal points.
+
+    Raises:
+        ValueError: a shape does not fit, or there is no point.
+    """
+    if x.dim() != 3 or weight.dim() != 2 or x.shape[2] != weight.shape[1] or x.shape[1] == 0:
+        raise ValueError(
+            f"linear_max takes x (P, K, D) with K of at least 1 and weight (C, D), got {tuple(x.shape)} and "
+            f"{tuple(weight.shape)}"
+        )
+    is_plain = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    if not is_plain or torch.compiler.is_compiling():
+        return reference.linear_max(x, weight, relu)
+    return select_backend(x, "linear_max").linear_max(x.contiguous(), weight.contiguous(), relu)
 
 
 def _plain(operation: str, tensor: Tensor):

@@ -126,6 +126,11 @@ def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return (a - gather(b, index)).square().sum(dim=-1), index
 
 
+def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
+    """(P, K, D), (C, D) -> (P, C); see `ops.linear_max`."""
+    return ((x.relu() if relu else x) @ weight.T).max(dim=1).values
+
+
 def _safe_sqrt(squared: Tensor) -> Tensor:
     """Square root with gradient 0 at 0, where the true one is infinite."""
     is_zero = squared == 0

@@ -16,7 +16,8 @@ from models.encoder import PointEncoder
 from models.grouping import PointGroup
 from models.heads import make_head
 from models.layers import Block, PositionEmbedding, drop_path_rates, init_truncated_normal
-from models.patch_embed import MiniPointNet, select_rows
+from models.masking import Split, split_groups, take_groups
+from models.patch_embed import MiniPointNet
 from models.recon import ReCon
 from utils.errors import InputError, check_choice
 
@@ -68,7 +69,7 @@ class Tower(nn.Module):
         self,
         patches: Tensor,
         centers: Tensor,
-        mask: Tensor | None = None,
+        mask: Tensor | Split | None = None,
         front: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Encode the visible patches.
@@ -76,14 +77,15 @@ class Tower(nn.Module):
         Args:
             patches: (B, G, K, 3) relative to their centres.
             centers: (B, G, 3).
-            mask: (B, G) bool, True = masked, the same count in each row; None shows every patch.
+            mask: (B, G) bool, True = masked, the same count in each row, or its split; None shows every patch.
             front: tokens and positions (1, E, C) in front of the patches.
 
         Returns:
             (B, E + T, C) after the final norm.
         """
-        visible = centers if mask is None else select_rows(centers, ~mask)
-        x, positions = self.forward_patches(patches, mask), self.pos_embed(visible)
+        visible = None if mask is None else split_groups(mask).visible
+        x = self.forward_patches(patches, visible)
+        positions = self.pos_embed(centers if visible is None else take_groups(centers, visible))
         if front is not None:
             tokens, places = (part.expand(len(x), -1, -1) for part in front)
             x, positions = torch.cat([tokens, x], dim=1), torch.cat([places, positions], dim=1)
@@ -129,7 +131,7 @@ class TwoTowerEncoder(Tower):
         self.group = PointGroup(num_groups, group_size)
         self.contrast_tower = Tower(*sizes, num_queries=len(TOWER_QUERIES), patch_width=patch_width)
 
-    def forward(self, patches: Tensor, centers: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, patches: Tensor, centers: Tensor, mask: Tensor | Split | None = None) -> tuple[Tensor, Tensor]:
         """As `Tower`, without tokens in front; returns queries (B, 2, C), image and text, and tokens (B, T, C)."""
         return self.forward_queries(patches, centers), super().forward(patches, centers, mask)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers import Block, PositionEmbedding, drop_path_rates, init_xavier
-from models.patch_embed import select_rows
+from models.masking import Split, split_groups, take_groups
 
 
 class MaskedDecoder(nn.Module):
@@ -41,23 +41,24 @@ class MaskedDecoder(nn.Module):
         self.coords = nn.Linear(embed_dim, 3 * group_size)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, centers: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, centers: Tensor, mask: Tensor | Split) -> Tensor:
         """Reconstruct.
 
         Args:
             tokens: (B, T, C) of the visible patches, in the order of the group index.
             centers: (B, G, 3).
-            mask: (B, G) bool, True = masked.
+            mask: (B, G) bool, True = masked, or its split.
 
         Returns:
             (B, M, K, 3) masked patches relative to their centres, in the order of the group index.
         """
         num_visible = tokens.shape[1]
-        ordered = torch.cat([select_rows(centers, ~mask), select_rows(centers, mask)], dim=1)
+        ordered = take_groups(centers, torch.cat(split_groups(mask), dim=1))
         positions = self.pos_embed(ordered)
         masked = self.mask_token.expand(len(tokens), ordered.shape[1] - num_visible, -1)
         x = torch.cat([tokens, masked], dim=1)
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x + positions)
-        x = self.norm(x[:, num_visible:])
+        x = self.norm(last(x + positions, first=num_visible))  # what is made of visible tokens there is not read
         return self.coords(x).unflatten(-1, (-1, 3))

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from models.grouping import PointGroup
 from models.layers import PositionEmbedding, drop_path_rates, init_truncated_normal
-from models.patch_embed import MiniPointNet, select_rows
+from models.masking import Split, split_groups, take_groups
+from models.patch_embed import MiniPointNet
 from models.recon_block import ReConBlock
 
 QUERIES = ("cls", "image", "text")
@@ -61,13 +62,13 @@ class PointEncoder(nn.Module):
         nn.init.trunc_normal_(self.query_tokens, std=0.02)
         nn.init.trunc_normal_(self.query_positions, std=0.02)
 
-    def forward(self, patches: Tensor, centers: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, patches: Tensor, centers: Tensor, mask: Tensor | Split | None = None) -> tuple[Tensor, Tensor]:
         """Encode the visible patches.
 
         Args:
             patches: (B, G, K, 3) relative to their centres.
             centers: (B, G, 3).
-            mask: (B, G) bool, True = masked, the same count in each row; None shows every patch.
+            mask: (B, G) bool, True = masked, the same count in each row, or its split; None shows every patch.
 
         Returns:
             queries (B, 3, C) in the order of `QUERIES` and tokens (B, T, C) in the order of the group index, both
@@ -77,7 +78,7 @@ class PointEncoder(nn.Module):
         return self.norm(queries), self.norm(tokens)
 
     def forward_blocks(
-        self, patches: Tensor, centers: Tensor, mask: Tensor | None = None, keep: Collection[int] = ()
+        self, patches: Tensor, centers: Tensor, mask: Tensor | Split | None = None, keep: Collection[int] = ()
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """What the blocks make of the visible patches, before the final norm.
 
@@ -91,9 +92,9 @@ class PointEncoder(nn.Module):
             queries (B, 3, C) and tokens (B, T, C) after the last block, and the tokens after each block of `keep` by
             increasing depth.
         """
-        tokens = self.forward_patches(patches, mask)
-        visible = centers if mask is None else select_rows(centers, ~mask)
-        positions = self.pos_embed(visible)
+        visible = None if mask is None else split_groups(mask).visible
+        tokens = self.forward_patches(patches, visible)
+        positions = self.pos_embed(centers if visible is None else take_groups(centers, visible))
         queries = self.query_tokens.expand(len(patches), -1, -1)
         kept = []
         for number, block in enumerate(self.blocks, start=1):
@@ -103,13 +104,11 @@ class PointEncoder(nn.Module):
                 kept.append(tokens)
         return queries, tokens, kept
 
-    def forward_patches(self, patches: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, G, K, 3), (B, G) -> (B, T, C) embeddings of the visible patches."""
-        if mask is None:
-            return self.patch_embed(patches)
-        if self.embed_masked:
-            return select_rows(self.patch_embed(patches), ~mask)
-        return self.patch_embed(select_rows(patches, ~mask))
+    def forward_patches(self, patches: Tensor, visible: Tensor | None) -> Tensor:
+        """(B, G, K, 3), (B, T) int64 -> (B, T, C) embeddings of the visible patches."""
+        if visible is None or self.embed_masked:
+            return self.patch_embed(patches, visible)
+        return self.patch_embed(take_groups(patches, visible))
 
     def embed(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Group and encode whole clouds: (B, N, 3) -> queries (B, 3, C), tokens (B, G, C)."""

@@ -6,6 +6,7 @@ Shape legend: B batch, T patch tokens, C channels.
 import torch
 from torch import Tensor, nn
 
+from models.layers import Dropout
 from utils.errors import check_choice
 
 HEADS = ("linear", "mlp3")
@@ -38,7 +39,7 @@ def make_head(kind: str, in_dim: int, num_classes: int, dropout: float = 0.5) ->
         return nn.Sequential(nn.Linear(in_dim, num_classes))
     layers: list[nn.Module] = []
     for width_in, width_out in ((in_dim, 256), (256, 256)):
-        layers += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out), nn.ReLU(), Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(256, num_classes))
 
 

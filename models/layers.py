@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from utils.errors import InputError
+from utils.seed import draw_rows, is_batch_whole
 
 
 class DropPath(nn.Module):
@@ -23,11 +24,25 @@ class DropPath(nn.Module):
             return x
         keep = 1.0 - self.rate
         # Drawn in float32: half precision has too few values below 1 for small rates.
-        is_kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) < keep
+        ones = [1] * (x.dim() - 1)
+        is_kept = draw_rows(lambda rows: torch.rand(rows, *ones, device=x.device), len(x)) < keep
         return x * (is_kept / keep).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
+
+
+class Dropout(nn.Dropout):
+    """As nn.Dropout; processes that share a batch drop what one process would have dropped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, ...)."""
+        if not self.training or self.p == 0.0:
+            return x
+        if is_batch_whole():
+            return F.dropout(x, self.p)
+        ones = x.new_ones(1)
+        return x * draw_rows(lambda rows: F.dropout(ones.expand(rows, *x.shape[1:]).clone(), self.p), len(x))
 
 
 class Mlp(nn.Module):
@@ -53,12 +68,19 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, C/H)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """(B, T, C) -> (B, T - first, C): all tokens are attended to, the first ones do not ask."""
+        if first:
+            for_query, for_source = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
+            q, (k, v) = self._heads(F.linear(x[:, first:], for_query), 1)[0], self._heads(F.linear(x, for_source), 2)
+        else:
+            q, k, v = self._heads(self.qkv(x), 3)
         out = F.scaled_dot_product_attention(q, k, v)
         return self.proj(out.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor, count: int) -> Tensor:
+        """(B, T, count * C) -> (count, B, H, T, C/H)."""
+        return x.unflatten(-1, (count, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
 
 
 class CrossAttention(nn.Module):
@@ -92,9 +114,9 @@ class Block(nn.Module):
         self.drop_path1 = DropPath(drop_path)
         self.drop_path2 = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)."""
-        x = x + self.drop_path1(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """(B, T, C) -> (B, T - first, C), of what the first tokens have become nothing is made."""
+        x = x[:, first:] + self.drop_path1(self.attn(self.norm1(x), first))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 

@@ -151,7 +151,11 @@ def dropped_keys(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published keys -> ours, without `dropped_keys`; keys that are not known are kept as they are."""
+    """Published keys -> ours, without `dropped_keys`; keys that are not known are kept as they are.
+
+    Raises:
+        InputError: a network that has no counterpart here, or queries of different shapes.
+    """
     layout, dropped = identify(state), set(dropped_keys(state))
     state = {key: value for key, value in strip_module(state).items() if key not in dropped}
     if layout is LAYOUTS["segmenter"]:
@@ -159,6 +163,7 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ours = {}
     for name, parts in layout.queries.items():
         if all(part in state for part in parts):
+            _check_queries(state, parts)
             ours[name] = torch.cat([state[part] for part in parts], dim=1)
     stacked = {part for parts in layout.queries.values() for part in parts}
     for key, value in state.items():
@@ -169,7 +174,11 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our keys -> published, for every network that has published weights; what it is shows in the keys."""
+    """Our keys -> published, for every network that has published weights; what it is shows in the keys.
+
+    Raises:
+        InputError: queries of another number than the network has.
+    """
     if any(key.startswith(SEGMENTER_HEAD) for key in state):
         return to_published_segmenter(state)
     is_pretraining = any(key.startswith("decoder.") for key in state)
@@ -180,12 +189,22 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     published = {}
     for key, value in state.items():
         if key in layout.queries:
+            if value.dim() != 3 or value.shape[1] != len(layout.queries[key]):
+                raise InputError(f"'{key}' must be (1, {len(layout.queries[key])}, width), but is {tuple(value.shape)}")
             parts = value.split(1, dim=1)
             published |= {name: part.clone() for name, part in zip(layout.queries[key], parts, strict=True)}
         else:
             name = _to_published_key(key, layout)
             published[name] = value.unsqueeze(-1) if CONV_KEYS.search(name) else value
     return published
+
+
+def _check_queries(state: Mapping[str, Tensor], parts: tuple[str, ...]) -> None:
+    shapes = {tuple(state[part].shape) for part in parts}
+    dtypes = {state[part].dtype for part in parts}
+    shape = next(iter(shapes))
+    if len(shapes) > 1 or len(dtypes) > 1 or len(shape) != 3 or shape[:2] != (1, 1):
+        raise InputError(f"'{parts[0]}' and its like must be of one shape (1, 1, width), but are {sorted(shapes)}")
 
 
 def _to_our_key(key: str, layout: Layout) -> str:

@@ -1,17 +1,27 @@
 """Patch embedding.
 
-Shape legend: B batch, G groups, K points a group, C channels.
+Shape legend: B batch, G groups, T groups kept, P = B * G patches, K points a group, C channels.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from extensions import ops
+from models.masking import take_groups
+from models.norm_fold import fold_norm, linear_moments, patch_moments
+
 
 class MiniPointNet(nn.Module):
     """A small PointNet that turns each patch into one token (Point-BERT, section 3.1).
 
-    Per point 3 -> W/4 -> W/2; the patch's maximum joins every point: W -> W -> C; maximum over the patch.
+    Per point 3 -> W/4 -> W/2; the patch's maximum joins every point: W -> W -> C; maximum over the patch. Batch-norm
+    follows the first and the third of these maps, over all points of all patches.
+
+    The numbers are those of the layers one after the other, the work is less: nothing lies between fc2 and fc3 but a
+    maximum that is the same for all points of a patch, so the two are one map of a point's W/4 features and an offset a
+    patch; and the statistics of both batch-norms follow from those of their layers' inputs, so the norms go into the
+    layers' weights and patches whose token nobody wants end at their statistics.
 
     Args:
         dim: C.
@@ -27,35 +37,49 @@ class MiniPointNet(nn.Module):
         self.norm2 = nn.BatchNorm1d(width)
         self.fc4 = nn.Linear(width, dim)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """(B, G, K, 3) -> (B, G, C)."""
-        batch, num_groups, group_size, _ = patches.shape
-        hidden = F.relu(self.norm1(self.fc1(patches.reshape(-1, 3)))).view(batch * num_groups, group_size, -1)
-        pooled = self.fc2(hidden).max(dim=1).values
-        x = F.relu(self.norm2(self._join(pooled, hidden).flatten(0, 1)))
-        x = self.fc4(x).view(batch, num_groups, group_size, -1)
-        return x.max(dim=2).values
+    def forward(self, patches: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Embed patches.
 
-    def _join(self, pooled: Tensor, hidden: Tensor) -> Tensor:
-        """fc3 on [pooled, fc2(hidden)], (P, W/2) and (P, K, W/4) -> (P, K, W), with a quarter of the work.
+        Args:
+            patches: (B, G, K, 3).
+            keep: (B, T) int64, the patches whose tokens are wanted; None: all. The others count in the
+                statistics of the batch-norms.
 
-        fc3 splits into a part for each half. The pooled half is the same for all points of a patch, and nothing lies
-        between fc2 and the local half, so that their product is one map from W/4 to W.
+        Returns:
+            (B, G or T, C).
+        """
+        batch, num_groups = patches.shape[:2]
+        # Statistics and coordinates stay in float32: half precision has too few digits for either.
+        with torch.autocast(patches.device.type, enabled=False):
+            hidden = self._lift(patches.flatten(0, 1))
+        pooled = ops.linear_max(hidden, self.fc2.weight)
+        with torch.autocast(patches.device.type, enabled=False):
+            weight, offset = self._join(hidden, pooled.to(hidden.dtype))
+        if keep is not None:
+            hidden, offset = (x.unflatten(0, (batch, num_groups)) for x in (hidden, offset))
+            hidden, offset = (take_groups(x, keep).flatten(0, 1) for x in (hidden, offset))
+        x = F.linear(hidden, weight)
+        x = x.add_(offset.to(x.dtype).unsqueeze(1))
+        return (ops.linear_max(x, self.fc4.weight, relu=True) + self.fc4.bias).unflatten(0, (batch, -1))
+
+    def _lift(self, patches: Tensor) -> Tensor:
+        """fc1, norm1 and ReLU: (P, K, 3) -> (P, K, W/4)."""
+        moments = linear_moments(patches.flatten(0, 1), self.fc1.weight, self.fc1.bias) if self.training else None
+        scale, shift = fold_norm(self.norm1, moments)
+        return F.relu_(F.linear(patches, scale.unsqueeze(1) * self.fc1.weight, scale * self.fc1.bias + shift))
+
+    def _join(self, hidden: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """fc3 and norm2 on [pooled + bias, fc2(hidden)], as one map and an offset.
+
+        Args:
+            hidden: (P, K, W/4).
+            pooled: (P, W/2), the maximum of fc2(hidden) without the bias of fc2.
+
+        Returns:
+            weight (W, W/4) and offset (P, W): norm2's output is hidden @ weight.T + offset.
         """
         for_pooled, for_local = self.fc3.weight.split([pooled.shape[-1], self.fc2.out_features], dim=1)
-        bias = self.fc3.bias + for_local @ self.fc2.bias
-        return F.linear(hidden, for_local @ self.fc2.weight) + F.linear(pooled, for_pooled, bias).unsqueeze(1)
-
-
-def select_rows(x: Tensor, keep: Tensor) -> Tensor:
-    """Pick the same number of groups from every sample.
-
-    Args:
-        x: (B, G, ...).
-        keep: (B, G) bool with the same count of True in each row.
-
-    Returns:
-        (B, kept, ...) in the order of the group index.
-    """
-    index = keep.flatten().nonzero().squeeze(1)
-    return torch.index_select(x.flatten(0, 1), 0, index).unflatten(0, (x.shape[0], -1))
+        weight = for_local @ self.fc2.weight
+        offset = F.linear(pooled, for_pooled, self.fc3.bias + (for_pooled + for_local) @ self.fc2.bias)
+        scale, shift = fold_norm(self.norm2, patch_moments(hidden, weight, offset) if self.training else None)
+        return scale.unsqueeze(1) * weight, scale * offset + shift

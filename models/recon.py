@@ -13,8 +13,7 @@ from models.decoder import MaskedDecoder
 from models.encoder import QUERIES, PointEncoder
 from models.heads import make_contrast_head
 from models.losses import DISTILLATIONS, class_contrastive_loss
-from models.masking import MASKS, num_masked
-from models.patch_embed import select_rows
+from models.masking import MASKS, Split, num_masked, split_groups, take_groups
 from utils.errors import check_choice
 
 CHAMFER_NORMS = {"l1": 1, "l2": 2}
@@ -90,11 +89,15 @@ class ReCon(nn.Module):
             Weighted scalar terms among `chamfer`, `image`, `text`, `self`; their sum is the loss.
         """
         patches, centers = self.encoder.group(points)
-        if mask is None:
-            mask = self.draw_mask(centers, self.num_masked, generator)
-        queries, tokens = self.encoder(patches, centers, mask)
-        rebuilt = self.decoder(tokens, centers, mask)
-        return self.forward_loss(queries, rebuilt, select_rows(patches, mask), image_feature, text_feature, labels)
+        split = self._draw_split(centers, generator) if mask is None else split_groups(mask)
+        queries, tokens = self.encoder(patches, centers, split)
+        rebuilt = self.decoder(tokens, centers, split)
+        target = take_groups(patches, split.masked)
+        return self.forward_loss(queries, rebuilt, target, image_feature, text_feature, labels)
+
+    @torch.compiler.disable  # the compiler knows no generators
+    def _draw_split(self, centers: Tensor, generator: torch.Generator | None) -> Split:
+        return split_groups(self.draw_mask(centers, self.num_masked, generator), self.num_masked)
 
     def forward_loss(
         self,

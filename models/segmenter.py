@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from extensions import ops
 from models.encoder import PointEncoder
-from models.layers import init_truncated_normal
+from models.layers import Dropout, init_truncated_normal
 from utils.errors import InputError
 
 CATEGORY_DIM = 64
@@ -87,7 +87,7 @@ class SegmentationHead(nn.Module):
         # Input order: [local, patch maximum, patch mean, query maximum, category].
         self.fc1 = nn.Linear(LOCAL_DIM + 2 * token_dim + embed_dim + CATEGORY_DIM, 512)
         self.norm1 = nn.BatchNorm1d(512)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.fc2 = nn.Linear(512, 256)
         self.norm2 = nn.BatchNorm1d(256)
         self.fc3 = nn.Linear(256, num_parts)

@@ -6,7 +6,6 @@ Shape legend: n rows of this process, N rows of all, C channels.
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from utils import distributed
 
@@ -21,9 +20,9 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
         with torch.autocast(x.device.type, enabled=False):
             rows = x.to(torch.promote_types(x.dtype, torch.float32))
             count = distributed.all_reduce_sum(torch.tensor(float(len(rows)), device=x.device, dtype=rows.dtype))
-            mean = all_reduce(rows.sum(dim=0)) / count
+            mean = distributed.sum_with_gradient(rows.sum(dim=0)) / count
             # The variance from the centred rows: from squares alone it cancels.
-            variance = all_reduce((rows - mean).square().sum(dim=0)) / count
+            variance = distributed.sum_with_gradient((rows - mean).square().sum(dim=0)) / count
             self._track(mean.detach(), variance.detach() * count / (count - 1))
             scaled = (rows - mean) * (variance + self.eps).rsqrt()
         return (scaled * self.weight + self.bias).to(x.dtype)
@@ -33,6 +32,23 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(unbiased_variance, self.momentum)
+
+
+def merge_moments(mean: Tensor, variance: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance over the rows of all processes, from those of each.
+
+    Args:
+        mean: (C,) over the rows of this process.
+        variance: (C,) over the rows of this process, biased.
+        count: n.
+
+    Returns:
+        mean (C,), biased variance (C,) and N, with gradients to every process.
+    """
+    total = distributed.all_reduce_sum(torch.tensor(float(count), device=mean.device, dtype=mean.dtype))
+    share = count / total
+    merged = distributed.sum_with_gradient(mean * share)
+    return merged, distributed.sum_with_gradient((variance + (mean - merged).square()) * share), total
 
 
 def synchronize_norms(model: nn.Module) -> nn.Module:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from models.encoder import QUERIES
 from models.heads import probe_feature
+from models.masking import split_groups, take_groups
 from models.official import to_published
-from models.patch_embed import select_rows
 from tools.parity_fixture import Fixture, read_arrays
 from utils.errors import InputError
 
@@ -128,12 +128,13 @@ def not_compared(folder: str | Path, comparisons: list[Comparison]) -> list[str]
 
 def _forward(model: nn.Module, patches: Tensor, centers: Tensor, inputs: Mapping[str, Tensor]) -> tuple[dict, dict]:
     """Outputs by the fixture's names, and the loss terms by ours."""
-    queries, tokens = model.encoder(patches, centers, inputs["mask"])
-    rebuilt = model.decoder(tokens, centers, inputs["mask"])
+    split = split_groups(inputs["mask"])
+    queries, tokens = model.encoder(patches, centers, split)
+    rebuilt = model.decoder(tokens, centers, split)
     ours = {PUBLISHED_QUERIES[name]: queries[:, column] for column, name in enumerate(QUERIES)}
     ours |= {"vis": tokens, "rebuilt": rebuilt}
     teachers = (inputs.get(name) for name in ("image_feature", "text_feature", "labels"))
-    return ours, model.forward_loss(queries, rebuilt, select_rows(patches, inputs["mask"]), *teachers)
+    return ours, model.forward_loss(queries, rebuilt, take_groups(patches, split.masked), *teachers)
 
 
 def _compare(expected: Mapping[str, np.ndarray], ours: Mapping[str, Tensor]) -> Iterator[Comparison]:

@@ -1,16 +1,17 @@
 """What a teacher is, and what all of them share: being frozen, preparing pictures, finding and loading weights."""
 
+import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.errors import InputError, closest
 from utils.io import check_file
+from utils.pictures import make_square
 
 PACKAGE = "package:"
 
@@ -38,12 +39,15 @@ class Teacher(Protocol):
 class FrozenTeacher(nn.Module):
     """Base of the teachers: no parameter takes a gradient, and `train()` leaves it in evaluation mode.
 
+    A teacher that sees has `forward_image`, one that reads has `forward_text`; what is the same for all is done here.
+
     Args:
         network: The network.
         dim: Length of its features.
         image_size: Side of the pictures it works on; None: it sees none.
         mean: Of each colour, subtracted from pictures in 0..1.
         std: Of each colour, divided by after that.
+        interpolation: How pictures are scaled: "bicubic" or "bilinear".
     """
 
     def __init__(
@@ -53,41 +57,67 @@ class FrozenTeacher(nn.Module):
         image_size: int | None = None,
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
+        interpolation: str = "bicubic",
     ) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
         self.dim = dim
         self.image_size = image_size
+        self.interpolation = "bilinear" if interpolation == "bilinear" else "bicubic"
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.mean.device
 
     def train(self, mode: bool = True) -> "FrozenTeacher":
         """Stays in evaluation mode, whatever the student does."""
         return super().train(False)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Refuses pictures; teachers that see override it."""
-        raise InputError(f"{type(self).__name__} reads text only; choose another type for teachers.image")
+        """Turns (B, 3, H, W) RGB in 0..1 into (B, D) float32 features, in the precision that the network is in.
+
+        Raises:
+            InputError: This teacher sees no pictures.
+        """
+        if self.image_size is None:
+            raise InputError(f"{type(self).__name__} reads text only; choose another type for teachers.image")
+        with torch.inference_mode(), self._own_precision():
+            parameter = next(self.network.parameters(), self.mean)
+            features = self.forward_image(self.prepare(images).to(parameter.dtype))
+        return features.float().clone()  # what is made in inference mode could not be the target of a loss
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Refuses sentences; teachers that read override it."""
+        """Turns B sentences into (B, D) float32 features.
+
+        Raises:
+            InputError: This teacher reads no text.
+        """
+        with torch.inference_mode(), self._own_precision():
+            features = self.forward_text(texts)
+        return features.float().clone()
+
+    def forward_image(self, images: Tensor) -> Tensor:
+        """Turns (B, 3, S, S) prepared pictures into (B, D) features, in teachers that see."""
+        raise NotImplementedError(f"{type(self).__name__} has an image_size and no forward_image")
+
+    def forward_text(self, texts: Sequence[str]) -> Tensor:
+        """Refuses sentences; teachers that read turn B of them into (B, D) features here."""
         raise InputError(f"{type(self).__name__} sees pictures only; choose another type for teachers.text")
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """Makes (B, 3, H, W) RGB in 0..1 square, of the network's size, and normalised with the network's statistics.
+    def fit(self, images: Tensor) -> Tensor:
+        """Makes (B, 3, H, W) in 0..1 square, of the network's size: the shorter side is scaled, the middle is kept."""
+        return make_square(images.to(self.device), self.image_size, self.interpolation)
 
-        The shorter side is scaled (bicubic, antialiased) and the middle of the longer one is kept.
-        """
-        size = self.image_size
-        images = images.to(self.mean.device)
-        height, width = images.shape[-2:]
-        if (height, width) != (size, size):
-            factor = size / min(height, width)
-            shape = (max(size, round(height * factor)), max(size, round(width * factor)))
-            images = F.interpolate(images, shape, mode="bicubic", antialias=True).clamp(0, 1)
-            top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-            images = images[..., top : top + size, left : left + size]
-        return (images - self.mean) / self.std
+    def prepare(self, images: Tensor) -> Tensor:
+        """Makes (B, 3, H, W) RGB in 0..1 what the network was trained to see: its size, its mean and deviation."""
+        return (self.fit(images) - self.mean) / self.std
+
+    def _own_precision(self) -> torch.autocast:
+        """What the student's autocast says does not reach the teacher."""
+        return torch.autocast(self.device.type, enabled=False)
 
 
 def find_weights(text: str) -> Path:
@@ -111,6 +141,36 @@ def find_weights(text: str) -> Path:
         )
     path = Path(spec.submodule_search_locations[0]) / inside
     return path if path.is_dir() else check_file(path, "weights")
+
+
+def weights_hash(text: str | None) -> str | None:
+    """The SHA-256 of weights that are files on this machine; of a folder, over its files' names and contents.
+
+    Args:
+        text: A teacher's option `pretrained`.
+
+    Returns:
+        64 hexadecimal digits; None for what a library downloads, random weights, and files that are not here.
+    """
+    try:
+        path = find_weights(text) if text else None
+    except InputError:
+        path = None
+    if path is None:
+        return None
+    if path.is_file():
+        return _hash_of(path)
+    files = sorted(item for item in path.rglob("*") if item.is_file() and "__pycache__" not in item.parts)
+    lines = (f"{item.relative_to(path).as_posix()} {_hash_of(item)}\n" for item in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hash_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load_weights(network: nn.Module, path: Path, head: str = "") -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
-import torch
 from torch import Tensor
 
 from models.teachers import TEACHERS
@@ -46,26 +46,43 @@ class OpenClipTeacher(FrozenTeacher):
         try:
             network = open_clip.create_model(model, pretrained=pretrained)
         except Exception as error:  # the hub's client and torch raise a dozen types
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"open_clip could not load '{model}' with '{pretrained}' ({reason}); "
-                "give a weights file as pretrained if the hub cannot be reached"
-            ) from error
-        visual = network.visual
+            raise InputError(_describe_missing(open_clip, model, pretrained, error)) from error
+        visual, preprocess = network.visual, network.visual.preprocess_cfg
         size = visual.image_size if isinstance(visual.image_size, int) else max(visual.image_size)
-        super().__init__(network, _feature_size(open_clip, model), size, visual.image_mean, visual.image_std)
+        dim = _feature_size(open_clip, model)
+        super().__init__(network, dim, size, preprocess["mean"], preprocess["std"], preprocess["interpolation"])
         self.tokenizer = open_clip.get_tokenizer(model)
 
-    @torch.no_grad()
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Turns (B, 3, H, W) RGB in 0..1 into (B, D) features, not normalised."""
-        return self.network.encode_image(self.prepare(images))
+    def forward_image(self, images: Tensor) -> Tensor:
+        """Turns (B, 3, S, S) prepared pictures into (B, D) features, not normalised."""
+        return self.network.encode_image(images)
 
-    @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
+    def forward_text(self, texts: Sequence[str]) -> Tensor:
         """Turns B sentences into (B, D) features, not normalised."""
-        return self.network.encode_text(self.tokenizer(list(texts)).to(self.mean.device))
+        return self.network.encode_text(self.tokenizer(list(texts)).to(self.device))
 
 
 def _feature_size(open_clip, model: str) -> int:
     return int(open_clip.get_model_config(model)["embed_dim"])
+
+
+def _describe_missing(open_clip: ModuleType, model: str, pretrained: str | None, error: Exception) -> str:
+    """Says which file could not be had and where it is to be put."""
+    reason = " ".join(str(error).split())[:100].rstrip(".")
+    config = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    if not config:
+        return f"open_clip could not load '{model}' with '{pretrained}' ({reason}); give the model's own weights file"
+    hub = (config.get("hf_hub") or "").strip("/")
+    file = (
+        f"open_clip_model.safetensors or open_clip_pytorch_model.bin of https://huggingface.co/{hub}"
+        if hub
+        else config.get("url")
+    )
+    # A file does not say which activation its network was trained with; a tag does.
+    quick = f"{model}-quickgelu"
+    has_twin = config.get("quick_gelu") and quick in open_clip.list_models()
+    return (
+        f"open_clip could not download the weights '{pretrained}' of '{model}', {file} ({reason}); fetch this file on "
+        "a machine that can and give its path as pretrained in the teacher's options"
+        + (f", with model '{quick}'" if has_twin else "")
+    )

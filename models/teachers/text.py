@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -40,19 +39,19 @@ class SentenceTeacher(FrozenTeacher):
             tokenizer = AutoTokenizer.from_pretrained(source)
             network = AutoModel.from_pretrained(source)
         except Exception as error:  # the hub's client raises its own types when there is no network
-            reason = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[:100].rstrip(".")
             raise InputError(
-                f"transformers could not load '{source}' ({reason}); "
-                "give a folder as pretrained if the hub cannot be reached"
+                f"transformers could not load '{source}' ({reason}); fetch all files of https://huggingface.co/{model} "
+                "(config.json, tokenizer.json, model.safetensors and others) on a machine that can and give a folder "
+                "with them as pretrained in the teacher's options"
             ) from error
         super().__init__(network, network.config.hidden_size)
         self.tokenizer = tokenizer
         self.normalize = normalize
 
-    @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
+    def forward_text(self, texts: Sequence[str]) -> Tensor:
         """Turns B sentences into (B, D) features: the mean over their own tokens, padding left out."""
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.mean.device)
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.device)
         states = self.network(**tokens).last_hidden_state
         mask = tokens["attention_mask"][..., None].to(states.dtype)
         features = (states * mask).sum(1) / mask.sum(1)

@@ -1,6 +1,7 @@
 """Image teachers from timm: any of its networks, with its pooled features before the classification layer."""
 
 import logging
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -34,10 +35,7 @@ class TimmTeacher(FrozenTeacher):
         try:
             network = timm.create_model(model, pretrained=pretrained == "hub", num_classes=0)
         except Exception as error:  # the hub's client raises its own types when there is no network
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"timm could not load '{model}' ({reason}); give a file as pretrained if the hub cannot be reached"
-            ) from error
+            raise InputError(_describe_missing(timm, model, error)) from error
         if pretrained not in (None, "hub"):
             head = network.default_cfg.get("classifier") or ""
             load_weights(network, find_weights(pretrained), head if isinstance(head, str) else head[0])
@@ -45,9 +43,25 @@ class TimmTeacher(FrozenTeacher):
             logging.getLogger("recon").warning("teacher %s has random weights: pretrained is null", model)
         data = timm.data.resolve_model_data_config(network)
         network.to(memory_format=torch.channels_last)  # twice as fast for convolutions on a CPU
-        super().__init__(network, network.num_features, data["input_size"][-1], data["mean"], data["std"])
+        super().__init__(
+            network, network.num_features, data["input_size"][-1], data["mean"], data["std"], data["interpolation"]
+        )
 
-    @torch.no_grad()
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Turns (B, 3, H, W) RGB in 0..1 into (B, D) pooled features, not normalised."""
-        return self.network(self.prepare(images).contiguous(memory_format=torch.channels_last))
+    def forward_image(self, images: Tensor) -> Tensor:
+        """Turns (B, 3, S, S) prepared pictures into (B, D) pooled features, not normalised."""
+        return self.network(images.contiguous(memory_format=torch.channels_last))
+
+
+def _describe_missing(timm: ModuleType, model: str, error: Exception) -> str:
+    """Says which file could not be had and where it is to be put."""
+    config, reason = timm.get_pretrained_cfg(model), " ".join(str(error).split())[:100].rstrip(".")
+    source = (config and (config.hf_hub_id or config.url)) or None
+    if source is None:
+        return (
+            f"timm could not load '{model}' ({reason}); timm has no weights of it, so give a weights file as pretrained"
+        )
+    file = f"model.safetensors of https://huggingface.co/{source}" if config.hf_hub_id else source
+    return (
+        f"timm could not download the weights of '{model}', {file} ({reason}); fetch this file on a machine that can "
+        "and give its path as pretrained in the teacher's options"
+    )

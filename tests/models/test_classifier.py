@@ -42,7 +42,8 @@ def test_free_means_free(make_encoder, points):
     assert not torch.equal(model.forward_feature(points), model.forward_feature(points))  # drop-path acts
     train_three_steps(model, points)
     moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == before.keys()
+    # Batch-norm takes out what the layer in front of it adds.
+    assert moved == before.keys() - {"encoder.patch_embed.fc1.bias"}
 
 
 def test_logits_are_the_head_on_the_published_feature(make_encoder, points):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.encoder import QUERIES, PointEncoder
-from models.patch_embed import select_rows
+from models.masking import split_groups, take_groups
 from utils.errors import InputError
 
 
@@ -18,8 +18,8 @@ def grouped(make_encoder, points):
 
 def test_forward_is_the_published_sequence(make_encoder, grouped):
     encoder, (patches, centers, mask) = make_encoder(depth=3).eval(), grouped
-    tokens = select_rows(encoder.patch_embed(patches), ~mask)
-    positions = encoder.pos_embed(select_rows(centers, ~mask))
+    tokens = take_groups(encoder.patch_embed(patches), split_groups(mask).visible)
+    positions = encoder.pos_embed(take_groups(centers, split_groups(mask).visible))
     queries = encoder.query_tokens.expand(4, -1, -1)
     for block in encoder.blocks:  # positions before each block, not before the first alone
         queries, tokens = block(queries + encoder.query_positions, tokens + positions, False)

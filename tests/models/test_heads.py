@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from models.heads import classifier_feature, make_contrast_head, make_head, probe_feature
+from models.layers import Dropout
 from utils.errors import InputError
 
 
@@ -35,7 +36,7 @@ def test_linear_head():
 def test_mlp3_head():
     head = make_head("mlp3", 20, 7, dropout=0.3)
     assert widths(head) == [(20, 256), (256, 256), (256, 7)]
-    middle = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
+    middle = [nn.Linear, nn.BatchNorm1d, nn.ReLU, Dropout]
     assert [type(layer) for layer in head] == [*middle, *middle, nn.Linear]
     assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.3, 0.3]
 

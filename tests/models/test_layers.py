@@ -10,6 +10,7 @@ from models.layers import (
     Attention,
     Block,
     CrossAttention,
+    Dropout,
     DropPath,
     Mlp,
     PositionEmbedding,
@@ -19,6 +20,7 @@ from models.layers import (
     init_xavier,
 )
 from utils.errors import InputError
+from utils.seed import shared_batch
 
 
 def naive_attention(q, k, v, num_heads):
@@ -57,6 +59,17 @@ def test_block_is_pre_norm():
     block, x = Block(12, 3), torch.randn(2, 5, 12)
     middle = x + block.attn(block.norm1(x))
     torch.testing.assert_close(block(x), middle + block.mlp(block.norm2(middle)))
+
+
+@pytest.mark.parametrize("first", [1, 3, 4])
+def test_tokens_that_are_not_wanted_are_still_attended_to(first):
+    block, x = Block(12, 3), torch.randn(2, 5, 12)
+    factor = torch.randn(2, 5 - first, 12)
+    results = []
+    for out in (block(x, first=first), block(x)[:, first:]):
+        results.append([out, *torch.autograd.grad((out * factor).sum(), list(block.parameters()))])
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(one, two)
 
 
 def test_position_embedding_has_the_published_widths():
@@ -123,3 +136,26 @@ def test_xavier_initialisation():
     assert linear.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
     assert not linear.bias.any()
     nn.Linear(4, 4, bias=False).apply(init_xavier)
+
+
+@pytest.mark.parametrize("make", [lambda: Dropout(0.3), lambda: DropPath(0.3)], ids=["dropout", "drop-path"])
+def test_processes_drop_what_one_would(make, monkeypatch):
+    layer, x = make(), torch.randn(12, 5, 7)
+    torch.manual_seed(3)
+    whole = layer(x)
+    assert (whole == 0).any() and not (whole == 0).all()
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        torch.manual_seed(3)
+        with shared_batch():
+            assert torch.equal(layer(x[rank::3]), whole[rank::3])
+
+
+def test_dropout_of_one_process_is_torchs():
+    x = torch.randn(12, 7)
+    torch.manual_seed(3)
+    expected = nn.Dropout(0.4)(x)
+    torch.manual_seed(3)
+    assert torch.equal(Dropout(0.4)(x), expected)
+    assert torch.equal(Dropout(0.4).eval()(x), x)

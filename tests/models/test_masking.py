@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.masking import MASKS, block_mask, num_masked, random_mask
+from models.masking import MASKS, block_mask, num_masked, random_mask, split_groups, take_groups
 from utils.errors import InputError
 
 
@@ -56,3 +56,20 @@ def test_block_mask_starts_from_every_centre():
     line = torch.zeros(300, 8, 3)
     line[:, :, 0] = torch.arange(8.0) ** 2  # with one masked group, it is the seed itself
     assert block_mask(line, 1).any(dim=0).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (3, 6, 5), (3, 6, 2, 3)])
+@pytest.mark.parametrize("count", [None, 3])
+def test_a_split_keeps_the_order_of_the_groups(shape, count):
+    x = torch.randn(shape)
+    mask = torch.tensor([[1, 0, 0, 1, 1, 0], [0, 1, 1, 0, 0, 1], [1, 1, 1, 0, 0, 0]], dtype=torch.bool)
+    split = split_groups(mask, count)
+    for groups, flags in ((split.visible, ~mask), (split.masked, mask)):
+        wanted = torch.stack([sample[own] for sample, own in zip(x, flags, strict=True)])
+        assert torch.equal(take_groups(x, groups), wanted)
+    assert split_groups(split) is split
+
+
+def test_a_known_count_needs_no_look_at_the_mask():
+    mask = torch.zeros(2, 5, dtype=torch.bool, device="meta")  # holds no values, so that a look at them fails
+    assert [groups.shape for groups in split_groups(mask, 2)] == [(2, 3), (2, 2)]

@@ -210,3 +210,12 @@ def test_keys_that_are_not_known_stay_as_they_are():
     published = small_published("svm") | {"temperature": torch.ones(1)}
     assert "temperature" in from_published(published)
     assert strip_module({"module.a": 1, "b": 2}) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("shape", [(12,), (1, 2, 12), (1, 1, 13)])
+def test_queries_of_another_shape_are_refused(shape):
+    published = small_published("pretraining") | {"MAE_encoder.img_token": torch.ones(shape)}
+    with pytest.raises(InputError, match="must be of one shape"):
+        from_published(published)
+    with pytest.raises(InputError, match=r"'encoder\.query_tokens' must be \(1, 3, width\)"):
+        to_published({"encoder.query_tokens": torch.ones(shape)})

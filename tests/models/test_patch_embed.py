@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.patch_embed import MiniPointNet, select_rows
+from models.masking import take_groups
+from models.patch_embed import MiniPointNet
 
 
 def naive_embedding(net, patches):
@@ -32,6 +33,20 @@ def test_value_and_gradients_are_the_naive_ones(is_training):
         torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("is_training", [True, False])
+def test_patches_that_are_not_kept_count_in_the_statistics_alone(is_training):
+    nets = [MiniPointNet(12).double().train(is_training) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    patches, weight = torch.randn(2, 4, 5, 3).double(), torch.randn(2, 2, 12).double()
+    keep = torch.tensor([[0, 3], [2, 1]])
+    results = []
+    for net, tokens in ((nets[0], nets[0](patches, keep)), (nets[1], take_groups(nets[1](patches), keep))):
+        gradients = torch.autograd.grad((tokens * weight).sum(), list(net.parameters()))
+        results.append([tokens, *gradients, *net.buffers()])
+    for actual, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-9)
+
+
 def test_the_order_of_the_points_does_not_matter():
     net, patches = MiniPointNet(12).eval(), torch.randn(2, 4, 9, 3)
     torch.testing.assert_close(net(patches[:, :, torch.randperm(9)]), net(patches))
@@ -40,10 +55,3 @@ def test_the_order_of_the_points_does_not_matter():
 def test_each_patch_is_embedded_on_its_own_in_evaluation():
     net, patches = MiniPointNet(12).eval(), torch.randn(2, 4, 9, 3)
     torch.testing.assert_close(net(patches[1:, 2:3])[0, 0], net(patches)[1, 2])
-
-
-@pytest.mark.parametrize("shape", [(3, 6), (3, 6, 5), (3, 6, 2, 3)])
-def test_select_rows_keeps_the_order_of_the_groups(shape):
-    x = torch.randn(shape)
-    keep = torch.tensor([[1, 0, 0, 1, 1, 0], [0, 1, 1, 0, 0, 1], [1, 1, 1, 0, 0, 0]], dtype=torch.bool)
-    assert torch.equal(select_rows(x, keep), torch.stack([row[flags] for row, flags in zip(x, keep, strict=True)]))

@@ -11,8 +11,8 @@ import torch
 from models.classifier import PointClassifier
 from models.encoder import PointEncoder
 from models.heads import probe_feature
+from models.masking import split_groups, take_groups
 from models.official import to_published
-from models.patch_embed import select_rows
 from models.recon import ReCon
 from tools.parity import Comparison, compare, not_compared
 from utils.errors import InputError
@@ -64,7 +64,8 @@ def write_other_sizes(folder):
         patches, centers = model.encoder.group(points)
         queries, tokens = model.encoder(patches, centers, mask)
         rebuilt = model.decoder(tokens, centers, mask)
-        terms = model.forward_loss(queries, rebuilt, select_rows(patches, mask), feature, None, None)
+        target = take_groups(patches, split_groups(mask).masked)
+        terms = model.forward_loss(queries, rebuilt, target, feature, None, None)
         whole = model.encoder.embed(points)
         out = {
             "out.center": centers,

@@ -1,5 +1,6 @@
 """Frozen means frozen, pictures are prepared as the network expects, and weights are found and matched."""
 
+import hashlib
 import sys
 
 import pytest
@@ -8,8 +9,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from models.teachers import TEACHERS
-from models.teachers.base import FrozenTeacher, check_model_name, find_weights, load_weights
+from models.teachers.base import FrozenTeacher, check_model_name, find_weights, load_weights, weights_hash
 from utils.errors import InputError
+from utils.pictures import make_square
 
 
 def network():
@@ -50,6 +52,46 @@ def test_prepare_stays_in_range():
     images[..., 5:] = 1
     prepared = FrozenTeacher(network(), 4, image_size=32).prepare(images)
     assert prepared.min() == 0 and prepared.max() == 1
+
+
+def test_pictures_are_scaled_as_the_network_expects():
+    images = torch.rand(1, 3, 20, 20)
+    shown = {name: FrozenTeacher(network(), 4, 8, interpolation=name).fit(images) for name in ("bicubic", "bilinear")}
+    for name, fitted in shown.items():
+        torch.testing.assert_close(fitted, make_square(images, 8, name))
+    assert not torch.allclose(shown["bicubic"], shown["bilinear"])
+
+
+class Seer(FrozenTeacher):
+    """Notes how it is asked."""
+
+    def forward_image(self, images):
+        self.asked = (torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"), images.dtype)
+        return self.network(images).flatten(1)
+
+
+def test_pictures_are_seen_in_the_networks_own_precision_and_in_inference_mode():
+    teacher = Seer(nn.Conv2d(3, 4, 8), 4, image_size=8)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = teacher.encode_image(torch.rand(2, 3, 8, 8))
+    assert teacher.asked == (True, False, torch.float32)
+    assert features.dtype == torch.float32 and not features.is_inference()
+    teacher.network.to(torch.bfloat16)
+    assert teacher.encode_image(torch.rand(2, 3, 8, 8)).dtype == torch.float32
+    assert teacher.asked == (True, False, torch.bfloat16)
+
+
+def test_hash_of_weights(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("a.bin", "folder/b.bin"):
+        (tmp_path / name).write_bytes(b"weights")
+    file, folder = weights_hash(str(tmp_path / "a.bin")), weights_hash(str(tmp_path))
+    assert file == hashlib.sha256(b"weights").hexdigest() and len(folder) == 64
+    (tmp_path / "folder" / "b.bin").rename(tmp_path / "folder" / "c.bin")
+    assert weights_hash(str(tmp_path)) != folder
+    assert [weights_hash(text) for text in (None, "hub", "openai", "package:none/x", str(tmp_path / "no"))] == [
+        None
+    ] * 5
 
 
 def test_teacher_refuses_what_it_cannot_take():

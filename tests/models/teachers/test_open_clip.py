@@ -36,7 +36,8 @@ def test_sees_pictures(teacher):
     mean, std = (
         torch.tensor(values).view(3, 1, 1) for values in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
     )
-    torch.testing.assert_close(features, teacher.network.encode_image((images - mean) / std))
+    expected = teacher.network.encode_image((images - mean) / std).detach()
+    torch.testing.assert_close(features, expected)
     assert not torch.allclose(features.norm(dim=-1), torch.ones(2))
 
 
@@ -54,6 +55,21 @@ def test_weights_file(teacher, description, tmp_path):
     )
     images = torch.rand(1, 3, 32, 32)
     torch.testing.assert_close(other.encode_image(images), teacher.encode_image(images))
+
+
+def test_pictures_are_prepared_as_open_clip_says(teacher):
+    config = teacher.network.visual.preprocess_cfg
+    assert teacher.interpolation == config["interpolation"] == "bicubic" and teacher.image_size == config["size"][0]
+    assert teacher.mean.flatten().tolist() == pytest.approx(config["mean"])
+    assert teacher.std.flatten().tolist() == pytest.approx(config["std"])
+
+
+def test_weights_that_cannot_be_downloaded_are_named(monkeypatch):
+    """A file of OpenAI's weights needs the network with their activation, which a tag would choose."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda model: ["openai"])
+    with pytest.raises(InputError, match="open_clip_model.safetensors.*patch32_clip_224.openai.*'ViT-B-32-quickgelu'"):
+        TEACHERS.build({"type": "OpenClipTeacher", "model": "ViT-B-32", "pretrained": "openai"})
 
 
 @pytest.mark.parametrize(

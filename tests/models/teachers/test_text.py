@@ -86,7 +86,9 @@ def test_pictures_are_refused(stand_in):
 
 
 def test_mistakes_are_refused(stand_in):
-    with pytest.raises(InputError, match="could not load 'nobody/nothing'.*give a folder"):
+    with pytest.raises(
+        InputError, match="could not load 'nobody/nothing'.*huggingface.co/nobody/nothing .*give a folder"
+    ):
         build(model="nobody/nothing")
     with pytest.raises(InputError, match="needs weights"):
         build(pretrained=None)

@@ -28,8 +28,26 @@ def test_any_picture_size_is_taken():
     assert build().encode_image(torch.rand(1, 3, 40, 70)).shape == (1, build().dim)
 
 
+def test_pictures_are_prepared_as_timm_says():
+    teacher = build()
+    config = timm.data.resolve_model_data_config(teacher.network)
+    assert teacher.interpolation == config["interpolation"] and teacher.image_size == config["input_size"][-1]
+    assert teacher.mean.flatten().tolist() == pytest.approx(config["mean"])
+    bilinear = timm.create_model("test_efficientnet", pretrained=False, num_classes=0)
+    bilinear.pretrained_cfg["interpolation"] = "bilinear"
+    assert timm.data.resolve_model_data_config(bilinear)["interpolation"] == "bilinear"
+
+
+def test_weights_that_cannot_be_downloaded_are_named(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        InputError, match="model.safetensors of https://huggingface.co/timm/test_vit.*path as pretrained"
+    ):
+        build(model="test_vit", pretrained="hub")
+
+
 def test_feature_can_be_a_target():
-    """Results under inference_mode could not."""
+    """What inference mode gives could not."""
     teacher = build()
     student = torch.zeros(1, teacher.dim, requires_grad=True)
     target = teacher.encode_image(torch.rand(1, 3, 32, 32))

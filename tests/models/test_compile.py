@@ -1,0 +1,48 @@
+"""The compiled network against the eager one; aot_eager makes and differentiates the graphs without compiling C++."""
+
+import copy
+
+import pytest
+import torch
+
+from utils.seed import generator
+
+
+@pytest.fixture
+def inputs(points):
+    return points, 3 * torch.randn(4, 10), 3 * torch.randn(4, 7)
+
+
+def run(model, network, inputs):
+    terms = network(*inputs, generator=generator("cpu", 3))
+    sum(terms.values()).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return terms, gradients, dict(model.named_buffers())
+
+
+def test_losses_gradients_and_statistics_are_equal(make_recon, inputs):
+    torch.compiler.reset()
+    eager = make_recon().train()
+    other = copy.deepcopy(eager)
+    wanted = run(eager, eager, inputs)
+    actual = run(other, torch.compile(other, backend="aot_eager"), inputs)
+    for one, two in zip(actual, wanted, strict=True):
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_drawing_of_the_mask_alone_stays_outside(make_recon, inputs):
+    torch.compiler.reset()
+    found = torch._dynamo.explain(make_recon().train())(*inputs, generator=generator("cpu", 3))
+    assert (found.graph_count, found.graph_break_count) == (2, 1)
+
+
+@pytest.mark.slow  # compiles C++
+def test_inductor_is_equal_too(make_recon, inputs):
+    torch.compiler.reset()
+    eager = make_recon().train()
+    other = copy.deepcopy(eager)
+    wanted, actual = run(eager, eager, inputs)[0], run(other, torch.compile(other), inputs)[0]
+    for name, value in actual.items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5)
