@@ -55,3 +55,45 @@ def test_a_batch_larger_than_the_data_set():
 def test_lengths():
     assert len(ShardSampler(23, True, world_size=4)) == 5
     assert [len(ShardSampler(23, False, rank=rank, world_size=4)) for rank in range(4)] == [6, 6, 6, 5]
+
+
+class Drawn(TensorDataset):
+    is_redrawn = True
+
+    def __getitem__(self, index):
+        return index, torch.rand(1)
+
+
+def drawn(num_workers=0, epoch=0, skip=0, rank=0, world_size=1):
+    loader = train_loader(Drawn(torch.arange(24)), 4 // world_size, num_workers, False, 5, rank, world_size)
+    loader.sampler.epoch, loader.sampler.skip = epoch, skip
+    return {int(i): float(x) for indices, values in loader for i, x in zip(indices, values, strict=True)}
+
+
+def test_what_a_data_set_draws_depends_on_seed_epoch_and_sample_alone():
+    state = torch.get_rng_state()
+    whole = drawn()
+    assert len(set(whole.values())) == 24 and drawn(epoch=1) != whole
+    rest = drawn(num_workers=2, skip=8)
+    assert len(rest) == 16 and rest.items() < whole.items()
+    assert drawn(rank=0, world_size=2) | drawn(rank=1, world_size=2) == whole
+    torch.set_rng_state(state)
+    a = torch.rand(1)
+    torch.set_rng_state(state)
+    train_loader(Drawn(torch.arange(24)), 4).dataset[3]
+    assert torch.equal(a, torch.rand(1))  # other draws are left alone
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "drop_last", "is_same"), [(6, True, True), (6, False, False), (16, False, True), (22, False, True)]
+)
+def test_when_two_processes_make_the_batches_of_one(batch_size, drop_last, is_same):
+    """What is left of 23 or 24 samples: of 5 one is lost, 8 are shared, and 1 is no batch for anybody."""
+    size = 24 if batch_size == 16 else 23
+    data = TensorDataset(torch.arange(size))
+    whole = [batch.tolist() for (batch,) in train_loader(data, batch_size, drop_last=drop_last)]
+    halves = [train_loader(data, batch_size // 2, 0, drop_last, 0, rank, 2) for rank in range(2)]
+    parts = [[x for (x,) in half] for half in halves]
+    joined = [torch.stack(pair, dim=1).flatten().tolist() for pair in zip(*parts, strict=True)]
+    assert (joined == whole) == is_same
+    assert all(a == b[: len(a)] for a, b in zip(joined, whole, strict=True))

@@ -80,6 +80,10 @@ def test_a_section_that_is_off_comes_back_with_its_defaults(folder):
         ("", ("epochs=[",), "not valid YAML"),
         ("", ("epochs.x=1",), "'epochs' in the override"),
         ("", ("optim=3",), "is a section"),
+        ("", ("evaluators.__class__=1",), "'__class__' is a name that Python needs"),
+        ("evaluators: {get: 1}", (), "'get' is a name that Python needs"),
+        ("evaluators: {a: !!timestamp 2001-01-01}", (), "a value of type date"),
+        ("", (f"{'evaluators' + '.a' * 30}=1",), "deeper than 20 sections"),
     ],
 )
 def test_mistakes_are_named(folder, text, overrides, message):
@@ -146,3 +150,23 @@ def test_merge_changes_neither_side():
     old, new = {"a": {"b": 1}}, {"a": {"c": 2}}
     merge(old, new)
     assert old == {"a": {"b": 1}} and new == {"a": {"c": 2}}
+
+
+def test_a_date_is_a_text(folder):
+    cfg = load(folder, "name: 2001-99-99", "init=2001-01-01")
+    assert (cfg.name, cfg.init) == ("2001-99-99", "2001-01-01")
+    save_config(cfg, folder / "saved.yaml")
+    assert load_config(folder / "saved.yaml", (), folder / "_base_") == cfg
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.text(alphabet=st.sampled_from("abc: {}[]&*!|>-?\n'\"#%,01.e~\x85\ufeff<"), max_size=40), st.booleans())
+def test_any_text_is_a_config_or_a_mistake(tmp_path_factory, text, is_override):
+    path = tmp_path_factory.mktemp("any") / "any.yaml"
+    path.write_text("" if is_override else f"init:\n  {text}", encoding="utf-8")
+    try:
+        cfg = load_config(path, [f"init={text}"] if is_override else [])
+    except InputError:
+        return
+    save_config(cfg, path)
+    assert repr(load_config(path)) == repr(cfg)

@@ -23,3 +23,9 @@ def test_check_choice_says_what_is_allowed():
 
 def test_input_error_is_a_value_error():
     assert issubclass(InputError, ValueError)
+
+
+def test_a_long_message_loses_its_middle():
+    assert str(InputError("a" * 2000)) == "a" * 2000
+    text = str(InputError("'file' " + "x" * 10_000 + " do this"))
+    assert len(text) < 2010 and text.startswith("'file' x") and " ... " in text and text.endswith("do this")

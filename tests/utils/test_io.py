@@ -1,5 +1,8 @@
 """Atomic writing, JSON and HDF5."""
 
+import errno
+import os
+
 import h5py
 import numpy as np
 import pytest
@@ -72,3 +75,47 @@ def test_hdf5_errors(hdf5):
 def test_check_file_tells_a_folder_from_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="checkpoint '.*' is a folder"):
         check_file(tmp_path, "checkpoint")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_or_read_only_disk_is_one_sentence(tmp_path, number):
+    target = tmp_path / "x.txt"
+    target.write_text("old")
+    with pytest.raises(InputError, match=f"cannot write '.*x.txt': {os.strerror(number).lower()}.*nothing there was"):
+        with atomic_write(target) as temporary:
+            temporary.write_text("half")
+            try:
+                raise OSError(number, "")
+            except OSError:
+                raise RuntimeError("torch's own") from None
+    assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "x") as temporary:
+        temporary.write_text("half")
+        open(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    original = os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: calls.append("replace") or original(*names))
+    with atomic_write(tmp_path / "x", is_durable=True) as temporary:
+        temporary.write_text("new")
+    assert calls == ["fsync", "replace"]
+
+
+def test_a_file_system_without_fsync_is_no_error(tmp_path, monkeypatch):
+    def fsync(_, number=errno.EINVAL):
+        raise OSError(number, "")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_write(tmp_path / "x", is_durable=True) as temporary:
+        temporary.write_text("new")
+    monkeypatch.setattr(os, "fsync", lambda _: fsync(_, errno.ENOSPC))
+    with pytest.raises(InputError, match="no space left"), atomic_write(tmp_path / "x", is_durable=True) as temporary:
+        temporary.write_text("newer")
+    assert (tmp_path / "x").read_text() == "new" and len(list(tmp_path.iterdir())) == 1

@@ -1,6 +1,7 @@
 """Messages, metrics and progress."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -119,3 +120,63 @@ def test_a_terminal_gets_a_bar(logger, capsys):
 @pytest.mark.parametrize("seconds, text", [(8.4, "8 s"), (200, "3 min 20 s"), (7530, "2 h 05 min"), (0, "0 s")])
 def test_durations(seconds, text):
     assert format_seconds(seconds) == text
+
+
+def shown(folder):
+    """What TensorBoard shows of tb/: [(name, step, value)], after what a later session takes back."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    points = []
+    for path in sorted(folder.glob("tb/events.*")):
+        data, place = path.read_bytes(), 0
+        while place + 12 <= len(data):
+            length = int.from_bytes(data[place : place + 8], "little")
+            event = Event.FromString(data[place + 12 : place + 12 + length])
+            place += 12 + length + 4
+            if event.HasField("session_log") and event.session_log.status == SessionLog.START:
+                points = [point for point in points if point[1] < event.step]
+            points += [(value.tag, event.step, round(value.simple_value, 3)) for value in event.summary.value]
+    return points
+
+
+def test_an_interrupted_run_shows_no_point_twice_and_none_too_few(tmp_path, monkeypatch):
+    times = iter(range(1_000_000, 2_000_000))
+    monkeypatch.setattr("time.time", lambda: float(next(times)))  # the files of both sessions have names of their own
+    writer = MetricsWriter(tmp_path)
+    for epoch in (1, 2):
+        writer.write("train", epoch, 10 * epoch, {"loss": 1.0 / epoch})
+        writer.write("test", epoch, 10 * epoch, {"accuracy": 0.5})
+    assert writer.num_records == 4
+    writer.close()
+    again = MetricsWriter(tmp_path, append=True)
+    again.rewind(20, num_records=3)  # the last line belongs to what is done again
+    again.write("test", 2, 20, {"accuracy": 0.75})
+    again.close()
+    assert again.num_records == 4
+    assert [record.get("accuracy") for record in read(tmp_path)] == [None, 0.5, None, 0.75]
+    accuracies, losses = [("test/accuracy", 10, 0.5), ("test/accuracy", 20, 0.75)], [("train/loss", 10, 1.0)]
+    assert sorted(shown(tmp_path)) == [*accuracies, *losses, ("train/loss", 20, 0.5)]
+
+
+def test_a_full_disk_loses_a_message_and_says_nothing(logger, tmp_path, capsys):
+    log_to_file(logger, tmp_path / "log.txt", append=False)
+
+    def write(text):
+        raise OSError(28, "No space left on device")
+
+    stream, logger.handlers[-1].stream = logger.handlers[-1].stream, SimpleNamespace(write=write, flush=lambda: None)
+    logger.info("x")
+    logger.handlers[-1].stream = stream
+    assert capsys.readouterr().err == "" and (tmp_path / "log.txt").read_text() == ""
+
+
+def test_a_dead_tensorboard_is_not_waited_for(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    writer.write("train", 1, 1, {"loss": 1.0})
+    worker = writer._board.file_writer.event_writer._worker
+    worker.stop()
+    for step in range(2, 40):  # more than its queue holds
+        writer.write("train", 1, step, {"loss": 1.0})
+    worker.stop = lambda: None
+    writer.close()
+    assert len(read(tmp_path)) == 39

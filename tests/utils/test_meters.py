@@ -43,3 +43,16 @@ def test_values_stay_on_the_device():
     meter = MeanMeter()
     meter.update({"x": torch.tensor(2.0, device="cuda")})
     assert meter._totals["x"].is_cuda and meter.compute() == {"x": 2.0}
+
+
+def test_sums_go_on_after_an_interruption():
+    whole, first, second, other = (MeanMeter() for _ in range(4))
+    for number in range(5):
+        for meter in (whole, first if number < 3 else second):
+            if number == 3 and meter is second:
+                second.load_state(first.state())
+            meter.update({"loss": torch.tensor(0.1 * number)}, 7)
+    assert second.compute() == whole.compute() and first.state()["loss"][1] == 21
+    other.load_state(first.state(), is_main=False)
+    assert other.state() == {"loss": [0.0, 0.0]}
+    assert MeanMeter().state() == {}

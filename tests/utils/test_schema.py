@@ -110,3 +110,9 @@ def test_null_empties_a_free_form_section():
 def test_fill_never_hands_out_the_defaults_themselves():
     SCHEMA.fill({})["betas"].append(1)
     assert SCHEMA.fill({})["betas"] == [0.9, 0.999]
+
+
+def test_whole_numbers_of_any_size():
+    assert check({"seed": 2**60 + 1}) == {"seed": 2**60 + 1}, "no float holds this number"
+    with pytest.raises(InputError, match="must be a whole number"):
+        check({"seed": 10**400})

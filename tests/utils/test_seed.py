@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from utils.errors import InputError
-from utils.seed import generator, rng_state, seed_everything, set_rng_state
+from utils.seed import draw_rows, generator, is_batch_whole, rng_state, seed_everything, set_rng_state, shared_batch
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +58,21 @@ def test_a_generator_is_independent_of_the_global_one():
     first = torch.rand(3, generator=generator("cpu", 7))
     torch.rand(10)
     assert torch.equal(first, torch.rand(3, generator=generator("cpu", 7)))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("num_rows", [6, 7])  # what 7 rows are to 2 or 3 processes has to be said
+def test_processes_draw_what_one_would(monkeypatch, world_size, num_rows):
+    whole = torch.randn((num_rows, 40), generator=generator("cpu", 1))
+    monkeypatch.setenv("WORLD_SIZE", str(world_size))
+    for rank in range(world_size):
+        monkeypatch.setenv("RANK", str(rank))
+        own = whole[rank::world_size]
+        with shared_batch(None if num_rows == 6 else num_rows):
+            assert is_batch_whole() == (world_size == 1)
+            draw = generator("cpu", 1)
+            assert torch.equal(
+                draw_rows(lambda rows, draw=draw: torch.randn((rows, 40), generator=draw), len(own)), own
+            )
+        # Outside, a batch is here as a whole.
+        assert draw_rows(lambda rows: torch.zeros(rows), len(own)).shape == own.shape[:1] and is_batch_whole()
