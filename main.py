@@ -24,9 +24,10 @@ def run(argv: Sequence[str]) -> None:
 
     from tools import runner
     from tools.context import make_context
+    from tools.faults import explained
     from tools.tasks import TASKS
 
-    with make_context(cfg, args.config, args.exp_name, args.overwrite) as ctx:
+    with explained(cfg), make_context(cfg, args.config, args.exp_name, args.overwrite) as ctx:
         runner.run(TASKS.get(cfg.task)(cfg, ctx), cfg, ctx)
 
 

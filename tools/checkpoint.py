@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, read without running code, recognised by their keys.
 
 A checkpoint is a dict with `base_model`, `optimizer`, `epoch`, `metrics`, `best_metrics` as in the published code, and
-`step`, `config`, `schedule`, `precision`, `random_state` and `version`. `torch.load(..., weights_only=True)` reads it.
+what `tools/snapshot.py` adds. `torch.load(..., weights_only=True)` reads it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -53,10 +53,17 @@ class LoadReport:
         return "; ".join([text, *self.notes])
 
 
-def save_checkpoint(content: dict[str, Any], path: Path) -> None:
+def save_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     """Writes a checkpoint beside `path` and moves it there, so that a killed run leaves the old file whole."""
-    with atomic_write(path) as temporary:
-        torch.save({**content, "version": VERSION}, temporary)
+    with atomic_write(path, is_durable=True) as temporary:
+        write_checkpoint(content, temporary)
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Writes a checkpoint, plainly; for use inside `atomic_write`."""
+    # Through a file of Python's own: if the disk is full, the system's reason is kept.
+    with path.open("wb") as file:
+        torch.save({**content, "version": VERSION}, file)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -81,10 +88,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not is_published(state):
         return {**rest, "base_model": strip_module(state), "layout": None, "dropped": []}
     try:
-        layout = identify(state)
+        layout, ours = identify(state), from_published(state)
     except InputError as error:
         raise InputError(f"checkpoint '{path}' cannot be used: {error}") from error
-    return {**rest, "base_model": from_published(state), "layout": layout, "dropped": dropped_keys(state)}
+    return {**rest, "base_model": ours, "layout": layout, "dropped": dropped_keys(state)}
 
 
 def load_weights(
@@ -119,6 +126,9 @@ def load_weights(
             f"{misfit}: {len(differing)} tensors are of another size, '{first}' is {tuple(state[first].shape)} in the "
             f"file and {tuple(wanted[first].shape)} here; give the sizes that it was trained with"
         )
+    spoilt = next((key for key in shared if not _is_sound(state[key], wanted[key])), None)
+    if spoilt is not None:
+        raise InputError(f"checkpoint '{path}' is damaged: '{spoilt}' has values that are no finite numbers")
     initial = [key for key in wanted if key not in state]
     prefixes = (*may_lack, *getattr(model, "may_lack", ()))
     lacking = [key for key in initial if not key.startswith(prefixes) and not _is_no_part_of(layout, key)]
@@ -145,6 +155,12 @@ def _find_weights(content: Any) -> tuple[str | None, dict[str, Tensor] | None]:
 
 def _is_state(value: Mapping) -> bool:
     return all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
+
+
+def _is_sound(value: Tensor, wanted: Tensor) -> bool:
+    """Whether a tensor of a file is of a similar type as the network's, and finite in it."""
+    is_similar = value.is_floating_point() == wanted.is_floating_point() and not value.is_complex()
+    return is_similar and bool(value.to(wanted.dtype).isfinite().all())
 
 
 def _is_no_part_of(layout: Layout | None, key: str) -> bool:

@@ -82,10 +82,12 @@ class RunContext:
     def __enter__(self) -> "RunContext":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.metrics.close()
-        close_logger(self.logger)
-        distributed.cleanup()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            self.metrics.close()
+        finally:  # a full disk is no reason to leave the other processes waiting
+            close_logger(self.logger)
+            distributed.cleanup(error)
 
 
 def make_context(
@@ -109,7 +111,7 @@ def make_context(
     if distributed.is_main() and not cfg.resume:
         _check_folder(folder, overwrite, cfg.init)
     distributed.init(device.type)
-    seed_everything(cfg.seed, cfg.deterministic, distributed.rank())
+    seed_everything(cfg.seed, cfg.deterministic)  # alike in all processes, for weights that nothing overwrites
     keep_freed_memory()
     return RunContext(
         cfg=cfg,

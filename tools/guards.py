@@ -1,10 +1,11 @@
 """What ends a run early, with nothing lost: signals from outside, and a loss that is no number."""
 
+import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,18 @@ class Signals:
             signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGTERM and distributed.has_failed():
+            raise SystemExit(1)  # there is no step to be finished with a process that is gone
         self.must_stop |= number == signal.SIGTERM and self.is_main
         self.must_save |= self.is_main
+
+
+class Part(NamedTuple):
+    """What a step was made of: one forward pass."""
+
+    loss: Tensor
+    report: Mapping[str, Tensor]
+    batch: Mapping[str, Any]
 
 
 class LossGuard:
@@ -61,34 +72,45 @@ class LossGuard:
 
     def is_due(self, step: int) -> bool:
         """A look makes a GPU's host wait, so that it looks only when the loss is shown; a CPU's is there anyway."""
-        return self.ctx.device.type == "cpu" or self.cfg["skip_nonfinite"] > 0 or step % self.cfg["log_every"] == 0
+        always = self.ctx.device.type == "cpu" or self.cfg["skip_nonfinite"] > 0
+        return always or (step + 1) % self.cfg["log_every"] == 0
 
-    def must_skip(
-        self, loss: Tensor, report: Mapping[str, Tensor], batch: Mapping[str, Any], step: int, model: nn.Module
-    ) -> bool:
-        """Whether this step is to be left out; in all processes, if in one.
+    def look(self, parts: Sequence[Part], step: int, model: nn.Module) -> tuple[bool, float | None]:
+        """Looks at the losses of a step, in one wait for all of them, if it is due.
+
+        Returns:
+            Whether the step is to be left out (in all processes, if in one), and the last loss, None if not looked at.
 
         Raises:
-            InputError: the loss is no number, and no more steps may be left out. nan.pth has what it came from.
+            InputError: a loss is no number, and no more steps may be left out. nan.pth has what it came from.
         """
-        is_bad = ~loss.detach().isfinite()
+        if not self.is_due(step):
+            return False, None
+        losses = torch.stack([part.loss.detach() for part in parts]).tolist()
+        bad = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
         if self.cfg["skip_nonfinite"] > 0:
-            is_bad = distributed.all_reduce_sum(is_bad.float()) > 0
-        if not is_bad:
-            return False
+            is_bad = distributed.all_reduce_sum(torch.tensor(float(len(bad)))).item() > 0
+        else:
+            is_bad = bool(bad)
+        if is_bad:
+            # Another process's may be the one.
+            self._skip_or_end(parts[bad[0]] if bad else parts[-1], step, model)
+        return is_bad, losses[-1]
+
+    def _skip_or_end(self, part: Part, step: int, model: nn.Module) -> None:
         self.num_skipped += 1
-        terms = ", ".join(f"{name} {float(value):.4g}" for name, value in report.items())
+        terms = ", ".join(f"{name} {float(value):.4g}" for name, value in part.report.items())
         if self.num_skipped <= self.cfg["skip_nonfinite"]:
             self.ctx.logger.warning(f"step {step + 1} left out: {terms}")
-            return True
-        ids = batch["id"]
+            return
+        ids = part.batch["id"]
         shown = ", ".join(ids[:MAX_IDS]) + (f" and {len(ids) - MAX_IDS} more" if len(ids) > MAX_IDS else "")
         path = self.ctx.folder / f"nan{f'-{self.ctx.rank}' if self.ctx.rank else ''}.pth"
-        save_evidence(path, batch, report, step, model)
+        save_evidence(path, part.batch, part.report, step, model)
         raise InputError(
-            f"the loss became {loss.item()} at step {step + 1} ({terms}) on the shapes {shown}; '{path}' has the batch "
-            "and the weights before it; lower optim.lr, set optim.grad_clip or look at these shapes, then go on with "
-            "--resume, or set skip_nonfinite to leave out some steps"
+            f"the loss became {part.loss.item()} at step {step + 1} ({terms}) on the shapes {shown}; '{path}' has the "
+            "batch and the weights before it; lower optim.lr, set optim.grad_clip or look at these shapes, then go on "
+            "with --resume, or set skip_nonfinite to leave out some steps"
         )
 
 

@@ -3,8 +3,8 @@
 import contextlib
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,18 +12,29 @@ from torch import nn
 
 from models.sync_norm import synchronize_norms
 from tools import checkpoint
-from tools.guards import TERMINATED, LossGuard, Signals
+from tools.guards import TERMINATED, LossGuard, Part, Signals
 from tools.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head
-from tools.protocol import has_quirk, num_epochs, quirks, selection
-from tools.snapshot import BEST, LAST, check_config, read_last, save_last
+from tools.protocol import has_quirk, num_epochs, selection
+from tools.result import describe_metrics, make_result, only_numbers
+from tools.snapshot import (
+    BEST,
+    LAST,
+    State,
+    check_config,
+    check_versions,
+    make_content,
+    read_last,
+    read_state,
+    save_last,
+)
 from tools.tasks.base import Task
+from tools.writer import CheckpointWriter
 from utils import distributed
-from utils.config import to_plain
 from utils.errors import InputError
 from utils.io import write_json
 from utils.log import Progress, format_seconds
 from utils.meters import MeanMeter
-from utils.seed import rng_state
+from utils.seed import seed_step, set_rng_state, shared_batch
 
 
 def run(task: Task, cfg: Mapping[str, Any], ctx: Any) -> dict[str, Any]:
@@ -33,18 +44,6 @@ def run(task: Task, cfg: Mapping[str, Any], ctx: Any) -> dict[str, Any]:
     if task.train_loader is not None and cfg["epochs"]:
         runner.train()
     return runner.finish()
-
-
-@dataclass
-class State:
-    """How far a run is."""
-
-    epoch: int = 0  # epochs done
-    step: int = 0  # optimizer steps done
-    best: float = -math.inf
-    best_metrics: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 class Runner:
@@ -62,12 +61,14 @@ class Runner:
         self.optimizer: torch.optim.Optimizer | None = None
         self.epochs, self.select = num_epochs(cfg), selection(cfg)
         self.sums_losses, self.steps_twice = has_quirk(cfg, "undivided_accumulation"), has_quirk(cfg, "double_step")
-        self.guard = LossGuard(cfg, ctx)
-        self.start = time.monotonic()
+        self.guard, self.meter = LossGuard(cfg, ctx), MeanMeter()
+        self.start, self.is_best = time.monotonic(), False
         self.saved: dict[str, Any] | None = None
         if cfg["resume"] and cfg["epochs"] and task.train_loader is not None:
             self.saved = read_last(ctx.folder, ctx.logger)
+        if self.saved is not None:
             check_config(self.saved["config"], cfg, ctx.logger)
+            check_versions(self.saved.get("versions", {}), ctx.logger)
 
     def train(self) -> None:
         """restore -> (train an epoch -> evaluate -> save)*."""
@@ -83,7 +84,7 @@ class Runner:
         shown = Progress(
             total, self.ctx.logger, self.cfg["task"], self.state.step, self.cfg["log_every"], enabled=self.ctx.is_main
         )
-        with shown as progress, Signals(self.ctx.is_main) as self.signals:
+        with shown as progress, Signals(self.ctx.is_main) as self.signals, CheckpointWriter(self.write) as self.writer:
             while self.state.epoch < self.epochs:
                 self.train_epoch(progress)
                 self.validate()
@@ -107,16 +108,10 @@ class Runner:
             return
         self.task.model.load_state_dict(content["base_model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        state = content["schedule"]
-        self.state = State(
-            content["epoch"],
-            content["step"],
-            state["best"],
-            content["best_metrics"],
-            content["metrics"],
-            state["seconds"],
-        )
-        self.ctx.metrics.rewind(self.state.step)
+        self.state = read_state(content)
+        self.guard.num_skipped = self.state.num_skipped
+        set_rng_state(content["random_state"])
+        self.ctx.metrics.rewind(self.state.step, self.state.num_records)
         self.ctx.logger.info(f"resumed after epoch {self.state.epoch}, step {self.state.step}")
 
     def prepare_network(self) -> None:
@@ -144,51 +139,67 @@ class Runner:
     def train_epoch(self, progress: Progress) -> None:
         """One pass over the training split, or the rest of one that was interrupted."""
         self.task.network.train()
-        meter, start, shapes = MeanMeter(), time.monotonic(), progress.num_shapes
+        start, shapes = time.monotonic(), progress.num_shapes
+        self.meter.reset()
+        self.meter.load_state(self.state.sums, self.ctx.is_main)
         sampler = self.task.train_loader.sampler
         done = self.state.step - self.state.epoch * self.steps_per_epoch
         sampler.epoch, sampler.skip = self.state.epoch, done * self.cfg["accum_steps"] * self.ctx.batch_size
-        # Loading processes take their seeds from here.
-        torch.manual_seed(step_seed(self.cfg["seed"], self.state.step, self.ctx.rank))
-        batches = iter(self.task.train_loader)
+        batches: Any = None
         for _ in range(done, self.steps_per_epoch):
-            self.train_step(batches, meter, progress)
+            if batches is None:
+                # Loading processes take their seeds from here.
+                torch.manual_seed(step_seed(self.cfg["seed"], self.state.step, self.ctx.rank))
+                batches = iter(self.task.train_loader)
+            self.train_step(batches, progress)
             self.save_step()
         self.state.epoch += 1
+        self.state.sums = {}
+        # Without sync_bn each process has running statistics of its own; the main one's are saved and so are measured.
+        distributed.copy_from_main(self.task.model.buffers())
         seconds = time.monotonic() - start
         rate = (progress.num_shapes - shapes) / max(seconds, 1e-9)
-        # Empty if the interruption came after the last step; these metrics are gone with the process that made them.
-        report = meter.compute()
+        report = self.meter.compute()
         extras = {"lr": self.schedule.lr(self.state.step - 1), "shapes_per_second": rate}
-        self.state.metrics = report or self.state.metrics
+        self.state.metrics = report
         self.ctx.metrics.write("train", self.state.epoch, self.state.step, report | extras)
         self.log_epoch(report, seconds)
 
-    def train_step(self, batches: Any, meter: MeanMeter, progress: Progress) -> None:
+    def train_step(self, batches: Any, progress: Progress) -> None:
         """One optimizer step over up to `accum_steps` batches."""
-        # What a step draws depends on (seed, step, process) alone, so a resumed run draws what it would have drawn.
-        torch.manual_seed(step_seed(self.cfg["seed"], self.state.step, self.ctx.rank))
-        self.task.generator.manual_seed(step_seed(self.cfg["seed"], self.state.step, self.ctx.rank) + 1)
-        group = [batch for _, batch in zip(range(self.cfg["accum_steps"]), batches, strict=False)]
+        group = self.read_batches(batches)
         rate = self.schedule.apply(self.optimizer, self.state.step)
-        num_shapes, is_bad = sum(len(batch["points"]) for batch in group), False
+        num_shapes, parts = sum(len(batch["points"]) for batch in group), []
         for number, batch in enumerate(group, start=1):
             # Only the last backward pass needs to exchange gradients between processes.
             is_last = number == len(group)
-            with contextlib.nullcontext() if is_last else self.no_sync(), self.autocast():
+            with contextlib.nullcontext() if is_last else self.no_sync(), self.autocast(), shared_batch():
                 loss, report = self.task.training_step(batch)
-            if self.guard.is_due(self.state.step):
-                is_bad |= self.guard.must_skip(loss, report, batch, self.state.step, self.task.model)
             share = 1.0 if self.sums_losses else len(batch["points"]) / num_shapes
             with contextlib.nullcontext() if is_last else self.no_sync():
                 (loss * share).backward()
-            meter.update({} if is_bad else report, len(batch["points"]))
+            parts.append(Part(loss.detach(), report, batch))
+        is_bad, shown = self.guard.look(parts, self.state.step, self.task.model)
         if is_bad:
             self.optimizer.zero_grad(set_to_none=True)
         else:
             self.step_optimizer()
+        for part in parts:
+            self.meter.update({} if is_bad else part.report, len(part.batch["points"]))
         self.state.step += 1
-        progress.update(num_shapes * self.ctx.world_size, loss=report["loss"], lr=rate)
+        loss = parts[-1].report["loss"] if shown is None else shown
+        progress.update(num_shapes * self.ctx.world_size, loss=loss, lr=rate)
+
+    def read_batches(self, batches: Any) -> list[Any]:
+        """The batches of a step. What it draws depends on (seed, step) alone: if resumed, and in several processes."""
+        seed, step = self.cfg["seed"], self.state.step
+        # What a data set draws for itself is another thing: each process has other objects.
+        seed_step(step_seed(seed, step, self.ctx.rank))
+        group = [batch for _, batch in zip(range(self.cfg["accum_steps"]), batches, strict=False)]
+        if self.ctx.world_size > 1:
+            seed_step(step_seed(seed, step, 0))
+        self.task.generator.manual_seed(step_seed(seed, step, 0) + 1)
+        return group
 
     def step_optimizer(self) -> None:
         """Clips the gradients and moves the weights."""
@@ -208,7 +219,7 @@ class Runner:
         return torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=self.cfg["precision"] == "bf16")
 
     def validate(self) -> None:
-        """Measures what `select` asks for, and keeps the best checkpoint. The test split is read here only if asked."""
+        """Measures what `select` asks for, and notes a new best. The test split is read here only if asked."""
         split, epoch = self.select, self.state.epoch
         is_due = epoch % self.cfg["eval_every"] == 0 or epoch == self.epochs
         if split == "last" or not is_due:
@@ -220,72 +231,60 @@ class Runner:
             f"epoch {epoch}: {split} {self.task.monitor} {value:.4f} (best {max(value, self.state.best):.4f})"
         )
         if value > self.state.best:
-            self.state.best, self.state.best_metrics = value, {"epoch": epoch, **metrics}
-            self.save(BEST)
+            self.state.best, self.state.best_metrics, self.is_best = value, {"epoch": epoch, **metrics}, True
 
     def save_step(self) -> None:
         """ckpt-last.pth in the middle of an epoch, where `save_every` or a signal asks for it.
 
         Raises:
             SystemExit: the process has been asked to end; everything is saved.
+            InputError: the checkpoint before could not be written.
         """
+        self.writer.check()
         is_due = self.cfg["save_every"] and self.state.step % self.cfg["save_every"] == 0
         if is_due or self.signals.must_save:
-            self.save(LAST)
+            # A signal comes to the main process alone, which then counts what it has seen itself.
+            self.state.sums = self.meter.state(is_shared=bool(is_due))
+            self.save([LAST])
             self.signals.must_save = False
+        self.stop_if_asked()
+
+    def save_epoch(self) -> None:
+        """ckpt-last.pth, after what must be there if that is: ckpt-best.pth, if it is, and the epochs to be kept."""
+        kept = [f"ckpt-epoch-{self.state.epoch}.pth"] if self.state.epoch in self.cfg["keep_epochs"] else []
+        self.save([*([BEST] if self.is_best else []), *kept, LAST])
+        self.is_best = self.signals.must_save = False
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Ends the process after SIGTERM, once everything is on the disk."""
         if self.signals.must_stop:
+            self.writer.wait()
             self.ctx.logger.info(f"asked to stop: saved after step {self.state.step}; go on with --resume")
             raise SystemExit(TERMINATED)
 
-    def save_epoch(self) -> None:
-        """ckpt-last.pth, and the epochs that are to be kept."""
-        self.save(LAST)
-        if self.state.epoch in self.cfg["keep_epochs"]:
-            self.save(f"ckpt-epoch-{self.state.epoch}.pth")
-
-    def save(self, name: str) -> None:
-        """Writes a checkpoint into the run folder."""
+    def save(self, names: Sequence[str]) -> None:
+        """Gives a checkpoint to the writer, under several names."""
         if not self.ctx.is_main:
             return
-        content = {
-            "base_model": self.task.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "epoch": self.state.epoch,
-            "step": self.state.step,
-            "metrics": self.state.metrics,
-            "best_metrics": self.state.best_metrics,
-            "config": to_plain(self.cfg),
-            "schedule": {"best": self.state.best, "seconds": self.seconds, "total_steps": self.schedule.total_steps},
-            "precision": self.cfg["precision"],
-            "random_state": rng_state(),
-        }
-        if name == LAST:
-            save_last(content, self.ctx.folder)
-        else:
-            checkpoint.save_checkpoint(content, self.ctx.folder / name)
+        self.state.num_skipped, self.state.num_records = self.guard.num_skipped, self.ctx.metrics.num_records
+        state = replace(self.state, seconds=self.seconds)
+        self.writer.submit(make_content(state, self.task.model, self.optimizer, self.schedule, self.cfg), names)
+
+    def write(self, content: Mapping[str, Any], names: Sequence[str]) -> None:
+        """Writes a checkpoint into the run folder, one file after the other."""
+        for name in names:
+            if name == LAST:
+                save_last(content, self.ctx.folder)
+            else:
+                checkpoint.save_checkpoint(content, self.ctx.folder / name)
 
     def finish(self) -> dict[str, Any]:
         """Loads the chosen checkpoint, reads the test split once, writes result.json and the pictures."""
-        select = self.select
-        if self.optimizer is not None and select != "last":
+        if self.optimizer is not None and self.select != "last":
             checkpoint.load_weights(self.task.model, self.ctx.folder / BEST)
         metrics = self.task.evaluate("test")
-        result = {
-            "task": self.cfg["task"],
-            "protocol": self.cfg["protocol"],
-            "select": select,
-            "seed": self.cfg["seed"],
-            "epoch": self.state.epoch if select == "last" else self.state.best_metrics.get("epoch", self.state.epoch),
-            "seconds": round(self.seconds, 1),
-            **{f"train_{name}": value for name, value in self.state.metrics.items()},
-            **metrics,
-        }
-        if select == "test":
-            result["note"] = (
-                "the checkpoint was chosen on the test split, as in published practice: this number flatters"
-            )
-        if quirks(self.cfg):
-            result["quirks"] = quirks(self.cfg)
+        result = make_result(self.cfg, self.state, metrics, self.seconds)
         self.ctx.metrics.write("test", self.state.epoch, self.state.step, only_numbers(metrics))
         if self.ctx.is_main:
             write_json(result, self.ctx.folder / "result.json")
@@ -325,14 +324,3 @@ class Runner:
 def step_seed(seed: int, step: int, rank: int) -> int:
     """A seed of its own for each step and process."""
     return (seed * 1_000_003 + step * 4_099 + rank) * 2 % (1 << 62)
-
-
-def only_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """What of the metrics a curve can show."""
-    return {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-
-
-def describe_metrics(metrics: Mapping[str, Any]) -> str:
-    """The accuracies, for the log."""
-    shown = [f"{name} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)]
-    return f"test: {'  '.join(shown)}  " if shown else "done "

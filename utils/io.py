@@ -1,8 +1,10 @@
 """Files that are whole or not there: atomic writing, JSON, and HDF5 with errors that say what is wrong."""
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,20 +12,26 @@ from typing import TYPE_CHECKING, Any
 from utils.errors import InputError
 
 if TYPE_CHECKING:
-    import h5py
+    from utils.hdf5_file import CheckedFile
+
+MAX_JSON_BYTES = 1 << 28
+# What the place that is written to is at fault for, whatever is written there.
+WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path, is_durable: bool = False) -> Iterator[Path]:
     """Gives a temporary path beside `path`, with the same suffix, and moves it to `path` if the block succeeds.
 
-    A reader sees the old file or the new one, never a part. A failed block leaves the old file as it was.
+    A reader sees the old file or the new one, never a part, whenever the process is killed. A failed block leaves the
+    old file as it was.
 
     Args:
         path: Where the file is to be; missing folders are made.
+        is_durable: The same holds when the machine stops: the new file is on the disk before it gets its name. Slow.
 
     Raises:
-        InputError: The folder cannot be written.
+        InputError: The folder cannot be written, or the disk is full.
     """
     path = Path(path)
     try:
@@ -36,9 +44,50 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
+        if is_durable:
+            _flush_to_disk(temporary)
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        fault = write_fault(error)
+        if fault is None:
+            raise
+        raise InputError(f"cannot write '{path}': {describe_write_fault(fault, path.parent)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file system that has become read-only
+            temporary.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("r+b") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no such thing
+                raise
+
+
+def write_fault(error: BaseException | None) -> OSError | None:
+    """Finds, in an error or in what led to it, that a disk is full, broken or read-only.
+
+    torch raises a RuntimeError of its own while it handles the system's.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in WRITE_FAULTS:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def describe_write_fault(fault: OSError, folder: str | Path) -> str:
+    """Says what is wrong with the disk and what to do."""
+    reason = (os.strerror(fault.errno) if fault.errno else str(fault)).lower()
+    if fault.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{reason}; nothing there was changed, so mend that or give another folder"
+    try:
+        free = f" ({shutil.disk_usage(folder).free / 1e6:,.0f} MB are free)"
+    except OSError:
+        free = ""
+    return f"{reason}{free}; nothing there was changed, so make room and go on"
 
 
 def write_json(value: Any, path: str | Path) -> None:
@@ -51,30 +100,34 @@ def read_json(path: str | Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing, too large, or is not JSON.
     """
     path = check_file(path, "JSON file")
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise InputError(f"'{path}' has {size:,} bytes, but JSON files have {MAX_JSON_BYTES:,} at most; is it one?")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON or no text; numbers too long; lists nested too deep
         raise InputError(f"'{path}' is not valid JSON: {error}") from error
 
 
-def open_hdf5(path: str | Path, required: Iterable[str] = ()) -> "h5py.File":
-    """Opens an HDF5 file for reading.
+def open_hdf5(path: str | Path, required: Iterable[str] = ()) -> "CheckedFile":
+    """Opens an HDF5 file for reading; in a `with` block, what a damaged file raises becomes an InputError.
 
     Args:
         path: The file.
         required: Names of data sets or groups that it must hold, such as "train/points".
 
     Raises:
-        InputError: The file is missing, truncated, no HDF5 file at all, or lacks a name.
+        InputError: The file is missing, truncated, no HDF5 file at all, lacks a name, refers to another file, or
+            claims sizes that nothing backs.
     """
-    import h5py  # takes longer to import than the rest of this file's users need to run
+    from utils.hdf5_file import CheckedFile  # h5py takes longer to import than other users of this file need to run
 
     path = check_file(path, "HDF5 file")
     try:
-        file = h5py.File(path, "r")
+        file = CheckedFile(path)
     except OSError as error:
         size = path.stat().st_size
         raise InputError(

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
+from utils.io import atomic_write
+
 FORMAT = "%(asctime)s %(message)s"
 TIME_FORMAT = "%H:%M:%S"
 T = TypeVar("T")
@@ -50,7 +52,7 @@ def log_to_file(logger: logging.Logger, path: Path, append: bool) -> None:
     memories = [item for item in logger.handlers if isinstance(item, logging.handlers.MemoryHandler)]
     if not memories:
         return
-    file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+    file = _FileHandler(path, mode="a" if append else "w", encoding="utf-8")
     file.setFormatter(logging.Formatter(FORMAT, "%Y-%m-%d %H:%M:%S"))
     for memory in memories:
         memory.setTarget(file)
@@ -66,6 +68,13 @@ def close_logger(logger: logging.Logger) -> None:
         handler.close()
 
 
+class _FileHandler(logging.FileHandler):
+    """Drops a message that cannot be written: what must be saved says itself that the disk is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Says nothing."""
+
+
 class MetricsWriter:
     """Writes metrics.jsonl, one object a line, and TensorBoard scalars in tb/; makes nothing before the first `write`.
 
@@ -77,6 +86,7 @@ class MetricsWriter:
 
     def __init__(self, folder: Path, append: bool = False, enabled: bool = True) -> None:
         self.path = folder / "metrics.jsonl"
+        self.num_records = 0
         self._append = append
         self._enabled = enabled
         self._file = None
@@ -98,26 +108,33 @@ class MetricsWriter:
         for name, value in metrics.items():
             number = float(value)
             record[name] = number if math.isfinite(number) else None
-            self._board.add_scalar(f"{split}/{name}", number, step)
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        self.num_records += 1
+        self._show(record)
 
-    def rewind(self, step: int) -> None:
-        """Drops the records after `step`: a resumed run writes them again."""
+    def rewind(self, step: int, num_records: int | None = None) -> None:
+        """Drops the records that a resumed run writes again: those after `step` or, if given, after `num_records`."""
+        self._append = True
         if not self._enabled or not self.path.is_file():
             return
         assert self._file is None, "rewind before the first write"
-        kept = [line for line in self.path.read_text(encoding="utf-8").splitlines() if _is_up_to(line, step)]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._append = True
+        lines = self.path.read_text(encoding="utf-8").splitlines()[:num_records]
+        kept = [line for line in lines if _is_up_to(line, step)]
+        with atomic_write(self.path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        self.num_records = len(kept)
 
     def close(self) -> None:
         """Writes out what is waiting."""
         if self._file is not None:
-            self._file.close()
-            self._board.close()
+            file, board = self._file, self._board
             self._file = self._board = None
             self._append = True
+            try:
+                file.close()
+            finally:
+                board.close()
 
     def _open(self) -> None:
         if self._file is not None:
@@ -125,8 +142,22 @@ class MetricsWriter:
         from tensorboardX import SummaryWriter  # slow to import, and only the main process needs it
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        earlier = self.path.read_text(encoding="utf-8").splitlines() if self._append and self.path.is_file() else []
         self._file = self.path.open("a" if self._append else "w", encoding="utf-8")
-        self._board = SummaryWriter(str(self.path.parent / "tb"))
+        # TensorBoard keeps events in memory for a while: those of an interrupted run may be missing, or too many.
+        self._board = SummaryWriter(str(self.path.parent / "tb"), purge_step=0 if earlier else None)
+        for line in earlier:
+            self._show(json.loads(line))
+
+    def _show(self, record: Mapping[str, Any]) -> None:
+        """Gives a record to TensorBoard."""
+        # Its thread dies if the disk is full, and nobody would ever take what is handed over then.
+        worker = getattr(getattr(self._board.file_writer, "event_writer", None), "_worker", None)
+        if worker is not None and not worker.is_alive():
+            return
+        for name in record.keys() - {"split", "epoch", "step"}:
+            value = math.nan if record[name] is None else record[name]
+            self._board.add_scalar(f"{record['split']}/{name}", value, record["step"])
 
 
 def _is_up_to(line: str, step: int) -> bool:

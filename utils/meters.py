@@ -1,6 +1,6 @@
 """Means of what the steps report, without making the host wait for the device at each of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -34,9 +34,23 @@ class MeanMeter:
 
     def compute(self) -> dict[str, float]:
         """Returns the means over all steps and all processes; every process must have the same names."""
+        return {name: total / weight for name, (total, weight) in self.state().items()}
+
+    def state(self, is_shared: bool = True) -> dict[str, list[float]]:
+        """Returns [sum, weight] by name, for a checkpoint; makes the host wait for the device.
+
+        Args:
+            is_shared: Over all processes, each of which must call this; otherwise of this one alone.
+        """
         if not self._totals:
             return {}
-        totals = torch.tensor([float(value) for value in self._totals.values()], dtype=torch.float64)
-        weights = torch.tensor(list(self._weights.values()), dtype=torch.float64)
-        totals, weights = distributed.all_reduce_sum(torch.stack([totals, weights]))
-        return dict(zip(self._totals, (totals / weights).tolist(), strict=True))
+        totals = torch.stack(list(self._totals.values())).to("cpu", torch.float64)  # one wait for all of them
+        sums = torch.stack([totals, torch.tensor(list(self._weights.values()), dtype=torch.float64)])
+        sums = distributed.all_reduce_sum(sums) if is_shared else sums
+        return dict(zip(self._totals, sums.T.tolist(), strict=True))
+
+    def load_state(self, sums: Mapping[str, Sequence[float]], is_main: bool = True) -> None:
+        """Goes on from what `state` returned. One process counts it, the others only learn the names."""
+        for name, (total, weight) in sums.items():
+            self._totals[name] = torch.tensor(total if is_main else 0.0, dtype=torch.float64)
+            self._weights[name] = weight if is_main else 0.0
