@@ -1,10 +1,11 @@
 """The teacher cache: features of frozen teachers in an HDF5 file, by sample id. The format: datasets/README.md.
 
-Features are kept as the teacher gave them, as int8 with one scale a vector. Normalising them is the loss's job.
+Features are kept as the teacher gave them. Normalising them is the loss's job.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -13,50 +14,15 @@ import torch
 from torch import Tensor
 
 from utils.errors import InputError, nearest
-from utils.io import atomic_write, open_hdf5
+from utils.io import open_hdf5
 
-FORMAT = "teacher features 1"
-_REMEDY = "make the cache again with scripts/make_teacher_cache.py"
-
-
-@dataclass
-class ImageFeatures:
-    """What an image teacher saw: n objects, V views each, view 0 the picture as it is.
-
-    Attributes:
-        ids: n keys.
-        features: (n, V, D) float32.
-        info: Where they come from: model, source, licence, preprocessing.
-    """
-
-    ids: list[str]
-    features: np.ndarray
-    info: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class TextFeatures:
-    """What a text teacher read: each different name in P templates, each class name in Q templates.
-
-    Attributes:
-        ids: n keys.
-        names: n names, one an id; equal names are stored once.
-        name_features: {name: (P, D) float32}.
-        templates: P sentences.
-        class_names: C names, as the data set has them.
-        class_features: (C, Q, D) float32.
-        class_templates: Q sentences.
-        info: Where they come from: model, source, licence, preprocessing.
-    """
-
-    ids: list[str]
-    names: list[str]
-    name_features: dict[str, np.ndarray]
-    templates: list[str]
-    class_names: list[str]
-    class_features: np.ndarray
-    class_templates: list[str]
-    info: dict[str, str] = field(default_factory=dict)
+FORMAT = "teacher features 2"
+OLD_FORMAT = "teacher features 1"  # int8 with one scale a vector; still read
+MAX_FEATURE = 1e30  # features and scales; larger ones are damage, and their products overflow
+REMEDY = "make the cache again with scripts/cache_teacher_features.py"
+# What decides the numbers in a cache; the other attributes of its groups say where it comes from.
+MADE_OF = ("teacher.", "transform.", "prompts.")
+_OLD_KEYS = {"type": "teacher.type", "model": "teacher.model", "pretrained": "teacher.pretrained"}
 
 
 class FeatureCache:
@@ -65,6 +31,11 @@ class FeatureCache:
     Args:
         path: The HDF5 file.
 
+    Attributes:
+        info: What is noted of the `image` and `text` features: the teacher, the transform or the prompts, the licence.
+        hashes: One of each kind over what it was made of; empty texts in files of the old format.
+        image_dtype: The type that image features are stored in: what of it a table needs to keep every bit.
+
     Raises:
         InputError: The file is missing, truncated or no teacher cache.
     """
@@ -72,9 +43,13 @@ class FeatureCache:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with open_hdf5(self.path) as file:
-            if file.attrs.get("format") != FORMAT:
-                raise InputError(f"'{self.path}' is no teacher cache ('{FORMAT}'); {_REMEDY}")
-            self.info = {kind: {key: str(value) for key, value in file[kind].attrs.items()} for kind in file}
+            self.format = file.attrs.get("format")
+            if self.format not in (FORMAT, OLD_FORMAT):
+                raise InputError(f"'{self.path}' is no teacher cache ('{FORMAT}'); {REMEDY}")
+            notes = {kind: {key: str(value) for key, value in file[kind].attrs.items()} for kind in file}
+        self.hashes = {kind: note.pop("hash", "") for kind, note in notes.items()}
+        self.info = {kind: {_OLD_KEYS.get(key, key): note[key] for key in note} for kind, note in notes.items()}
+        self.image_dtype = torch.float16 if self.format == FORMAT else torch.float32
 
     def missing(self, kind: str, ids: Sequence[str]) -> list[str]:
         """Returns those of `ids` that the cache has no `image` or `text` features of.
@@ -86,8 +61,24 @@ class FeatureCache:
             known = set(file[kind]["ids"].asstr()[:])
         return [name for name in ids if name not in known]
 
-    def image_table(self, ids: Sequence[str], num_views: int | None = None) -> Tensor:
-        """Returns the (n, V, D) float32 image features of `ids`, in their order; view 0 is the picture as it is.
+    def width(self, kind: str) -> int:
+        """D of the `image` or `text` features.
+
+        Raises:
+            InputError: The cache has no such features.
+        """
+        with self._open(kind) as file:
+            return int(file[kind]["features"].shape[-1])
+
+    def image_table(
+        self, ids: Sequence[str], num_views: int | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Returns the (n, V, D) image features of `ids`, in their order; view 0 is the picture as it is.
+
+        Args:
+            ids: n keys.
+            num_views: V, the first ones; None: all.
+            dtype: of the table; `image_dtype` takes half the memory of float32 and loses nothing.
 
         Raises:
             InputError: The cache has no image features, not those of an id, or fewer views.
@@ -95,7 +86,8 @@ class FeatureCache:
         with self._open("image") as file:
             group = file["image"]
             rows = self._rows(group, ids)
-            return _read_vectors(group, "", rows)[:, : self._count("num_views", num_views, group["features"].shape[1])]
+            count = self._count("num_views", num_views, group["features"].shape[1])
+            return _read_vectors(group, "", rows, count).to(dtype)
 
     def name_table(self, ids: Sequence[str], num_prompts: int | None = None) -> tuple[Tensor, Tensor]:
         """Returns the text features of the names of `ids`; objects of one name share them.
@@ -110,7 +102,7 @@ class FeatureCache:
             group = file["text"]
             names, rows = np.unique(group["name_index"][:][self._rows(group, ids)], return_inverse=True)
             count = self._count("num_prompts", num_prompts, group["features"].shape[1])
-            return _read_vectors(group, "", names)[:, :count], torch.from_numpy(rows.astype(np.int64))
+            return _read_vectors(group, "", names, count), torch.from_numpy(rows.astype(np.int64))
 
     def text_table(self, ids: Sequence[str], num_prompts: int | None = None) -> Tensor:
         """Returns the (n, P, D) float32 text features of the names of `ids`, in their order; see `name_table`."""
@@ -129,7 +121,7 @@ class FeatureCache:
             for name in class_names:
                 if name not in row_of:
                     raise InputError(
-                        f"'{self.path}' has no prompts for class '{name}'; {nearest(name, row_of)} or {_REMEDY}"
+                        f"'{self.path}' has no prompts for class '{name}'; {nearest(name, row_of)} or {REMEDY}"
                     )
             return _read_vectors(group, "class_", np.array([row_of[name] for name in class_names]))
 
@@ -138,9 +130,26 @@ class FeatureCache:
         with self._open("text") as file:
             return list(file["text/templates"].asstr()[:])
 
+    def differences(self, kind: str, wanted: Mapping[str, str]) -> list[str]:
+        """Says where the `image` or `text` features are not what is wanted.
+
+        Args:
+            kind: `image` or `text`.
+            wanted: As in `info`; what one of the two does not say is not compared.
+
+        Returns:
+            "key: given A, cache B" for each difference.
+        """
+        made = self.info.get(kind, {})
+        return [
+            f"{key}: given {_shorten(value)}, cache {_shorten(made[key])}"
+            for key, value in wanted.items()
+            if key in made and made[key] != value
+        ]
+
     def _open(self, kind: str) -> h5py.File:
         if kind not in self.info:
-            raise InputError(f"'{self.path}' has no {kind} features; switch that teacher off, or {_REMEDY}")
+            raise InputError(f"'{self.path}' has no {kind} features; switch that teacher off, or {REMEDY}")
         return open_hdf5(self.path)
 
     def _rows(self, group: h5py.Group, ids: Sequence[str]) -> np.ndarray:
@@ -149,7 +158,7 @@ class FeatureCache:
         if missing:
             raise InputError(
                 f"'{self.path}' lacks the features of {len(missing)} of {len(ids)} objects, first '{missing[0]}'; "
-                f"{_REMEDY}, or set teachers.image.path and teachers.text.path to the cache of this data set"
+                f"{REMEDY}, or set teachers.image.path and teachers.text.path to the cache of this data set"
             )
         return np.array([row_of[name] for name in ids], dtype=np.int64)
 
@@ -159,64 +168,39 @@ class FeatureCache:
         return available if wanted is None else wanted
 
 
-def write_features(path: str | Path, image: ImageFeatures | None = None, text: TextFeatures | None = None) -> None:
-    """Writes a cache file, atomically; the same features give the same bytes."""
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = FORMAT
-        if image is not None:
-            group = file.create_group("image")
-            _write_strings(group, "ids", image.ids)
-            _write_vectors(group, "", image.features)
-            _write_info(group, image.info)
-        if text is not None:
-            group = file.create_group("text")
-            unique = sorted(set(text.names))
-            row_of = {name: row for row, name in enumerate(unique)}
-            _write_strings(group, "ids", text.ids)
-            _write_strings(group, "names", unique)
-            group["name_index"] = np.array([row_of[name] for name in text.names], dtype=np.int32)
-            _write_vectors(group, "", np.stack([text.name_features[name] for name in unique]))
-            _write_strings(group, "templates", text.templates)
-            _write_strings(group, "class_names", text.class_names)
-            _write_vectors(group, "class_", text.class_features)
-            _write_strings(group, "class_templates", text.class_templates)
-            _write_info(group, text.info)
+def made_of_hash(info: Mapping[str, str]) -> str:
+    """The SHA-256 over what features were made of: teacher, transform, prompts."""
+    content = {key: value for key, value in info.items() if key.startswith(MADE_OF)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rounds vectors to int8, each with the scale that its largest element needs.
-
-    Args:
-        vectors: (..., D) float32, finite.
-
-    Returns:
-        (..., D) int8 in -127..127 and the (...) float32 scale; their product is the vector.
-    """
-    assert np.isfinite(vectors).all(), "features must be finite"
-    scale = np.abs(vectors).max(-1) / 127
-    scale = np.where(scale > 0, scale, 1).astype(np.float32)
-    return np.rint(vectors / scale[..., None]).astype(np.int8), scale
+def as_text(value: object) -> str:
+    """How a value is noted in a cache: text as it is, anything else as JSON."""
+    return str(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _write_vectors(group: h5py.Group, prefix: str, vectors: np.ndarray) -> None:
-    values, scale = quantize(vectors)
-    chunks = (min(64, len(values)), *values.shape[1:])
-    group.create_dataset(f"{prefix}features", data=values, chunks=chunks, compression="gzip", compression_opts=9)
-    group[f"{prefix}scale"] = scale
+def _shorten(text: str) -> str:
+    return f"'{text}'" if len(text) <= 80 else f"'{text[:77]}...'"
 
 
-def _write_info(group: h5py.Group, info: dict[str, str]) -> None:
-    for key, value in info.items():
-        group.attrs[key] = str(value)  # HDF5 takes no subclass of str, such as torch's version
-
-
-def _write_strings(group: h5py.Group, name: str, values: Sequence[str]) -> None:
-    group.create_dataset(name, data=list(values), dtype=h5py.string_dtype())
-
-
-def _read_vectors(group: h5py.Group, prefix: str, rows: np.ndarray) -> Tensor:
+def _read_vectors(group: h5py.Group, prefix: str, rows: np.ndarray, count: int | None = None) -> Tensor:
+    """(len(rows), count, D): the rows, and of each the first vectors; float16 as stored, otherwise float32."""
     try:
-        values, scale = group[f"{prefix}features"][:], group[f"{prefix}scale"][:]
+        values = group[f"{prefix}features"][:, :count][rows]
+        scale = group[f"{prefix}scale"][:, :count][rows] if f"{prefix}scale" in group else None
     except (OSError, KeyError) as error:
-        raise InputError(f"'{group.file.filename}' is damaged: {error}; {_REMEDY}") from error
-    return torch.from_numpy(values[rows].astype(np.float32) * scale[rows][..., None])
+        raise InputError(f"'{group.file.filename}' is damaged: {error}; {REMEDY}") from error
+    if values.dtype not in (np.int8, np.float16, np.float32):
+        raise InputError(f"'{group.file.filename}' is damaged: {prefix}features are of type {values.dtype}; {REMEDY}")
+    for checked in (values, scale):
+        # float16 holds no larger numbers; NaN compares as false.
+        if checked is None or checked.dtype.kind != "f":
+            continue
+        if (np.abs(checked) < (np.inf if checked.dtype == np.float16 else MAX_FEATURE)).all():
+            continue
+        raise InputError(f"'{group.file.filename}' is damaged: {prefix}features are no finite numbers; {REMEDY}")
+    if values.dtype == np.int8:
+        if scale is None:
+            raise InputError(f"'{group.file.filename}' is damaged: it has no scale of its {prefix}features; {REMEDY}")
+        values = values.astype(np.float32) * scale[..., None]
+    return torch.from_numpy(values)

@@ -7,10 +7,8 @@ import hashlib
 import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from utils.errors import InputError
 from utils.io import open_hdf5
 
 
@@ -30,7 +28,8 @@ class HDF5Points:
         dtype: As stored.
 
     Raises:
-        InputError: The file is missing, truncated or no HDF5 file, or `name` is not there or cannot be read.
+        InputError: The file is missing, truncated or no HDF5 file, or `name` is not there, holds no numbers or cannot
+            be read.
     """
 
     def __init__(self, path: str | Path, name: str = "data") -> None:
@@ -38,16 +37,12 @@ class HDF5Points:
         self.name = name
         self._map: np.ndarray | None = None
         with open_hdf5(self.path, (name,)) as file:
-            values = file[name]
-            if not isinstance(values, h5py.Dataset) or not values.shape:
-                raise InputError(f"'{name}' in '{self.path}' is no array; copy or download the file again")
+            # Numbers only: a map of anything else would follow pointers that are in the file.
+            values = file.array(name)
             self.shape: tuple[int, ...] = values.shape
             self.dtype: np.dtype = values.dtype
             self._offset = values.id.get_offset()  # None: not in one piece
-            try:
-                self._rows = values[:] if self._offset is None else None
-            except OSError as error:
-                raise InputError(f"'{self.path}' is damaged; copy or download it again ({error})") from error
+            self._rows = file.read(name) if self._offset is None else None
 
     @property
     def is_mapped(self) -> bool:

@@ -117,7 +117,7 @@ class ModelNet(Dataset):
     def __getitem__(self, index: int) -> Sample:
         which, row = self._places[index]
         # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
-        points = normalize_unit_sphere(torch.from_numpy(self._parts[which].clouds[row])[None])[0]
+        points = normalize_unit_sphere(torch.from_numpy(self._parts[which].read(row))[None])[0]
         return Sample(points=points, label=int(self.labels[index]), text=self.names[index], id=self.ids[index])
 
 
@@ -202,8 +202,9 @@ def _survey_hdf5(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
     for path in files.hdf5_files(part):
         try:
             with open_hdf5(path, ("data", "label")) as file:
-                labels = file["label"][:].reshape(-1)
-                found += min(len(file["data"]), int(is_wanted[labels[labels < len(is_wanted)]].sum()))
+                labels = file.read("label", "iu").reshape(-1)
+                labels = labels[(labels >= 0) & (labels < len(is_wanted))]
+                found += min(len(file.array("data")), int(is_wanted[labels].sum()))
         except InputError as error:
             problem = problem or str(error)
     return found, problem

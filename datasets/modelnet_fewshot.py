@@ -36,6 +36,7 @@ NUM_FOLDS = 10
 NUM_QUERIES = 20  # published test objects a class
 PROGRAM = "scripts/make_fewshot.py"
 _SOURCE = "https://github.com/Julie-tang00/Point-BERT, or made from ModelNet40 with " + PROGRAM
+_NAME_TYPES = (str, int, np.integer)
 _MIN_BYTES = 1000 * 1024 * 3  # a fold has at least 150 objects
 
 log = logging.getLogger("recon")
@@ -266,7 +267,7 @@ def _read_entries(
         try:
             if not isinstance(entry, (list, tuple)) or len(entry) < 2:
                 raise InputError(f"{name} must start with points and a label, but does not; get it again: {_SOURCE}")
-            num_points = len(good[0][1]) if good else np.shape(entry[0])[0] if np.ndim(entry[0]) else 1
+            num_points = len(good[0][1]) if good else _num_points(entry[0])
             points = check_cloud(entry[0], name, num_points)
             good.append((row, points, read_label(entry[1], way, name), entry[2] if len(entry) > 2 else None))
         except InputError as error:
@@ -278,13 +279,19 @@ def _read_entries(
     return good, len(content) - len(good)
 
 
+def _num_points(values: Any) -> int:
+    is_table = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.ndim)
+    return len(values) if is_table else 1
+
+
 def _class_names(entries: list[tuple[int, np.ndarray, int, Any]], way: int) -> list[str]:
     """What comes third in an entry is a name, a class of the 40 or anything; it counts if all of a class agree."""
     names = []
     for label in range(way):
-        thirds = {str(entry[3]) for entry in entries if entry[2] == label}
+        given = [entry[3] for entry in entries if entry[2] == label]
+        thirds = {str(item) if isinstance(item, _NAME_TYPES) else "" for item in given}
         name = thirds.pop() if len(thirds) == 1 else ""
-        if name.isdigit() and int(name) < len(MODELNET40):
+        if name.isdecimal() and len(name) < 5 and int(name) < len(MODELNET40):
             name = MODELNET40[int(name)]
         names.append(name if re.search("[a-z]", name) and name != "None" else f"class {label}")
     return names if len(set(names)) == way else [f"class {label}" for label in range(way)]

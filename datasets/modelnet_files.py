@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.checks import read_list
+from datasets.checks import check_plain_names, check_text_size, read_list
 from datasets.class_names import MODELNET10
 from datasets.hdf5_points import packed_paths
 from datasets.packed import Packed, Source, open_or_pack
@@ -24,6 +24,7 @@ from utils.safe_pickle import load_pickle
 KINDS = ("dat", "txt", "hdf5")
 FOLDER = "ModelNet/modelnet40_normal_resampled"
 HDF5_FOLDER = "modelnet40_ply_hdf5_2048"
+_LABEL_TYPES = (int, float, np.number, np.ndarray)
 URL = "https://shapenet.cs.stanford.edu/media/modelnet40_normal_resampled.zip"
 
 
@@ -101,9 +102,16 @@ class ModelNetFiles:
 
         if source == "hdf5" or (source == "auto" and self._has_only_hdf5(part)):
             name, readers = self.packed_name(part, "hdf5"), {"hdf5": self.read_hdf5}
-            return open_or_pack(self.hdf5_folder, name, ("hdf5",), make_source, on_error)
-        kinds = ("dat", "txt") if source == "auto" else (source,)
-        return open_or_pack(self.folder, self.packed_name(part, "dat"), kinds, make_source, on_error)
+            packed = open_or_pack(self.hdf5_folder, name, ("hdf5",), make_source, on_error)
+        else:
+            kinds = ("dat", "txt") if source == "auto" else (source,)
+            packed = open_or_pack(self.folder, self.packed_name(part, "dat"), kinds, make_source, on_error)
+        if len(packed.class_names) != self.num_classes:
+            raise InputError(
+                f"'{packed.clouds.path}' has {len(packed.class_names)} classes instead of {self.num_classes}; remove "
+                "it, and it is made again"
+            )
+        return packed
 
     def read_names(self) -> list[str]:
         """Returns the class names of the forms `dat` and `txt`, in the order of the labels."""
@@ -113,6 +121,7 @@ class ModelNetFiles:
             raise InputError(
                 f"'{path}' lists {len(set(names))} classes, but must list {self.num_classes}; restore it from {URL}"
             )
+        check_plain_names(names, path)
         return names
 
     def read_ids(self, part: str, class_names: list[str]) -> tuple[list[str], list[int]]:
@@ -128,6 +137,7 @@ class ModelNetFiles:
                     f"'{self.name}_shape_names.txt'; {nearest(class_name, class_names)}"
                 )
             labels.append(class_names.index(class_name))
+        check_plain_names(ids, path)
         _refuse_twice(ids, path)
         return ids, labels
 
@@ -138,7 +148,7 @@ class ModelNetFiles:
         path = self.dat_path(part)
         content = load_pickle(path)
         is_pair = isinstance(content, (list, tuple)) and len(content) == 2
-        if not is_pair or any(not hasattr(item, "__len__") or len(item) != len(ids) for item in content):
+        if not is_pair or any(not _is_sequence(item) or len(item) != len(ids) for item in content):
             raise InputError(
                 f"'{path}' must hold a list of clouds and a list of labels for the {len(ids)} objects of "
                 f"'{self.list_path(part).name}', but does not; get both files from the same place"
@@ -218,6 +228,7 @@ class ModelNetFiles:
         all_names = read_list(path, f"it lists the 40 classes and is distributed in {HDF5_FOLDER}.zip")
         if len(set(all_names)) != 40:
             raise InputError(f"'{path}' lists {len(set(all_names))} classes, but must list 40; restore it")
+        check_plain_names(all_names, path)
         class_names = all_names if self.num_classes == 40 else list(MODELNET10)
         for name in class_names:
             if name not in all_names:
@@ -228,7 +239,9 @@ class ModelNetFiles:
         """Returns the HDF5 files of a part; their list gives paths of another machine, so only the names count."""
         path = self.hdf5_folder / f"{part}_files.txt"
         lines = read_list(path, f"it lists the HDF5 files of the {part} split")
-        return [self.hdf5_folder / line.replace("\\", "/").rpartition("/")[2] for line in lines]
+        names = [line.replace("\\", "/").rpartition("/")[2] for line in lines]
+        check_plain_names(names, path)
+        return [self.hdf5_folder / name for name in names]
 
     def not_found(self, part: str, source: str = "auto") -> InputError:
         """Makes the error for a part that is not there."""
@@ -255,9 +268,13 @@ def read_label(value: Any, num_classes: int, what: str) -> int:
     Raises:
         InputError: It is none, or out of range.
     """
-    array = np.asarray(value).reshape(-1)
-    if array.size != 1 or array.dtype.kind not in "iuf" or not 0 <= array[0] < num_classes or array[0] % 1:
-        raise InputError(f"{what} has the label {value}, but labels are whole numbers from 0 to {num_classes - 1}")
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
+    array = np.asarray(value if isinstance(value, _LABEL_TYPES) else "").reshape(-1)
+    is_number = array.size == 1 and array.dtype.kind in "iuf"
+    if not is_number or not 0 <= array[0] < num_classes or array[0] % 1:
+        given = array[0] if is_number else f"of type {type(value).__name__}"
+        raise InputError(f"{what} has the label {given}, but labels are whole numbers from 0 to {num_classes - 1}")
     return int(array[0])
 
 
@@ -270,17 +287,17 @@ def read_text_cloud(path: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file: refused by its shape
+            check_text_size(path)
             return np.loadtxt(path, dtype=np.float32, delimiter=",", ndmin=2)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"'{path}' cannot be read; copy or download it again ({error})") from error
 
 
 def _read_hdf5(path: Path, num_classes: int, num_points: int | None) -> tuple[np.ndarray, np.ndarray]:
     with open_hdf5(path, ("data", "label")) as file:
-        try:
-            points, labels = file["data"][:], file["label"][:].reshape(-1)
-        except (OSError, AttributeError, TypeError) as error:
-            raise InputError(f"'{path}' is damaged; copy or download it again ({error})") from error
+        points, labels = file.read("data", "f"), file.read("label").reshape(-1)
     is_good = points.ndim == 3 and points.shape[2] == 3 and len(points) == len(labels) and points.shape[1]
     if not is_good or points.shape[1] != (num_points or points.shape[1]):
         raise InputError(
@@ -288,6 +305,10 @@ def _read_hdf5(path: Path, num_classes: int, num_points: int | None) -> tuple[np
             f"(n, {num_points or 2048}, 3) and n; copy or download it again"
         )
     return points, np.array([read_label(label, num_classes, f"'{path}'") for label in labels], dtype=np.int64)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _refuse_twice(ids: list[str], path: Path) -> None:

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
-from datasets.checks import check_cloud
+from datasets.checks import check_cloud, is_usable
 from datasets.hdf5_points import HDF5Points, packed_paths, writable_path
 from extensions import ops
 from utils.errors import InputError
@@ -24,6 +25,7 @@ from utils.log import progress_bar
 
 FORMAT = "packed clouds 1"
 BATCH = 32  # objects that are written together; a GPU samples their points together
+_REMADE = "it is made again"
 CPU_BATCH = 8  # sampled together on a CPU: more leave its cache and take twice the time
 
 log = logging.getLogger("recon")
@@ -81,6 +83,17 @@ class Packed:
     num_skipped: int
     kind: str
     stamps: list[list]
+
+    def read(self, row: int) -> np.ndarray:
+        """Returns the (N, 3) points of an object.
+
+        Raises:
+            InputError: The file has been damaged since it was made.
+        """
+        points = self.clouds[row]
+        if not is_usable(points[None])[0]:
+            raise InputError(f"object '{self.ids[row]}' in '{self.clouds.path}' is damaged; remove the file: {_REMADE}")
+        return points
 
 
 def open_or_pack(
@@ -151,20 +164,30 @@ def open_packed(path: Path) -> Packed:
         InputError: The file is missing, damaged, or not of this format.
     """
     with open_hdf5(path, ("points", "labels", "ids", "class_names")) as file:
-        points, labels = file["points"], file["labels"][:]
-        is_whole = len(labels) == len(file["ids"]) == len(points) and points.shape[2:] == (3,)
-        if file.attrs.get("format") != FORMAT or not is_whole or points.dtype != np.float32:
-            raise InputError(f"'{path}' is not a file of '{FORMAT}'; remove it, and it is made again")
+        points, labels = file.array("points", "f", 3), file.read("labels", "iu", 1)
+        ids, class_names = file.read_texts("ids"), file.read_texts("class_names")
+        stamps = json.loads(file.text_attribute("files") or "null")
+        is_whole = len(labels) == len(ids) == len(points) > 0 and points.shape[1] > 0 and points.shape[2] == 3
+        is_sound = is_whole and 0 <= labels.min() and labels.max() < len(class_names) and _are_stamps(stamps)
+        if file.text_attribute("format") != FORMAT or not is_sound or points.dtype != np.float32:
+            raise InputError(f"'{path}' is not a file of '{FORMAT}'; remove it: {_REMADE}")
         return Packed(
             clouds=HDF5Points(path, "points"),
-            labels=labels,
-            ids=[text.decode() for text in file["ids"][:]],
-            class_names=[text.decode() for text in file["class_names"][:]],
+            labels=labels.astype(np.int64),
+            ids=ids,
+            class_names=class_names,
             is_fps_ordered=bool(file.attrs["is_fps_ordered"]),
             num_skipped=int(file.attrs["num_skipped"]),
-            kind=str(file.attrs["kind"]),
-            stamps=json.loads(file.attrs["files"]),
+            kind=file.text_attribute("kind"),
+            stamps=stamps,
         )
+
+
+def _are_stamps(stamps: Any) -> bool:
+    return isinstance(stamps, list) and all(
+        isinstance(stamp, list) and [type(item) for item in stamp] == [str, int, int] and "\0" not in stamp[0]
+        for stamp in stamps
+    )
 
 
 def _write_clouds(file: h5py.File, source: Source, name: str, on_error: str) -> list[int]:
@@ -218,11 +241,15 @@ def _sample(clouds: list[np.ndarray], source: Source) -> np.ndarray:
 
 def _open_if_current(path: Path, folder: Path) -> Packed | None:
     """None: it is missing or damaged, or a file that it was made of has changed; one that is gone has not."""
+    if not path.is_file():
+        return None
     try:
         packed = open_packed(path)
-    except InputError:
+        is_current = all(_stamp(folder / item[0], folder) in (None, item) for item in packed.stamps)
+    except (InputError, OSError) as error:  # OSError: names in it that no file can have
+        log.warning("a packed file cannot be used and is made again: %s", error)
         return None
-    return packed if all(_stamp(folder / item[0], folder) in (None, item) for item in packed.stamps) else None
+    return packed if is_current else None
 
 
 def _stamps(files: Sequence[Path], folder: Path) -> list[list]:

@@ -13,4 +13,6 @@ class Sample(TypedDict, total=False):
     part: Tensor  # (N,) int64 part label
     image: Tensor  # (3, H, W) float32 RGB in 0..1; each teacher applies its own mean and std
     text: str  # class name or caption, without template
+    image_features: Tensor  # (V, D) of the image teacher, where the data set carries them
+    text_features: Tensor  # (P, D) of the text teacher, likewise
     id: str  # stable key: teacher cache, embeddings, logs

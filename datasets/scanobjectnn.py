@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets import DATASETS
+from datasets.checks import fault_of, is_usable
 from datasets.hdf5_points import HDF5Points
 from datasets.prompts import readable
 from datasets.sample import Sample
@@ -198,14 +199,15 @@ def _candidates(root: str | Path, variant: str, part: str) -> list[Path]:
 def _finite_rows(points: HDF5Points, on_error: str) -> np.ndarray:
     """Returns the rows whose coordinates are all numbers; the other ones are left out or an error."""
     starts = range(0, len(points), _CHECKED_AT_ONCE)
-    is_finite = np.concatenate([np.isfinite(points[i : i + _CHECKED_AT_ONCE]).all((1, 2)) for i in starts])
-    wrong = np.flatnonzero(~is_finite)
+    is_good = np.concatenate([is_usable(points[i : i + _CHECKED_AT_ONCE]) for i in starts])
+    wrong = np.flatnonzero(~is_good)
     if len(wrong):
-        what = f"object {wrong[0]} in '{points.path}' has NaN or infinite coordinates ({len(wrong)} such objects)"
+        fault = fault_of(points[int(wrong[0])])
+        what = f"object {wrong[0]} in '{points.path}' has {fault} ({len(wrong)} such objects)"
         if on_error == "raise":
             raise InputError(f"{what}; download the file again, or leave such objects out with data.on_error=skip")
         log.warning("left out: %s", what)
-    return np.flatnonzero(is_finite)
+    return np.flatnonzero(is_good)
 
 
 def _survey(root: str, variant: str) -> Survey:

@@ -15,13 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets import DATASETS
-from datasets.checks import check_cloud, read_list
+from datasets.checks import check_cloud, check_plain_names, read_list
+from datasets.pictures import PictureError, decode_picture
 from datasets.prompts import readable
 from datasets.sample import Sample
 from datasets.splits import split_rows
 from datasets.survey import Survey
 from utils.errors import InputError, check_choice
 from utils.io import read_json
+from utils.npy_file import read_npy
 
 FOLDER = "ShapeNet55-34"
 NUM_OBJECTS = 52470  # 41,952 for training and 10,518 for testing
@@ -204,6 +206,7 @@ def read_ids(folder: Path, part: str) -> list[str]:
             raise InputError(
                 f"'{path}' has the line '{line}', but lines must be like 02691156-1a04e3ea.npy; restore it"
             )
+    check_plain_names(ids, path)
     if len(set(ids)) < len(ids):
         twice = next(name for row, name in enumerate(sorted(ids)[1:]) if name == sorted(ids)[row])
         raise InputError(f"'{path}' lists '{twice}' twice; restore it from {_SOURCE}")
@@ -216,11 +219,7 @@ def read_cloud(path: Path, num_points: int) -> Tensor:
     Raises:
         InputError: It is missing, truncated, of another shape, or has a coordinate that is no number.
     """
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"'{path}' cannot be read; copy or download it again ({error})") from error
-    return torch.from_numpy(check_cloud(values, f"'{path}'", num_points))
+    return torch.from_numpy(check_cloud(read_npy(path), f"'{path}'", num_points))
 
 
 def read_picture(path: Path, is_bgr: bool = False) -> Tensor:
@@ -233,12 +232,9 @@ def read_picture(path: Path, is_bgr: bool = False) -> Tensor:
     Raises:
         InputError: It is missing or will not decode.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as picture:
-            pixels = np.array(picture.convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        pixels = decode_picture(path)
+    except PictureError as error:
         raise InputError(f"the picture '{path}' cannot be read; copy or download it again ({error})") from error
     # parity: the published code feeds its image teacher with the channels as OpenCV reads them.
     image = torch.from_numpy(pixels[..., ::-1].copy() if is_bgr else pixels)
@@ -258,7 +254,7 @@ def _category(entry: Any, path: Path) -> tuple[str, str]:
     if not isinstance(entry, dict) or not {"catalogue", "describe"} <= entry.keys():
         raise InputError(f"'{path}' has the entry {entry!r:.80}, but entries must have 'catalogue' and 'describe'")
     number, name = str(entry["catalogue"]).strip(), entry["describe"]
-    if not number.isdigit() or len(number) > 8 or not isinstance(name, str) or not name.strip():
+    if not number.isdecimal() or len(number) > 8 or not isinstance(name, str) or not name.strip():
         raise InputError(
             f"'{path}' has the entry {entry!r:.80}, but 'catalogue' must be a number and 'describe' a name"
         )

@@ -18,9 +18,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from datasets.checks import check_cloud, read_list
+from datasets.checks import check_cloud, check_plain_names, check_text_size, is_usable, read_list
 from datasets.hdf5_points import HDF5Points, packed_paths, writable_path
 from utils.errors import InputError, nearest
+from utils.hdf5_file import CheckedFile
 from utils.io import atomic_write, open_hdf5, read_json
 from utils.log import progress_bar
 
@@ -53,6 +54,7 @@ CATEGORIES = {
     "Table": range(47, 50),
 }
 _NAMES = list(CATEGORIES)
+NUM_PARTS = sum(map(len, CATEGORIES.values()))
 
 log = logging.getLogger("recon")
 
@@ -112,6 +114,7 @@ class Files:
                     f"'{path}' lists {entry!r}, but an entry is 'shape_data/<synset>/<id>' with a synset of "
                     f"synsetoffset2category.txt; unpack {SOURCE} again"
                 )
+            check_plain_names([parts[2]], path)
             key = f"{parts[1]}/{parts[2]}"
             if key in seen:
                 raise InputError(f"'{path}' lists '{key}', which '{seen[key]}' has already; unpack {SOURCE} again")
@@ -140,15 +143,22 @@ class PackedObjects:
         usable = (path for path in paths if _is_current(path, files, on_error))
         self.path = next(usable, None) or _pack(files, on_error, writable_path(paths))
         with open_hdf5(self.path) as file:
-            self.row_of = {key: row for row, key in enumerate(file["ids"].asstr()[:])}
-            self._offsets = file["offsets"][:]
+            self.row_of = {key: row for row, key in enumerate(file.read_texts("ids"))}
+            self._offsets = file.read("offsets").astype(np.int64)
         self._points, self._part = HDF5Points(self.path, "points"), HDF5Points(self.path, "part")
 
     def read(self, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the points (P, 3) float32 and their part labels (P,) int64."""
+        """Returns the points (P, 3) float32 and their part labels (P,) int64.
+
+        Raises:
+            InputError: The packed file has been damaged since it was made.
+        """
         row = self.row_of[key]
         rows = slice(self._offsets[row], self._offsets[row + 1])
-        return self._points[rows], self._part[rows].astype(np.int64)
+        points, part = self._points[rows], self._part[rows].astype(np.int64)
+        if not is_usable(points[None])[0] or part.max() >= NUM_PARTS:
+            raise InputError(f"object '{key}' in '{self.path}' is damaged; remove the file: it is made again")
+        return points, part
 
 
 def read_object(path: Path, category: int) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +177,10 @@ def read_object(path: Path, category: int) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file() or not path.stat().st_size:
         raise _broken(path, "is empty" if path.is_file() else "is missing")
     try:
+        check_text_size(path)
         values = np.loadtxt(path, dtype=np.float32, ndmin=2)
+    except InputError:
+        raise
     except (ValueError, OSError) as error:
         raise _broken(path, f"cannot be read: {error}") from error
     if values.shape[1] != NUM_COLUMNS:
@@ -204,6 +217,7 @@ def _read_categories(path: Path) -> dict[str, int]:
             raise InputError(f"'{path}' has the line '{line}', but each has a category and its synset")
         if fields[0] not in CATEGORIES:
             raise InputError(f"'{path}' has the category '{fields[0]}'; {nearest(fields[0], CATEGORIES)}")
+        check_plain_names([fields[1]], path)
         category_of_synset[fields[1]] = _NAMES.index(fields[0])
     return category_of_synset
 
@@ -214,12 +228,22 @@ def _is_current(path: Path, files: Files, on_error: str) -> bool:
         return False
     try:
         with open_hdf5(path, ("ids", "offsets", "skipped", "points", "part")) as file:
-            is_ours = file.attrs.get("format") == FORMAT and file.attrs.get("lists") == files.digest()
-            skipped = list(file["skipped"].asstr()[:]) if is_ours else []
-    except (InputError, OSError):
+            is_ours = file.text_attribute("format") == FORMAT and file.text_attribute("lists") == files.digest()
+            skipped = file.read_texts("skipped") if is_ours and len(file.array("skipped", "OS")) else []
+            listed = {key for keys in files.keys.values() for key in keys}
+            is_ours = is_ours and _is_consistent(file) and set(skipped) <= listed
+    except InputError:
         return False  # a damaged copy is made again
     # What was left out is tried again: it may have been repaired.
     return is_ours and all(_is_broken(files, key, on_error) for key in skipped)
+
+
+def _is_consistent(file: CheckedFile) -> bool:
+    """Whether each object of a packed file has points, and each point its part."""
+    offsets, points, part = file.read("offsets", "iu", 1), file.array("points", "f", 2), file.array("part", "u", 1)
+    is_whole = len(offsets) == len(file.array("ids", "OS", 1)) + 1 and offsets[0] == 0 and offsets[-1] == len(points)
+    is_right = points.shape[1] == 3 and points.dtype == np.float32 and len(part) == len(points)
+    return bool(is_whole and is_right and (np.diff(offsets.astype(np.int64)) > 0).all())
 
 
 def _is_broken(files: Files, key: str, on_error: str) -> bool:

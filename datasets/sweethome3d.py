@@ -3,14 +3,15 @@
 Where it comes from, licences and known weak spots: data/sweethome3d/README.md.
 """
 
-import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from datasets import DATASETS
+from datasets.pictures import PictureError, decode_picture
 from datasets.prompts import readable
 from datasets.sample import Sample
 from datasets.splits import UNLABELLED, fold_test_mask, split_rows
@@ -79,8 +80,8 @@ class SweetHome3D(Dataset):
         is_test = (fields["split"] == 1) & (labels != UNLABELLED) if fold is None else fold_test_mask(labels, fold)
         rows = split_rows(split, labels, is_test, classes, val_fraction, shots, seed)
         self.labels = torch.from_numpy(labels[rows])
-        self.ids = [fields["id"][row].decode() for row in rows]
-        self.names = [fields["name"][row].decode() for row in rows]
+        self.ids = [fields["id"][row] for row in rows]
+        self.names = [fields["name"][row] for row in rows]
         self.points = torch.from_numpy(fields["points"][rows].astype(np.float32))
         self._icons = [bytes(fields["icon_webp"][row]) for row in rows] if images else None
         _check_points(self.points, self.ids)
@@ -103,7 +104,7 @@ class SweetHome3D(Dataset):
         found, problem = 0, None
         try:
             fields, _ = _read(folder / "sweethome3d.h5", with_icons=False)
-            ids = [name.decode() for name in fields["id"]]
+            ids = fields["id"]
             found = len(ids)
             _check_points(torch.from_numpy(fields["points"].astype(np.float32)), ids)
             check_file(folder / "teachers.h5", "teacher cache")
@@ -112,7 +113,7 @@ class SweetHome3D(Dataset):
         return [Survey("SweetHome3D", folder, found, _NUM_OBJECTS, problem, _SOURCE, _TERMS)]
 
 
-def _read(path: Path, with_icons: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+def _read(path: Path, with_icons: bool) -> tuple[dict[str, Any], list[str]]:
     """Returns the fields of all objects, and the names of the classes (`other`, the last one in the file, is none)."""
     if not path.is_file():
         raise InputError(
@@ -120,22 +121,26 @@ def _read(path: Path, with_icons: bool) -> tuple[dict[str, np.ndarray], list[str
             "so restore it from there, or set data_root to the folder that has sweethome3d/ in it"
         )
     with open_hdf5(path, _FIELDS) as file:
-        try:
-            fields = {name: file[name][:] for name in _FIELDS if with_icons or name != "icon_webp"}
-            classes = [str(name) for name in file.attrs["classes"]]
-        except (OSError, KeyError) as error:
-            raise InputError(f"'{path}' is damaged; restore it from the repository ({error})") from error
+        fields: dict[str, Any] = {name: file.read(name, "iu", 1) for name in ("class", "split")}
+        fields |= {name: file.read_texts(name) for name in ("id", "name")}
+        fields["points"] = file.read("points", "f", 3)
+        if with_icons:
+            fields["icon_webp"] = file.read_objects("icon_webp")
+        classes = [str(name) for name in file.attrs["classes"]]
     num_objects = len(fields["id"])
     shape = fields["points"].shape
-    if len(shape) != 3 or shape[2] != 3 or any(len(values) != num_objects for values in fields.values()):
+    is_whole = all(len(values) == num_objects for values in fields.values()) and shape[1] and shape[2] == 3
+    is_known = is_whole and fields["class"].min() >= 0 and fields["class"].max() < len(classes) == len(set(classes))
+    if not is_known or classes[-1] != "other" or not np.isin(fields["split"], (0, 1)).all():
         raise InputError(
-            f"'{path}' is damaged: points are {shape} for {num_objects} ids; restore it from the repository"
+            f"'{path}' is damaged: points are {shape} for {num_objects} ids of {len(classes)} classes; restore "
+            "it from the repository"
         )
     return fields, [name for name in classes if name != "other"]
 
 
 def _check_points(points: torch.Tensor, ids: list[str]) -> None:
-    is_bad = ~points.isfinite().flatten(1).all(1)
+    is_bad = ~points.isfinite().flatten(1).all(1)  # half precision as stored: no finite one is too large
     is_zero = (points == 0).flatten(1).all(1)
     for wrong, what in ((is_bad, "NaN or infinite coordinates"), (is_zero, "all points at the origin")):
         if wrong.any():
@@ -144,11 +149,8 @@ def _check_points(points: torch.Tensor, ids: list[str]) -> None:
 
 
 def _decode_picture(data: bytes, name: str) -> torch.Tensor:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            pixels = np.array(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
+        pixels = decode_picture(data)
+    except PictureError as error:
         raise InputError(f"the picture of object '{name}' cannot be read; restore the data file ({error})") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

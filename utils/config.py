@@ -13,9 +13,14 @@ import yaml
 from easydict import EasyDict
 
 from utils.errors import InputError, closest
+from utils.expansion import ExpansionError, check_expansion
 from utils.io import atomic_write
 from utils.schema import Schema
 
+MAX_BYTES = 1 << 18  # of a file; the resolved config of a run has 10 kB, and YAML is slow to read
+MAX_EXPANSION = 1 << 20  # bytes of a file's content with its aliases written out
+MAX_DEPTH = 20  # of sections in sections, and of bases of bases
+MAX_BASES = 200  # files that are read for one config, each time that one is named
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "cfgs" / "_base_"
 
 
@@ -28,10 +33,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), schema_folder: 
         schema_folder: The folder whose files together hold every key with its default.
 
     Raises:
-        InputError: A missing or broken file, a cycle, an unknown key, or a value of the wrong type.
+        InputError: A missing or broken file, a cycle, an unknown key, a value of the wrong type, or more than a config
+            can need: of bytes, of bases, of sections in sections.
     """
     schema = _load_schema(Path(schema_folder))
-    tree = _load_file(Path(path), schema, ())
+    tree = _load_file(Path(path), schema, (), [])
     for override in overrides:
         where = f"the override '{override}'"
         tree = merge(tree, schema.check(_parse_override(override), where))
@@ -82,10 +88,19 @@ def _load_schema(folder: Path) -> Schema:
     return Schema(dict(sorted(defaults.items(), key=lambda item: isinstance(item[1], dict))))
 
 
-def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...]) -> dict:
+def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list[Path]) -> dict:
+    """Reads a file and its bases; `read` is all that was read so far."""
+    if not is_file(path):
+        raise InputError(f"there is no config file {str(path)!r}{_file_hint(path)}")
     if path.resolve() in parents:
         chain = " -> ".join(item.name for item in (*parents, path))
         raise InputError(f"config '{path}' is its own base ({chain}); remove one '_base_'")
+    read.append(path)
+    if len(read) > MAX_BASES or len(parents) > MAX_DEPTH:
+        raise InputError(
+            f"config '{(*parents, path)[0]}' has more than {MAX_BASES} bases, or bases of bases more than {MAX_DEPTH} "
+            "deep; name fewer in '_base_'"
+        )
     content = _read_yaml(path)
     bases = content.pop("_base_", [])
     bases = [bases] if isinstance(bases, str) else bases
@@ -94,26 +109,58 @@ def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...]) -> dict:
     tree: dict = {}
     for base in bases:
         base_path = path.parent / base
-        if not base_path.is_file():
-            raise InputError(f"'_base_' of {path} is '{base}', but there is no file '{base_path}'")
-        tree = merge(tree, _load_file(base_path, schema, (*parents, path.resolve())))
+        if not is_file(base_path):
+            raise InputError(f"'_base_' of {path} is {base!r:.80}, but there is no file {str(base_path)!r:.300}")
+        tree = merge(tree, _load_file(base_path, schema, (*parents, path.resolve()), read))
     return merge(tree, schema.check(content, str(path)))
 
 
 def _read_yaml(path: Path) -> dict:
-    if not path.is_file():
-        raise InputError(f"there is no config file '{path}'{_file_hint(path)}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(f"config '{path}' has {size:,} bytes, but a config has {MAX_BYTES:,} at most; is it one?")
+        content = _parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config '{path}' cannot be read: {error.strerror}") from error
+    except _NO_YAML as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"config '{path}' is not valid YAML: {_one_line(error)}") from error
     if content is not None and not isinstance(content, dict):
         raise InputError(f"config '{path}' must hold 'key: value' lines, not {type(content).__name__}")
     return content or {}
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
+
+
+def _parse(text: str) -> Any:
+    content = yaml.load(text, Loader=_Loader)
+    check_expansion(content, MAX_EXPANSION, MAX_DEPTH)
+    _check_values(content)
+    return content
+
+
+def _check_values(value: Any) -> None:
+    """Refuses what is no number, text, list or section: YAML has bytes, sets, dates and more, and JSON has not."""
+    if isinstance(value, (list, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_values(item)
+    elif value is not None and not isinstance(value, (bool, int, float, str)):
+        raise ValueError(f"it has a value of type {type(value).__name__}; put it in quotes")
+
+
 def _file_hint(path: Path) -> str:
-    files = sorted(item.name for item in path.parent.glob("*.yaml"))
+    try:
+        files = sorted(item.name for item in path.parent.glob("*.yaml"))
+    except (OSError, ValueError):
+        return ""
     match = closest(path.name, files)
     if match:
         return f"; did you mean '{path.parent / match}'?"
@@ -126,27 +173,53 @@ def _parse_override(override: str) -> dict:
     if not sign or not all(parts):
         raise InputError(f"override '{override}' is not of the form key=value, such as optim.lr=1e-3")
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"the value of override '{override}' is not valid YAML: {_one_line(error)}") from error
-    for part in reversed(parts):
-        value = {part: value}
-    return value
+        if len(override) > MAX_BYTES or len(parts) > MAX_DEPTH:
+            raise ValueError(f"it is longer than {MAX_BYTES:,} bytes or deeper than {MAX_DEPTH} sections")
+        value = _parse(text)
+        for part in reversed(parts):
+            value = {check_key(part): value}
+        return value
+    except _NO_YAML as error:
+        raise InputError(f"the value of override '{override:.80}' is not valid YAML: {_one_line(error)}") from error
+
+
+def check_key(key: Any) -> str:
+    """Returns a key that a config can have.
+
+    Raises:
+        ValueError: It is no text, or a name with a meaning of its own: a config's keys are its attributes.
+    """
+    if not isinstance(key, str):
+        raise ValueError(f"key {key!r} is not text")
+    if hasattr(EasyDict, key):
+        raise ValueError(f"key '{key}' is a name that Python needs; choose another")
+    return key
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return f"{' '.join(str(error).split()):.300}"
+
+
+# ValueError: numbers of too many digits, and no UTF-8. The rest: tags whose value does not fit them.
+_NO_YAML = (yaml.YAMLError, ExpansionError, ValueError, RecursionError, TypeError, LookupError, AttributeError)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: 1e-4 is a number, and a key that is given twice is an error."""
+    """YAML as people expect it: 1e-4 is a number, a date is a text, and a key that is given twice is an error."""
+
+    yaml_implicit_resolvers = {
+        letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+            try:
+                check_key(key)
+            except ValueError as error:
+                raise yaml.constructor.ConstructorError(None, None, str(error), key_node.start_mark) from error
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
             seen.add(key)

@@ -7,8 +7,15 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """A mistake in what the user gave: one sentence with what was given, what is allowed and what to do next.
 
-    main.py prints it without a traceback and exits with 2.
+    main.py prints it without a traceback and exits with 2. What a damaged file holds may be quoted in it, so a text of
+    more than `MAX_LENGTH` loses its middle.
     """
+
+    MAX_LENGTH = 2000
+
+    def __init__(self, message: str) -> None:
+        half = self.MAX_LENGTH // 2
+        super().__init__(message if len(message) <= self.MAX_LENGTH else f"{message[:half]} ... {message[-half:]}")
 
 
 def closest(name: str, valid: Iterable[str]) -> str | None:

@@ -4,6 +4,7 @@ An ordinary unpickler calls whatever function the file names. This one knows a h
 stand-ins from this module, so that a file reaches neither NumPy's own constructors nor its state setters.
 """
 
+import mmap
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 import numpy as np
 
 from utils.errors import InputError
+from utils.expansion import check_expansion
 from utils.io import check_file
+from utils.pickle_scan import scan_pickle
 
+MAX_EXPANSION = 16  # times the file's size, and
+MIN_EXPANSION = 64 << 20  # bytes, whatever its size: what it may take if nothing in it were shared
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 _BUILTINS = ("builtins", "__builtin__")  # Python 3's name, Python 2's name
@@ -41,13 +46,19 @@ def load_pickle(path: str | Path) -> Any:
         What was stored. Arrays are of a subclass of ndarray; `np.asarray` makes plain ones of them.
 
     Raises:
-        InputError: The file is missing, truncated or damaged, asks for anything else than these types, or holds an
-            array of objects.
+        InputError: The file is missing, truncated or damaged, asks for anything else than these types, holds an
+            array of objects, or is made to take the memory or the time of who reads it.
     """
     path = check_file(path, "pickle file")
+    size = path.stat().st_size
     try:
         with open(path, "rb") as file:
-            return _Unpickler(file, path).load()
+            if size:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    scan_pickle(data)
+            content = _Unpickler(file, path).load()
+        check_expansion(content, MIN_EXPANSION + MAX_EXPANSION * size)
+        return content
     except _Refused as error:
         raise InputError(
             f"'{path}' is refused: {error}, but only numbers, strings, plain containers and NumPy arrays of numbers "
@@ -55,7 +66,7 @@ def load_pickle(path: str | Path) -> Any:
         ) from error
     except _DAMAGE as error:
         raise InputError(
-            f"'{path}' ({path.stat().st_size:,} bytes) is not a complete pickle file; copy or download it again "
+            f"'{path}' ({size:,} bytes) is not a complete pickle file; copy or download it again "
             f"({type(error).__name__}: {error})"
         ) from error
 
@@ -131,6 +142,11 @@ def _bytes(*args: Any) -> bytes:
     return b""
 
 
+def _bytearray(data: bytes | str = b"", encoding: str = "latin1") -> bytearray:
+    # The type itself takes a number as well, of zeros, which may be more than there is memory.
+    return bytearray(_encode(data, encoding.replace("-", "")) if isinstance(data, str) else _to_bytes(data))
+
+
 def _checked(dtype: Any) -> np.dtype:
     if not isinstance(dtype, _Dtype):
         raise _Refused("it holds an array whose type is no NumPy type")
@@ -153,6 +169,7 @@ _ALLOWED = {
     **{(module, "_reconstruct"): _reconstruct for module in _MULTIARRAY},
     **{(module, "scalar"): _scalar for module in _MULTIARRAY},
     **{(module, "_frombuffer"): _frombuffer for module in _NUMERIC},
-    **{(module, kind.__name__): kind for module in _BUILTINS for kind in (set, frozenset, bytearray, complex)},
+    **{(module, kind.__name__): kind for module in _BUILTINS for kind in (set, frozenset, complex)},
+    **{(module, "bytearray"): _bytearray for module in _BUILTINS},
     **{(module, "bytes"): _bytes for module in _BUILTINS},
 }

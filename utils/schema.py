@@ -108,10 +108,10 @@ def _cast(value: Any, default: Any, where: str, path: str) -> Any:
     elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if math.isfinite(number) and (kind is float or number.is_integer()):
-            return kind(number)
+            return kind(value if isinstance(value, int) else number)  # a large whole number is no float's
     raise _type_error(value, default, where, path)
 
 

@@ -11,9 +11,26 @@ import torch
 from torch import Tensor
 
 from utils.errors import InputError
+from utils.expansion import ExpansionError, check_expansion
 from utils.io import atomic_write, check_file
+from utils.torch_file import TorchFileError, check_torch_file
 
 SAFETENSORS = ".safetensors"
+MAX_EXPANSION = 16  # times the file's size, and
+MIN_EXPANSION = 64 << 20  # bytes, whatever its size: what it may take if nothing in it were shared
+# What torch raises on damaged files.
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+)
 
 
 def read_weights_file(path: str | Path) -> Any:
@@ -33,15 +50,24 @@ def read_weights_file(path: str | Path) -> Any:
         return _read_safetensors(path)
     stand_ins = [(_Dtype, "numpy.dtype"), _Dtype]
     stand_ins += [(_read_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    size = path.stat().st_size
     try:
+        check_torch_file(path)
         with torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        check_expansion(content, MIN_EXPANSION + MAX_EXPANSION * size)
+        return content
+    except (TorchFileError, ExpansionError) as error:
+        raise InputError(
+            f"checkpoint '{path}' ({size:,} bytes) is damaged, or holds objects other than tensors and plain values: "
+            f"{error}"
+        ) from error
     except pickle.UnpicklingError as error:
         raise InputError(
             f"checkpoint '{path}' is damaged, or holds objects other than tensors and plain values"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"checkpoint '{path}' ({path.stat().st_size:,} bytes) is damaged or no checkpoint") from error
+    except _DAMAGE as error:
+        raise InputError(f"checkpoint '{path}' ({size:,} bytes) is damaged or no checkpoint") from error
 
 
 def write_safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, Any], path: str | Path) -> None:
@@ -61,13 +87,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             state, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, *_DAMAGE) as error:
         raise InputError(f"checkpoint '{path}' ({path.stat().st_size:,} bytes) is no safetensors file") from error
     content: dict[str, Any] = {}
     for name, text in metadata.items():
         try:
             content[name] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             content[name] = text  # another program's
     return {**content, "base_model": state}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datasets.checks import check_cloud, read_list
+from datasets.checks import check_cloud, fault_of, is_usable, read_list
 from utils.errors import InputError
 
 GOOD = np.random.RandomState(0).randn(8, 6)
@@ -55,6 +55,10 @@ def test_cloud_is_coordinates_without_normals():
         (changed((2, 1), np.nan), "NaN or infinite"),
         (changed((2, 1), np.inf), "NaN or infinite"),
         (changed((2, 1), 1e300), "NaN or infinite"),
+        (changed((2, 1), 1e16), "coordinates beyond 1e"),
+        (changed((2, 1), 7e4).astype(np.float16), "NaN or infinite"),
+        ([[[1.0, 2.0, 3.0]]] * 8, "no array but list"),
+        ([[10**400, 0, 0]] * 8, "object values"),
         (np.ones((8, 3)), "in one place"),
     ],
 )
@@ -64,3 +68,14 @@ def test_bad_cloud_is_refused(values, message):
         check_cloud(values, "'a.npy'", 8)
     with pytest.raises(InputError, match="must have at least 9"):
         check_cloud(GOOD, "'a.npy'", 9, may_have_more=True)
+
+
+def test_usable_objects():
+    points = np.stack([GOOD, GOOD * np.nan, GOOD * np.inf, GOOD * 1e20, GOOD * 1e14])
+    assert is_usable(points).tolist() == [True, False, False, False, True]
+    assert fault_of(points[1]) == "NaN or infinite coordinates" and fault_of(points[3]) == "coordinates beyond 1e+15"
+
+
+def test_rows_of_a_list_are_a_cloud():
+    np.testing.assert_array_equal(check_cloud(GOOD.tolist(), "'a'", 8), GOOD[:, :3].astype(np.float32))
+    assert check_cloud(list(GOOD), "'a'", 8).shape == (8, 3)

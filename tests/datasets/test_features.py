@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datasets.features import FeatureCache, ImageFeatures, TextFeatures, quantize, write_features
+from datasets.feature_writer import ImageFeatures, TextFeatures, write_features
+from datasets.features import OLD_FORMAT, FeatureCache
 from datasets.prompts import TEMPLATES
 from datasets.sweethome3d import SweetHome3D
 from utils.errors import InputError
@@ -16,22 +17,65 @@ from utils.errors import InputError
 ROOT = Path(__file__).resolve().parents[2] / "data"
 IDS = ["b", "a", "c"]
 RANDOM = np.random.RandomState(0)
-IMAGE = ImageFeatures(IDS, RANDOM.randn(3, 4, 32).astype(np.float32), {"model": "eye", "torch": torch.__version__})
+# Numbers that float16 holds.
+FEATURES = RANDOM.randn(3, 4, 32).astype(np.float16).astype(np.float32)
+INFO = {"teacher.model": "eye", "transform.seed": "3"}
+PROMPTS = RANDOM.randn(2, 2, 8).astype(np.float32)  # of chair and lamp
+CLASSES = RANDOM.randn(2, 3, 8).astype(np.float32)
 TEXT = TextFeatures(
     ids=IDS,
     names=["chair", "lamp", "chair"],
-    name_features={name: RANDOM.randn(2, 8).astype(np.float32) for name in ("lamp", "chair")},
+    features=PROMPTS,
     templates=["{}.", "A {}."],
     class_names=["seat", "light"],
-    class_features=RANDOM.randn(2, 3, 8).astype(np.float32),
+    class_features=CLASSES,
     class_templates=["{}", "A {}", "The {}"],
 )
 
 
 @pytest.fixture
 def cache(tmp_path):
-    write_features(tmp_path / "cache.h5", IMAGE, TEXT)
+    write_features(tmp_path / "cache.h5", ImageFeatures(IDS, [FEATURES], INFO), TEXT)
     return FeatureCache(tmp_path / "cache.h5")
+
+
+def quantize(vectors):
+    """(..., D) int8 and the (...) scale of each vector, as files of the old format have them."""
+    scale = np.abs(vectors).max(-1) / 127
+    return np.rint(vectors / scale[..., None]).astype(np.int8), scale.astype(np.float32)
+
+
+@pytest.fixture
+def old_cache(tmp_path):
+    """A file of the old format."""
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        file.attrs["format"] = OLD_FORMAT
+        strings = {"dtype": h5py.string_dtype()}
+        for kind, prefix, vectors in (("image", "", FEATURES), ("text", "", PROMPTS), ("text", "class_", CLASSES)):
+            file[f"{kind}/{prefix}features"], file[f"{kind}/{prefix}scale"] = quantize(vectors)
+        for name, values in (("image/ids", IDS), ("text/ids", IDS), ("text/class_names", TEXT.class_names)):
+            file.create_dataset(name, data=values, **strings)
+        file["text/name_index"] = np.array([0, 1, 0], dtype=np.int32)
+        file["image"].attrs["model"], file["image"].attrs["licence"] = "eye", "free"
+    return FeatureCache(tmp_path / "old.h5")
+
+
+def test_image_features_come_back_in_the_order_asked_for(cache):
+    assert torch.equal(cache.image_table(["c", "b", "c"]), torch.from_numpy(FEATURES[[2, 0, 2]]))
+    assert torch.equal(cache.image_table(IDS, num_views=2), torch.from_numpy(FEATURES[:, :2]))
+    assert cache.info["image"] == INFO and cache.width("image") == 32 and cache.width("text") == 8
+
+
+def test_text_features_come_back_by_id(cache):
+    assert torch.equal(cache.text_table(["a", "b", "c"]), torch.from_numpy(PROMPTS[[1, 0, 0]]))
+    assert torch.equal(cache.text_table(["a"], num_prompts=1), torch.from_numpy(PROMPTS[1:, :1]))
+    table, rows = cache.name_table(["c", "b"])
+    assert torch.equal(table, torch.from_numpy(PROMPTS[:1])) and rows.tolist() == [0, 0]
+    assert cache.templates() == TEXT.templates
+
+
+def test_class_features_come_back_by_name(cache):
+    assert torch.equal(cache.class_table(["light", "seat"]), torch.from_numpy(CLASSES[::-1].copy()))
 
 
 def assert_near(table, expected):
@@ -41,54 +85,27 @@ def assert_near(table, expected):
     assert (np.abs(table.numpy() - expected) <= step * 0.5001).all()
 
 
-def test_image_features_come_back_in_the_order_asked_for(cache):
-    assert_near(cache.image_table(["c", "b", "c"]), IMAGE.features[[2, 0, 2]])
-    assert_near(cache.image_table(IDS, num_views=2), IMAGE.features[:, :2])
-    assert cache.info["image"] == {"model": "eye", "torch": str(torch.__version__)}
+def test_the_old_format_is_still_read(old_cache):
+    assert_near(old_cache.image_table(["c", "b"], num_views=3, dtype=old_cache.image_dtype), FEATURES[[2, 0], :3])
+    assert_near(old_cache.text_table(["a", "b", "c"]), PROMPTS[[1, 0, 0]])
+    assert_near(old_cache.class_table(["light", "seat"]), CLASSES[::-1])
+    assert old_cache.info["image"] == {"teacher.model": "eye", "licence": "free"} and old_cache.hashes["image"] == ""
 
 
-def test_text_features_come_back_by_id(cache):
-    expected = np.stack([TEXT.name_features[name] for name in ("lamp", "chair", "chair")])
-    assert_near(cache.text_table(["a", "b", "c"]), expected)
-    assert_near(cache.text_table(["a"], num_prompts=1), expected[:1, :1])
-    assert cache.templates() == TEXT.templates
-
-
-def test_equal_names_are_stored_once(cache):
-    with h5py.File(cache.path) as file:
-        assert file["text/names"].asstr()[:].tolist() == ["chair", "lamp"]
-        assert file["text/features"].shape == (2, 2, 8)
-
-
-def test_class_features_come_back_by_name(cache):
-    assert_near(cache.class_table(["light", "seat"]), TEXT.class_features[::-1])
-
-
-def test_features_are_kept_as_they_are(cache):
-    """Neither centred nor scaled to length 1."""
-    norm = cache.image_table(IDS).norm(dim=-1).numpy()
-    np.testing.assert_allclose(norm, np.linalg.norm(IMAGE.features, axis=-1), rtol=0.01)
-    assert norm.std() > 0.1
-
-
-def test_same_features_give_the_same_bytes(tmp_path):
-    for name in ("one.h5", "two.h5"):
-        write_features(tmp_path / name, IMAGE, TEXT)
-    assert (tmp_path / "one.h5").read_bytes() == (tmp_path / "two.h5").read_bytes()
-
-
-def test_quantize_keeps_zeros_and_extremes():
-    vectors = np.array([[0.0, 0.0, 0.0], [-5.0, 2.5, 5.0], [1e-6, 0.0, -1e-6]], dtype=np.float32)
-    values, scale = quantize(vectors)
-    assert values.dtype == np.int8 and scale.dtype == np.float32
-    np.testing.assert_allclose(values * scale[:, None], vectors, atol=5 / 254)
-    assert values[1].tolist() == [-127, 64, 127] and values[2].tolist() == [127, 0, -127]
+def test_differences_are_named(cache, old_cache):
+    wanted = {"teacher.model": "nose", "transform.seed": "3", "transform.published": "true"}
+    assert cache.differences("image", INFO) == []
+    assert cache.differences("image", wanted) == ["teacher.model: given 'nose', cache 'eye'"]
+    assert len(cache.differences("image", {"teacher.model": "nose", "transform.seed": "4"})) == 2
+    assert old_cache.differences("image", wanted) == ["teacher.model: given 'nose', cache 'eye'"]
+    long = cache.differences("image", {"teacher.model": "x" * 500})
+    assert len(long[0]) < 200 and "..." in long[0]
 
 
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda cache: cache.image_table(["a", "x", "y"]), "2 of 3 objects, first 'x'.*make_teacher_cache"),
+        (lambda cache: cache.image_table(["a", "x", "y"]), "2 of 3 objects, first 'x'.*cache_teacher_features"),
         (lambda cache: cache.text_table(["x"]), "1 of 1 objects, first 'x'"),
         (lambda cache: cache.class_table(["seat", "lihgt"]), "class 'lihgt'; did you mean 'light'"),
         (lambda cache: cache.image_table(IDS, num_views=5), "num_views is 5, but .* has 4"),
@@ -101,7 +118,7 @@ def test_what_is_not_there_is_refused(cache, ask, message):
 
 
 def test_cache_of_one_teacher(tmp_path):
-    write_features(tmp_path / "cache.h5", image=IMAGE)
+    write_features(tmp_path / "cache.h5", ImageFeatures(IDS, [FEATURES]))
     cache = FeatureCache(tmp_path / "cache.h5")
     assert cache.image_table(["a"]).shape == (1, 4, 32)
     with pytest.raises(InputError, match="no text features"):
@@ -115,7 +132,7 @@ def test_other_files_are_refused(tmp_path):
         file["points"] = [1.0]
     with pytest.raises(InputError, match="no teacher cache"):
         FeatureCache(tmp_path / "other.h5")
-    write_features(tmp_path / "cache.h5", IMAGE, TEXT)
+    write_features(tmp_path / "cache.h5", text=TEXT)
     data = (tmp_path / "cache.h5").read_bytes()
     (tmp_path / "cache.h5").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match="not a complete HDF5 file"):
@@ -168,3 +185,17 @@ def test_bundled_pictures_tell_the_class(bundled):
     seen = F.normalize(cache.image_table(test.ids)[:, 0], dim=-1)
     accuracy = ((seen @ F.normalize(centres, dim=-1).T).argmax(1) == test.labels).float().mean()
     assert accuracy > 0.6
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e35])
+def test_features_that_are_no_finite_numbers_are_refused(old_cache, value):
+    with h5py.File(old_cache.path, "a") as file:
+        file["image/scale"][0, 0] = value
+        kept = file["text/features"][:].astype(np.uint64)
+        del file["text/features"]
+        file["text/features"] = kept
+        file.create_dataset("text/names", data=["chair", "lamp"], dtype=h5py.string_dtype())
+    with pytest.raises(InputError, match="features are no finite numbers"):
+        FeatureCache(old_cache.path).image_table(IDS)
+    with pytest.raises(InputError, match="features are of type uint64"):
+        FeatureCache(old_cache.path).name_table(IDS)

@@ -75,7 +75,7 @@ def test_damaged_chunk_is_refused(path):
     content = bytearray(path.read_bytes())
     content[chunk.byte_offset : chunk.byte_offset + chunk.size] = bytes(chunk.size)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"points\.h5' is damaged"):
+    with pytest.raises(InputError, match=r"points\.h5' .*is damaged"):
         HDF5Points(path)
 
 
@@ -85,7 +85,7 @@ def test_name_that_is_no_array_is_refused(path):
         file.create_group("group")
         file["number"] = 3
     for name in ("group", "number"):
-        with pytest.raises(InputError, match=f"'{name}' in .* is no array"):
+        with pytest.raises(InputError, match=f"points.h5' .*'{name}' is no array"):
             HDF5Points(path, name)
     with pytest.raises(InputError, match="lacks 'points'"):
         HDF5Points(path, "points")

@@ -184,3 +184,35 @@ def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cannot write .*small_16\.h5'; is the disk full\?"):
         open_small(tmp_path)
     assert not list((tmp_path / "packed").iterdir())
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda file: file.attrs.__setitem__("files", '[["a"]]'),
+        lambda file: file.attrs.__setitem__("files", '[["\\u0000", 1, 2]]'),
+        lambda file: file.attrs.__setitem__("format", [1, 2]),
+        lambda file: file["labels"].__setitem__(0, 99),
+        lambda file: file["labels"].__setitem__(0, -1),
+        lambda file: (file.pop("points"), file.create_dataset("points", data=np.ones((70, 16, 3), "f8"))),
+        lambda file: (file.pop("ids"), file.create_dataset("ids", data=np.arange(70))),
+    ],
+)
+def test_damaged_copy_is_refused_and_made_again(tmp_path, edit):
+    path = open_small(tmp_path).clouds.path
+    with h5py.File(path, "a") as file:
+        edit(file)
+    with pytest.raises(InputError, match=r"small_16\.h5"):
+        open_packed(path)
+    made = []
+    assert len(open_small(tmp_path, made).ids) == 70 and made
+
+
+def test_damaged_object_is_named_when_it_is_read(tmp_path):
+    packed = open_small(tmp_path)
+    with h5py.File(packed.clouds.path, "a") as file:
+        file["points"][3, 2, 1] = np.nan
+    packed = open_packed(packed.clouds.path)
+    assert packed.read(2).shape == (16, 3)
+    with pytest.raises(InputError, match=r"object '.*' in '.*small_16\.h5' is damaged; remove the file"):
+        packed.read(3)

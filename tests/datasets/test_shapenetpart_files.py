@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pytest
 
@@ -202,3 +203,33 @@ def test_nothing_that_can_be_read_is_an_error(folder):
             path.unlink()
     with pytest.raises(InputError, match="no object of"):
         PackedObjects(Files(folder), "skip")
+
+
+def test_damaged_object_of_the_packed_file_is_named(folder):
+    path = PackedObjects(Files(folder), "raise").path
+    with h5py.File(path, "a") as file:
+        file["part"][0] = 77
+        file["points"][30, 1] = 1e30
+    packed = PackedObjects(Files(folder), "raise")
+    for key in (f"{AIRPLANE}/a1", f"{TABLE}/t1"):
+        with pytest.raises(InputError, match=rf"object '{key}' .* is damaged"):
+            packed.read(key)
+
+
+@pytest.mark.parametrize("offsets", [[0, 5, 3, 10, 20, 130], [0, 1, 2], [1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5]])
+def test_offsets_that_do_not_fit_are_made_again(folder, offsets):
+    path = PackedObjects(Files(folder), "raise").path
+    with h5py.File(path, "a") as file:
+        good = file["offsets"][:]
+        del file["offsets"]
+        file["offsets"] = offsets
+    PackedObjects(Files(folder), "raise")
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["offsets"][:], good)
+
+
+@pytest.mark.parametrize("name", ["..", "a\\\\b"])
+def test_names_that_lead_elsewhere_are_refused(folder, name):
+    list_path(folder, "test").write_text(f'["shape_data/{TABLE}/{name}"]')
+    with pytest.raises(InputError, match="no plain name"):
+        Files(folder)
