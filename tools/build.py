@@ -6,14 +6,17 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from datasets import DATASETS
+from datasets.loader import train_loader
+from datasets.resident import ResidentLoader
 from datasets.transforms import PointTransform
 from models import MODELS
 from models.baselines import TwoTowerClassifier
 from models.classifier import PointClassifier
 from models.encoder import PointEncoder
 from models.segmenter import PointSegmenter
-from tools.protocol import has_quirk
+from tools.protocol import drops_last, has_quirk
 from utils.errors import InputError, check_choice
+from utils.log import progress_bar
 
 
 def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset:
@@ -49,6 +52,27 @@ def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset
             f"data.num_points={stored} or less"
         )
     return dataset
+
+
+def build_train_loader(cfg: Mapping[str, Any], dataset: Dataset, ctx: Any) -> Any:
+    """Shuffled batches of this process: loaded as they are wanted, or from the device where `data.device_resident`.
+
+    Args:
+        cfg: the whole config.
+        dataset: the training split.
+        ctx: the run's surroundings.
+
+    Raises:
+        InputError: the data set is smaller than a batch, or cannot lie on the device.
+    """
+    loader = train_loader(
+        dataset, ctx.batch_size, cfg["num_workers"], drops_last(cfg), cfg["seed"], ctx.rank, ctx.world_size
+    )
+    if not cfg["data"]["device_resident"]:
+        return loader
+    resident = ResidentLoader(loader, ctx.device, progress_bar if ctx.is_main else lambda items, _: items)
+    ctx.logger.info(f"data: {len(dataset)} shapes on {ctx.device}, {resident.num_bytes / 1e6:.0f} MB")
+    return resident
 
 
 def train_transform(data: Mapping[str, Any], dataset: Any = None) -> PointTransform:

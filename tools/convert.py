@@ -1,5 +1,6 @@
 """Converts checkpoints between this project's key names, the published ones and safetensors."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def convert(source: str | Path, target: str | Path, to: str = "ours", is_overwri
         )
     if not any(key.startswith("encoder.") for key in state):
         raise InputError(f"'{source}' holds no encoder, so it is no checkpoint of this project and no published one")
-    kept = {name: content[name] for name in KEPT if name in content}
+    kept = {name: content[name] for name in KEPT if name in content and _is_plain(content[name])}
     if to == "published":
         _write_published(to_published(state), kept, target)
     elif target.suffix == SAFETENSORS:
@@ -56,6 +57,15 @@ def convert(source: str | Path, target: str | Path, to: str = "ours", is_overwri
         save_checkpoint({"base_model": state, **kept}, target)
     dropped = f"; left out: {summarize(content['dropped'])}" if content["dropped"] else ""
     return f"{len(state)} tensors of a {kind_of(state)} network from '{source}' to '{target}'{dropped}"
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON can hold the value, as metrics and a config should be."""
+    try:
+        json.dumps(value, default=float)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _write_published(state: Mapping[str, torch.Tensor], kept: Mapping[str, Any], target: Path) -> None:

@@ -1,5 +1,6 @@
 """Where a run took place: versions, machine, commit, command line. Written to env.json."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -40,6 +41,13 @@ def describe_environment(device: torch.device, command: Sequence[str]) -> dict[s
         "world_size": distributed.world_size(),
         "git": git_commit(),
     }
+
+
+@functools.lru_cache(maxsize=1)
+def describe_versions() -> dict[str, str | None]:
+    """Returns what may round in other ways: Python, torch, NumPy and the commit of this code."""
+    packages = {name: _version(name) for name in ("torch", "numpy")}
+    return {"python": platform.python_version(), **packages, "commit": (git_commit() or {}).get("commit")}
 
 
 def git_commit() -> dict[str, Any] | None:

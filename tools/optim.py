@@ -107,6 +107,7 @@ class CosineSchedule:
 
     def __init__(self, options: Mapping, steps_per_epoch: int, epochs: int) -> None:
         self.options = options
+        self.steps_per_epoch = steps_per_epoch
         self.warmup_steps = min(options["warmup_epochs"], epochs) * steps_per_epoch
         self.total_steps = epochs * steps_per_epoch
 
@@ -140,7 +141,6 @@ class PublishedSchedule(CosineSchedule):
 
     def __init__(self, options: Mapping, steps_per_epoch: int, epochs: int) -> None:
         super().__init__(options, steps_per_epoch, epochs)
-        self.steps_per_epoch = steps_per_epoch
         self.length = max(1, epochs - 1)
 
     def lr(self, step: int) -> float:

@@ -17,6 +17,7 @@ PARTS = {
     "cls_": "class token",
     **dict.fromkeys((*TEACHERS, "dvae_tokenizer."), "teachers"),
 }
+_MATRICES = ("patch_embed.fc4.weight", "head.0.weight")
 
 
 def part_of(key: str) -> str:
@@ -49,6 +50,8 @@ def sizes_of(state: Mapping[str, Tensor], heads: Mapping[str, int | None] | None
         heads: numbers of attention heads, which no weight shows, by the name of their key; None: not known.
     """
     sizes: dict[str, Any] = {"model.type": _network(state)}
+    # A tensor with too few axes, or of length 0, says nothing; it is refused when shapes are compared.
+    state = {key: x for key, x in state.items() if x.dim() >= (2 if key.endswith(_MATRICES) else 1) and len(x)}
     if "encoder.norm.weight" in state:
         dim = sizes["model.embed_dim"] = len(state["encoder.norm.weight"])
         if "encoder.patch_embed.fc4.weight" in state:

@@ -1,12 +1,14 @@
 """A miniature of the bundled data set, with teachers, and a network that trains on it in a second."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
 import yaml
 
 import main
-from datasets.features import ImageFeatures, TextFeatures, write_features
+from datasets.feature_writer import ImageFeatures, TextFeatures, write_features
 
 CLASSES = ["ball", "plate", "rod"]
 STRETCH = np.array([[1, 1, 1], [1, 0.1, 1], [0.1, 1, 0.1], [0.3, 1, 2]])
@@ -51,14 +53,20 @@ def write_data(root):
         file.attrs["classes"] = [*CLASSES, "other"]
     image = random.randn(NUM_OBJECTS, 2, 10).astype(np.float32) + 3 * np.eye(4, 10)[labels][:, None]
     text = np.eye(4, 6, dtype=np.float32)
-    by_name = {name: np.stack([text[int(name.split()[1]) % 4]] * 2) for name in set(names)}
+    prompts = np.stack([[text[int(name.split()[1]) % 4]] * 2 for name in sorted(set(names))])
     write_features(
         folder / "teachers.h5",
-        ImageFeatures(ids, image),
+        ImageFeatures(ids, [image]),
         TextFeatures(
-            ids, names, by_name, ["{}.", "A {}."], CLASSES, np.stack([text[:3]] * 2, axis=1), ["{}.", "A {}."]
+            ids, names, prompts, ["{}.", "A {}."], CLASSES, np.stack([text[:3]] * 2, axis=1), ["{}.", "A {}."]
         ),
     )
+
+
+@pytest.fixture(autouse=True)
+def fast_disk(monkeypatch):
+    """Nothing here outlives the machine, so nobody waits for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(scope="session")

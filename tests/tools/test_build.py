@@ -25,7 +25,7 @@ def test_base_pretrains_with_the_published_settings():
     cfg = load_config(CFGS / "pretrain" / "base.yaml")
     model = build_pretrainer(cfg, image_dim=768, text_dim=512)
     assert count(model) / 1e6 == pytest.approx(50.8, abs=0.05)
-    assert model.num_masked == 38 and model.encoder.stop_grad and model.encoder.embed_masked
+    assert model.num_masked == 38 and model.encoder.stop_grad and not model.encoder.embed_masked
     assert len(model.encoder.blocks) == 12 and len(model.decoder.blocks) == 4
     assert (cfg.optim.lr, cfg.optim.weight_decay, cfg.optim.warmup_epochs, cfg.batch_size) == (5e-4, 0.05, 10, 128)
     assert cfg.loss.image.type == cfg.loss.text.type == "smooth_l1" and not cfg.loss.image.normalize

@@ -116,8 +116,8 @@ def test_damaged_hostile_and_foreign_files_are_refused(saved, tmp_path, capsys):
 def test_a_failed_write_leaves_the_old_file(saved, monkeypatch):
     before = saved[1].read_bytes()
 
-    def save(content, path):
-        path.write_bytes(b"half")
+    def save(content, file):
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", save)
@@ -230,3 +230,16 @@ def test_what_is_skipped_may_be_of_any_size(tmp_path):
     assert not report.initial and len(report.ignored) == len(source.decoder.state_dict())
     with pytest.raises(InputError, match=r"decoder_depth.*decoder_num_heads"):
         load_weights(model, tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda x: x * torch.nan, lambda x: x.double() * 1e300, torch.Tensor.long, torch.Tensor.cfloat]
+)
+def test_weights_that_are_no_finite_numbers_are_refused(saved, tmp_path, spoil):
+    model, other = saved[0], make()
+    state = model.state_dict() | {"encoder.query_tokens": spoil(model.encoder.query_tokens.detach() + 1)}
+    save_checkpoint({"base_model": state}, tmp_path / "b.pth")
+    before = other.head[0].weight.clone()
+    with pytest.raises(InputError, match=r"b\.pth' is damaged: 'encoder\.query_tokens' has values that are no finite"):
+        load_weights(other, tmp_path / "b.pth")
+    assert torch.equal(other.head[0].weight, before)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from models.classifier import PointClassifier
 from models.encoder import PointEncoder
@@ -97,3 +98,11 @@ def test_a_plain_masked_autoencoder_has_no_counterpart(tmp_path):
     with pytest.raises(InputError, match="no encoder"):
         convert(tmp_path / "a.pth", tmp_path / "b.pth")
     assert not (tmp_path / "b.pth").exists()
+
+
+def test_what_json_cannot_hold_stays_behind(tmp_path):
+    state = read_checkpoint(FIXTURE / "cls_linear.pth")["base_model"]
+    torch.save({"base_model": state, "metrics": b"\xff", "epoch": 3}, tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "b.safetensors")
+    with safe_open(tmp_path / "b.safetensors", "pt") as file:
+        assert file.metadata()["epoch"] == "3" and "metrics" not in file.metadata()

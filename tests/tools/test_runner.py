@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tools import runner
+from tools.guards import LossGuard
 from tools.runner import step_seed
 
 
@@ -168,3 +169,56 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint(lau
 def test_seeds_of_steps_differ():
     seeds = {step_seed(seed, step, rank) for seed in range(3) for step in range(50) for rank in range(4)}
     assert len(seeds) == 3 * 50 * 4
+
+
+class Waits(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts what would make the host wait for a GPU: values that are read, and sizes that depend on values."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.is_off = [], False
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__.split(".")[0]
+        if name in self.NAMES and not self.is_off:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+    def leave_out(self, monkeypatch, owner, name):
+        """Counts nothing in a function: it reads on the CPU alone, or has tests of its own."""
+        original = getattr(owner, name)
+
+        def function(*arguments):
+            self.is_off = True
+            try:
+                return original(*arguments)
+            finally:
+                self.is_off = False
+
+        monkeypatch.setattr(owner, name, function)
+
+
+def test_the_host_waits_once_between_two_looks_at_the_loss(launch, monkeypatch):
+    from tools.tasks.pretrain import PretrainTask
+
+    mode, waits, looks = Waits(), {}, []
+    tolist = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: (mode.is_off or looks.append(1), tolist(self))[1])
+    # As on a GPU. On a CPU alone the data are read, points are checked and the optimizer looks at its step counters.
+    monkeypatch.setattr(LossGuard, "is_due", lambda self, step: (step + 1) % self.cfg["log_every"] == 0)
+    for owner, name in ((runner.Runner, "read_batches"), (runner.Runner, "step_optimizer")):
+        mode.leave_out(monkeypatch, owner, name)
+    mode.leave_out(monkeypatch, PretrainTask, "training_step")
+    original = runner.Runner.train_step
+
+    def train_step(self, *arguments):
+        mode.found.clear(), looks.clear()
+        with mode:
+            original(self, *arguments)
+        waits[self.state.step] = (*mode.found, len(looks))
+
+    monkeypatch.setattr(runner.Runner, "train_step", train_step)
+    code, _ = launch("epochs=1", "log_every=3", "batch_size=6", "accum_steps=2", "save_every=2")
+    assert code == 0 and waits == {step: (int(step % 3 == 0),) for step in range(1, 7)}

@@ -1,6 +1,7 @@
 """What the weights say about their network."""
 
 import pytest
+import torch
 
 from models.baselines import TwoTowerClassifier, TwoTowerEncoder
 from models.classifier import PointClassifier
@@ -56,3 +57,9 @@ def test_keys_are_counted_by_part():
     counts = "encoder (1), global queries and their layers (2), head (1), teachers (2), other (1)"
     assert summarize(keys) == counts
     assert part_of("encoder.contrast_tower.norm.bias") == part_of("encoder.query_positions")
+
+
+def test_tensors_with_too_few_axes_say_nothing():
+    keys = ("encoder.norm.weight", "encoder.patch_embed.fc4.weight", "head.0.weight", "decoder.coords.weight")
+    assert not sizes_of({key: torch.tensor(1.0) for key in keys})
+    assert "model.embed_dim" not in sizes_of({"encoder.norm.weight": torch.empty(0)})

@@ -1,17 +1,17 @@
 """Classification: full fine-tuning, a probe on a frozen backbone, or training from scratch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datasets.loader import eval_loader, train_loader
-from tools.build import build_classifier, build_dataset, eval_transform, train_transform
+from datasets.loader import eval_loader, shared_batches
+from tools.build import build_classifier, build_dataset, build_train_loader, eval_transform, train_transform
 from tools.checkpoint import load_weights
 from tools.evaluators.accuracy import report_on, save_predictions
-from tools.protocol import drops_last, has_quirk, selection
+from tools.protocol import has_quirk, selection
 from tools.tasks import TASKS
 from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
 from utils import distributed
@@ -43,10 +43,7 @@ class ClassifyTask:
             # A network that is only tested must bring its head.
             may_lack = ("head.",) if cfg["epochs"] else ()
             ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack)}")
-        loader_options = (cfg["num_workers"], drops_last(cfg), cfg["seed"], ctx.rank, ctx.world_size)
-        self.train_loader = None
-        if cfg["epochs"]:
-            self.train_loader = train_loader(self.datasets["train"], ctx.batch_size, *loader_options)
+        self.train_loader = build_train_loader(cfg, self.datasets["train"], ctx) if cfg["epochs"] else None
         self.monitor = "accuracy"
         self.evaluators = build_evaluators(cfg)
         self.encode = make_encode(self.model, self.eval_transform, ctx.device)
@@ -55,7 +52,7 @@ class ClassifyTask:
     def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy, and the accuracy on the augmented batch."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
-        labels = batch["label"].to(self.ctx.device)
+        labels = batch["label"].to(self.ctx.device, non_blocking=True)
         logits = self.network(points).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.cfg["classifier"]["label_smoothing"])
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
@@ -79,43 +76,53 @@ class ClassifyTask:
         Published practice repeats the vote and reports the best time; here one vote of a fixed size counts.
         """
         trials = PUBLISHED_TRIALS if has_quirk(self.cfg, "best_of_votes") else 1
-        best, accuracies = None, []
-        for trial in range(trials):
-            votes = [
-                self._predict(
-                    split, generator(self.ctx.device, self.cfg["seed"] + trial * self.cfg["num_votes"] + vote)
-                )
-                for vote in range(self.cfg["num_votes"])
-            ]
-            mean = torch.stack([logits.softmax(dim=-1) for logits, _, _ in votes]).mean(dim=0)
-            labels = votes[0][1]
-            accuracies.append(_accuracy(mean, labels))
-            if accuracies[-1] == max(accuracies):
-                best = [_accuracy(logits, labels) for logits, _, _ in votes], (mean, *votes[0][1:])
-        metrics = {"num_votes": self.cfg["num_votes"], "vote_accuracies": best[0]}
+        mean, predictions, labels, ids = self._predict_variants(split, trials, self.cfg["num_votes"])
+        accuracies = [_accuracy(mean[:, trial].argmax(dim=1), labels) for trial in range(trials)]
+        best = max(range(trials), key=lambda trial: (accuracies[trial], trial))
+        each = [_accuracy(predictions[:, best, vote], labels) for vote in range(self.cfg["num_votes"])]
+        metrics = {"num_votes": self.cfg["num_votes"], "vote_accuracies": each}
         if trials > 1:
             metrics |= {"num_vote_trials": trials, "mean_vote_accuracy": sum(accuracies) / trials}
-        return metrics, best[1]
+        return metrics, (mean[:, best], labels, ids)
 
     @torch.inference_mode()
-    def _predict(self, split: str, draw: torch.Generator | None = None) -> tuple[Tensor, Tensor, list[str]]:
-        """Logits (n, C), labels (n,) and ids of a split, gathered over all processes, every object once.
-
-        Args:
-            split: `val` or `test`.
-            draw: None: the clouds unchanged. Otherwise one variant of each, as in training, drawn from this.
-        """
+    def _predict(self, split: str) -> tuple[Tensor, Tensor, list[str]]:
+        """Logits (n, C), labels (n,) and ids of a split, gathered over all processes, every object once."""
         self.model.eval()
-        shard = (self.cfg["num_workers"], self.ctx.rank, self.ctx.world_size)
         rows = []
-        for batch in eval_loader(self.datasets[split], self.ctx.batch_size, *shard):
-            points = batch["points"].to(self.ctx.device)
-            points = self.eval_transform(points) if draw is None else self.transform(points, draw)
+        for batch in self._batches(split):
+            points = self.eval_transform(batch["points"].to(self.ctx.device))
             rows += zip(self.model(points).float().cpu(), batch["label"], batch["id"], strict=True)
-        rows = [row for part in distributed.all_gather_objects(rows) for row in part]
-        logits, labels, ids = zip(*rows, strict=True)
+        logits, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
         return torch.stack(logits), torch.stack(labels), list(ids)
 
+    @torch.inference_mode()
+    def _predict_variants(self, split: str, trials: int, votes: int) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+        """The same of random variants, as in training. A shape is read, and its farthest points are found, once.
 
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return (logits.argmax(dim=1) == labels).double().mean().item()
+        Returns:
+            mean probabilities of each trial (n, trials, C); what each variant is taken for (n, trials, votes); labels
+            (n,); ids.
+        """
+        self.model.eval()
+        first = self.cfg["seed"]
+        seeds = [range(first + trial * votes, first + (trial + 1) * votes) for trial in range(trials)]
+        draws = [[generator(self.ctx.device, seed) for seed in trial] for trial in seeds]
+        rows = []
+        for batch in self._batches(split):
+            pool = self.transform.choose_pool(batch["points"].to(self.ctx.device))
+            logits = [[self.model(self.transform.vary(pool, draw)).float() for draw in trial] for trial in draws]
+            variants = torch.stack([torch.stack(trial, dim=1) for trial in logits], dim=1)  # (B, trials, votes, C)
+            mean, predictions = variants.softmax(dim=-1).mean(dim=2).cpu(), variants.argmax(dim=-1).cpu()
+            rows += zip(mean, predictions, batch["label"], batch["id"], strict=True)
+        mean, predictions, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
+        return torch.stack(mean), torch.stack(predictions), torch.stack(labels), list(ids)
+
+    def _batches(self, split: str) -> Iterator[dict[str, Any]]:
+        """This process's share of a split."""
+        shard = (self.cfg["num_workers"], self.ctx.rank, self.ctx.world_size)
+        return shared_batches(eval_loader(self.datasets[split], self.ctx.batch_size, *shard))
+
+
+def _accuracy(predictions: Tensor, labels: Tensor) -> float:
+    return (predictions == labels).double().mean().item()

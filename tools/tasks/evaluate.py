@@ -10,7 +10,7 @@ from tools.checkpoint import load_weights, read_checkpoint
 from tools.protocol import has_quirk
 from tools.tasks import TASKS
 from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
-from tools.teachers import TeacherTables
+from tools.teachers import teacher_dims
 from utils.errors import InputError
 
 
@@ -57,8 +57,7 @@ def _projection_dims(cfg: Mapping[str, Any], ctx: Any) -> tuple[int | None, int 
     if not cfg["init"] and not _has_zero_shot(cfg):
         return None, None
     if not cfg["init"]:
-        tables = TeacherTables(cfg, build_dataset(cfg, "test", shots=None), ctx)
-        return tables.image_dim, tables.text_dim
+        return teacher_dims(cfg, build_dataset(cfg, "test", shots=None), ctx)
     state = read_checkpoint(cfg["init"])["base_model"]
     weights = (state.get(f"{name}_proj.weight") for name in ("image", "text"))
     image_dim, text_dim = (None if weight is None else weight.shape[0] for weight in weights)

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.loader import train_loader
-from tools.build import build_dataset, build_pretrainer, eval_transform, train_transform
+from tools.build import build_dataset, build_pretrainer, build_train_loader, eval_transform, train_transform
 from tools.checkpoint import load_weights
-from tools.protocol import drops_last, has_quirk
+from tools.protocol import has_quirk
 from tools.tasks import TASKS
 from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
-from tools.teachers import TeacherTables
+from tools.teachers import Teachers, picture_options
 from utils.errors import InputError
 from utils.io import atomic_write
 from utils.seed import generator
@@ -37,22 +36,14 @@ class PretrainTask:
             )
         self.cfg, self.ctx = cfg, ctx
         whole = {"whole": True} if has_quirk(cfg, "whole_shapenet") else {}
-        dataset = build_dataset(cfg, "pretrain", shots=None, **whole)
-        self.teachers = TeacherTables(cfg, dataset, ctx)
+        dataset = build_dataset(cfg, "pretrain", shots=None, **whole, **picture_options(cfg))
+        self.teachers = Teachers(cfg, dataset, ctx)
         self.transform = train_transform(cfg["data"], dataset)
         self.model = build_pretrainer(cfg, self.teachers.image_dim, self.teachers.text_dim).to(ctx.device)
         self.network = self.model
         if cfg["init"]:
             ctx.logger.info(f"init: {load_weights(self.model, cfg['init'])}")
-        self.train_loader = train_loader(
-            dataset,
-            ctx.batch_size,
-            cfg["num_workers"],
-            drops_last(cfg),
-            cfg["seed"],
-            ctx.rank,
-            ctx.world_size,
-        )
+        self.train_loader = build_train_loader(cfg, dataset, ctx)
         self.monitor = None
         self.evaluators = build_evaluators(cfg)
         self.encode = make_encode(self.model, eval_transform(cfg["data"], dataset), ctx.device)
@@ -61,8 +52,9 @@ class PretrainTask:
     def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the loss terms, and the terms."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
-        image, text = self.teachers.draw(batch["id"], self.generator)
-        labels = each_unlabelled_its_own(batch["label"], self.ctx.rank).to(self.ctx.device)
+        image, text = self.teachers.draw(batch, self.generator)
+        labels = each_unlabelled_its_own(batch["label"], self.ctx.rank)
+        labels = labels.to(self.ctx.device, non_blocking=True)
         terms = self.network(points, image, text, labels, generator=self.generator)
         loss = sum(terms.values())
         return loss, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}

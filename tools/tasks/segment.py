@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datasets.loader import eval_loader, train_loader
+from datasets.loader import eval_loader, shared_batches
 from datasets.transforms import PointTransform
-from tools.build import build_dataset, build_segmenter
+from tools.build import build_dataset, build_segmenter, build_train_loader
 from tools.checkpoint import load_weights
 from tools.evaluators.part_iou import (
     format_report,
@@ -22,7 +22,7 @@ from tools.evaluators.part_iou import (
     predict_parts,
     save_part_ious,
 )
-from tools.protocol import drops_last, has_quirk, selection
+from tools.protocol import has_quirk, selection
 from tools.tasks import TASKS
 from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
 from utils import distributed
@@ -62,8 +62,7 @@ class SegmentTask:
             # A network that is only tested must bring its head.
             may_lack = ("head.",) if cfg["epochs"] else ()
             ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack)}")
-        loader_options = (cfg["num_workers"], drops_last(cfg), cfg["seed"], ctx.rank, ctx.world_size)
-        self.train_loader = train_loader(train, ctx.batch_size, *loader_options) if cfg["epochs"] else None
+        self.train_loader = build_train_loader(cfg, train, ctx) if cfg["epochs"] else None
         self.monitor = "instance_miou"
         self.evaluators = build_evaluators(cfg)
         self.encode = make_encode(self.model, self.eval_transform, ctx.device)
@@ -99,7 +98,7 @@ class SegmentTask:
         self.model.eval()
         shard = (self.cfg["num_workers"], self.ctx.rank, self.ctx.world_size)
         rows = []
-        for batch in eval_loader(self.datasets[split], self.ctx.batch_size, *shard):
+        for batch in shared_batches(eval_loader(self.datasets[split], self.ctx.batch_size, *shard)):
             points, labels, parts = self._read(batch)
             scores = self._forward_votes(points, labels)
             predictions = predict_parts(scores, labels, self.belongs)
@@ -107,7 +106,7 @@ class SegmentTask:
             accuracies = (predictions == parts).double().mean(dim=1)
             columns = (labels.tolist(), ious.tolist(), accuracies.tolist())
             rows += zip(batch["id"], *columns, strict=True)
-        rows = [row for part in distributed.all_gather_objects(rows) for row in part]
+        rows = distributed.gather_in_order(rows)
         ids, *columns = zip(*rows, strict=True)
         labels, ious, accuracies = (torch.tensor(column) for column in columns)
         return list(ids), labels, ious, accuracies

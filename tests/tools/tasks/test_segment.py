@@ -177,7 +177,7 @@ def test_two_processes_count_every_object_once(tmp_path, monkeypatch):
     whole = make_task(tmp_path).evaluate("test")
     table = result(tmp_path, "part_iou.json")
     rows = []
-    monkeypatch.setattr(distributed, "all_gather_objects", lambda mine: rows.append(mine) or rows)
+    monkeypatch.setattr(distributed, "all_gather_objects", lambda mine: rows.insert(0, mine) or rows)
     make_task(tmp_path, rank=1, world_size=2).evaluate("test")
     assert len(rows[0]) == 3
     assert make_task(tmp_path, rank=0, world_size=2).evaluate("test") == pytest.approx(whole)

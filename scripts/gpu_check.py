@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""What only a machine with an NVIDIA GPU can check, in under 8 minutes: python scripts/gpu_check.py [--json FILE]
+
+Runs the tests marked gpu and the benchmarks of the point operations, of pretraining and of fine-tuning. Exit code 1 if
+a step failed or ran out of time. scripts/gpu_check.sh sets up first.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+
+
+def run() -> int:
+    """Checks, writes and prints."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", default="experiments/gpu_check", help="for logs and the figures of each step")
+    parser.add_argument("--json", help="file for everything; default: gpu_check.json in the folder")
+    parser.add_argument("--device", default="cuda", help="cpu tries the steps themselves, slowly")
+    args = parser.parse_args()
+
+    from tools.gpu_check import check
+    from utils.io import write_json
+
+    result = check(args.folder, args.device, say=lambda line: print(line, flush=True))
+    path = args.json or Path(args.folder) / "gpu_check.json"
+    write_json(result, path)
+    print(f"{'all passed' if result['is_well'] else 'not all passed'} in {result['seconds']:.0f} s: {path}")
+    return 0 if result["is_well"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(run))

@@ -1,0 +1,142 @@
+"""All that only a machine with a GPU can check, in a limited time, as one JSON: tests, operations, training speed.
+
+The steps run one after the other, the most telling first. A step that fails or runs out of time is recorded and the
+next one begins; what no time is left for is recorded as left out.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.environment import ROOT, describe_environment
+from utils.errors import InputError
+
+TOTAL_SECONDS = 460
+TAIL_CHARACTERS = 2000
+FAST = ("precision=bf16", "compile=true", "data.device_resident=true")
+PLAIN = ("precision=fp32", "compile=false", "data.device_resident=false")
+LIVE = (
+    *PLAIN,
+    "teachers.image={type: TimmTeacher, cached: false, options: {model: vit_base_patch16_224, pretrained: null}}",
+    "teachers.text={type: OpenClipTeacher, cached: false, options: {model: ViT-B-32, pretrained: null}}",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: What it checks.
+        command: Its arguments, after the interpreter.
+        seconds: It is stopped after this long.
+        environment: Variables that it gets besides.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    seconds: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_steps(folder: Path, device: str) -> list[Step]:
+    """The steps; those that measure write <folder>/<name>.json.
+
+    Args:
+        folder: for what the steps write.
+        device: cuda, or cpu to try the steps themselves.
+    """
+
+    def tests(name: str, seconds: int, *paths: str, **environment: str) -> Step:
+        pytest = ("-m", "pytest", "-c", ".pytest.ini", "--rootdir", ".", "-q", "-m", "gpu", "-p", "no:cacheprovider")
+        return Step(name, (*pytest, *paths), seconds, environment)
+
+    def train(name: str, config: str, batch_size: int, *overrides: str, against: Sequence[str] = ()) -> Step:
+        command = ["scripts/bench_train.py", "--config", config, *overrides, "--batch_size", str(batch_size)]
+        command += ["--device", device, "--rounds", "5", "--steps", "20", "--json", str(folder / f"{name}.json")]
+        return Step(name, (*command, *(["--against", *against] if against else [])), 150)
+
+    base, scan = "cfgs/pretrain/base.yaml", "cfgs/full/finetune_scan_hardest.yaml"
+    operations = ("scripts/bench_ops.py", "--device", device, "--json", str(folder / "operations.json"))
+    return [
+        tests("tests", 150),
+        train("pretrain_fast", base, 128, *FAST, against=PLAIN),
+        train("pretrain_against_live_teachers", base, 128, *FAST, against=LIVE),
+        Step("operations", operations, 120),
+        train("finetune_fast", scan, 32, *FAST, against=PLAIN),
+        train("pretrain_bf16_eager", base, 128, "precision=bf16", "data.device_resident=true"),
+        # Last: a launch whose programs wait for each other could hang.
+        tests("tests_cooperative", 60, "tests/extensions/test_gpu.py", POINT_OPS_COOPERATIVE="1"),
+    ]
+
+
+def check(folder: str | Path, device: str = "cuda", say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """Runs all steps.
+
+    Args:
+        folder: for what the steps write; made if it is not there.
+        device: cuda, or cpu to try the steps themselves.
+        say: gets a line a step.
+
+    Returns:
+        What there is to know of the machine, and of each step its command, exit code (null: out of time or left out),
+        seconds, last lines and figures.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("torch sees no CUDA GPU; this check needs one")
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    results = []
+    for step in make_steps(folder, device):
+        results.append(run_step(step, folder, TOTAL_SECONDS - (time.monotonic() - start)))
+        say(f"{step.name}: {results[-1]['state']}, {results[-1]['seconds']:.0f} s")
+    return {
+        "environment": describe_environment(torch.device(device), sys.argv),
+        "seconds": round(time.monotonic() - start, 1),
+        "is_well": all(result["state"] == "passed" for result in results),
+        "steps": results,
+    }
+
+
+def run_step(step: Step, folder: Path, seconds_left: float) -> dict[str, Any]:
+    """Runs one step, for as long as it may."""
+    result: dict[str, Any] = {"name": step.name, "command": ["python", *step.command], "seconds": 0.0}
+    result |= {"exit_code": None, "output": "", "figures": None}
+    limit = min(step.seconds, seconds_left)
+    if limit < 1:
+        return result | {"state": "left out, no time was left"}
+    start = time.monotonic()
+    with open(folder / f"{step.name}.log", "w+", encoding="utf-8", errors="replace") as log:
+        environment = {**os.environ, **step.environment}
+        process = subprocess.Popen(
+            [sys.executable, *step.command], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)  # with all that it started
+            process.wait()
+            code = None
+        log.seek(0)
+        output = log.read()[-TAIL_CHARACTERS:]
+    figures = folder / f"{step.name}.json"
+    states = {0: "passed", None: f"stopped after {limit:.0f} s"}
+    return result | {
+        "state": states.get(code, f"failed with exit code {code}"),
+        "exit_code": code,
+        "seconds": round(time.monotonic() - start, 1),
+        "output": output,
+        "figures": json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else None,
+    }
