@@ -1,0 +1,160 @@
+"""Debian packages: fetched with apt-get or taken from a folder, checked and unpacked. No root is needed."""
+
+import lzma
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+
+from utils.errors import InputError
+
+ROOT_FILE = "PACKAGE"  # in an unpacked folder: 'name version'. Written last, so its presence means complete
+MAX_UNPACKED = 8 << 30  # bytes of one package
+MAX_MEMBERS = 200_000
+DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError)
+
+
+def package_of(deb: Path) -> tuple[str, str]:
+    """Returns the package and the version that a file name 'name_version_arch.deb' states.
+
+    Raises:
+        InputError: The name is not of this form.
+    """
+    parts = deb.name.removesuffix(".deb").split("_")
+    safe = len(parts) == 3 and all(part and part[0].isalnum() and "/" not in part for part in parts[:2])
+    if not deb.name.endswith(".deb") or not safe:
+        raise InputError(f"'{deb.name}' is not named like 'name_version_arch.deb'; give packages their own names back")
+    return parts[0], parts[1].replace("%3a", ":")
+
+
+def find_package(name: str, folder: Path) -> Path | None:
+    """Returns the file of a package in a folder; of several versions the one whose name sorts last."""
+    found = sorted(path for path in Path(folder).glob(f"{name}_*.deb") if path.is_file())
+    return found[-1] if found else None
+
+
+def download(names: Iterable[str], folder: Path) -> list[Path]:
+    """Fetches packages with `apt-get download`; those whose file is already in the folder are not fetched again.
+
+    Args:
+        names: Packages.
+        folder: Where the files go; made if missing.
+
+    Returns:
+        The files, in the order of `names`.
+
+    Raises:
+        InputError: There is no apt-get, a package is not known to it, or the download failed. What has been fetched
+            stays, so the next call goes on from there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [find_package(name, folder) or _download_one(name, folder) for name in names]
+
+
+def _download_one(name: str, folder: Path) -> Path:
+    if shutil.which("apt-get") is None:
+        raise InputError(
+            f"package '{name}' is not in '{folder}' and this machine has no apt-get; "
+            "fetch the .deb from https://packages.debian.org and give its folder"
+        )
+    # A folder of its own, renamed at the end: an interrupted download never looks like a package.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as part:
+        result = subprocess.run(
+            ["apt-get", "download", "-q", name], cwd=part, capture_output=True, text=True, check=False
+        )
+        found = find_package(name, Path(part))
+        if result.returncode or found is None:
+            reasons = [line for line in result.stderr.splitlines() if line.startswith("E:")]
+            raise InputError(
+                f"apt-get cannot download package '{name}' ({reasons[0] if reasons else 'no reason given'}); "
+                "run 'apt-get update', or fetch the .deb yourself and give its folder"
+            )
+        return Path(shutil.move(found, folder / found.name))
+
+
+def unpack(deb: Path, folder: Path, keep: Callable[[str], bool] | None = None) -> Path:
+    """Unpacks a package below a folder, or finds it unpacked.
+
+    Args:
+        deb: The package.
+        folder: The files go to '<folder>/<name>_<version>'.
+        keep: Called with the path of each file, as 'usr/share/...'; those for which it is false are left out. The file
+            of copyrights is always unpacked.
+
+    Returns:
+        The folder of the package. It holds a file ROOT_FILE with the package's name and version.
+
+    Raises:
+        InputError: The package is missing or damaged, or has names that lead out of the folder, or is absurdly large.
+    """
+    deb, folder = Path(deb), Path(folder)
+    name, version = package_of(deb)
+    target = folder / f"{name}_{version.replace(':', '%3a')}"
+    if (target / ROOT_FILE).is_file():
+        return target
+    if not deb.is_file():
+        raise InputError(f"package '{deb}' is missing; download it again")
+    folder.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder, prefix=".unpack-"))
+    try:
+        with deb.open("rb") as file:
+            _find_data(file, deb)
+            try:
+                _unpack_tar(file, part, deb, keep)
+            except DAMAGE as error:
+                if isinstance(error, InputError):
+                    raise
+                raise InputError(f"'{deb}' is damaged ({error}); delete it and download it again") from error
+        (part / ROOT_FILE).write_text(f"{name} {version}\n", encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def _find_data(file, deb: Path) -> None:
+    """Goes to the first byte of the archive 'data.tar.*' inside a .deb, which is an 'ar' archive."""
+    damaged = f"'{deb}' is no Debian package or is cut off; delete it and download it again"
+    size = os.fstat(file.fileno()).st_size
+    if file.read(8) != b"!<arch>\n":
+        raise InputError(damaged)
+    while len(header := file.read(60)) == 60:
+        length = header[48:58].strip()
+        if header[58:] != b"`\n" or not length.isdigit() or file.tell() + int(length) > size:
+            raise InputError(damaged)
+        if header.startswith(b"data.tar"):
+            if header.startswith(b"data.tar.zst"):
+                raise InputError(f"'{deb}' is compressed with zstd; repack it with 'dpkg-deb -Zxz', or use Debian's")
+            return
+        file.seek(int(length) + int(length) % 2, 1)
+    raise InputError(damaged)
+
+
+def _unpack_tar(file, target: Path, deb: Path, keep: Callable[[str], bool] | None) -> None:
+    """Writes the wanted files of a tar stream; only plain files, all below `target`."""
+    total = 0
+    with tarfile.open(fileobj=file, mode="r|*") as tar:
+        for count, member in enumerate(tar):
+            path = PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+                raise InputError(f"'{deb}' has a file '{member.name}' that would lie outside its folder; do not use it")
+            total += max(member.size, 0)
+            if total > MAX_UNPACKED or count > MAX_MEMBERS:
+                raise InputError(
+                    f"'{deb}' would unpack to over {MAX_UNPACKED >> 30} GB or too many files; do not use it"
+                )
+            if not member.isreg():  # links lead elsewhere, and no source needs them
+                continue
+            name = str(path)
+            if keep is not None and not keep(name) and not name.startswith("usr/share/doc/"):
+                continue
+            source, place = tar.extractfile(member), target / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("xb" if not place.exists() else "wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)

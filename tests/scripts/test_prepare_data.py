@@ -1,0 +1,24 @@
+"""The command: mistakes are one sentence with exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "prepare_data.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["debshapes", "--sources", "kikad"], "there is no source 'kikad'"),
+        (["shapenet"], "invalid choice: 'shapenet'"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, arguments, message):
+    command = [sys.executable, str(PROGRAM), *arguments, "--data_root", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 2 and message in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir()), "nothing was written"

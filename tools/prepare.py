@@ -1,0 +1,302 @@
+"""`scripts/prepare_data.py`: Debian packages -> shapes, one package after the other, going on where it was stopped.
+
+What a mesh gives is kept as a file in <out>/work until all is packed, so nothing is done twice and the result depends
+neither on the number of processes nor on interruptions.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets.prepare.manifest import MANIFEST
+from datasets.prepare.pack import Entry, pack_shapes
+from datasets.prepare.packages import download, find_package, unpack
+from datasets.prepare.shape import RECIPE, make_shape
+from datasets.prepare.sources import SOURCES, Item, Source
+from datasets.prepare.text import text_of
+from datasets.prepare.versions import VERSIONS
+from tools.prepare_select import Rules, select
+from utils.errors import InputError, nearest
+from utils.io import describe_write_fault, read_json, write_fault, write_json
+from utils.log import format_seconds, progress_bar
+from utils.task_pool import Failure, TaskPool
+
+SUMMARY = "summary.json"
+MEMORY = 1_500_000_000  # bytes of data a process may hold
+PRELOAD = ("datasets.prepare.shape", "extensions.compiled", "scipy.sparse.csgraph", "PIL.WebPImagePlugin")
+
+log = logging.getLogger("recon")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is to be made.
+
+    Attributes:
+        out: Folder of the finished data set.
+        sources: Keys of SOURCES; None: all that are not optional.
+        packages: Folder with .deb files; None: they are downloaded, and removed when they have been read.
+        jobs: Processes.
+        time_limit: Seconds that one mesh may take.
+        rules: Which shapes stay.
+        limit: At most this many meshes a package, drawn evenly; None: all.
+        keeps_work: Whether <out>/work stays at the end.
+    """
+
+    out: Path
+    sources: tuple[str, ...] | None = None
+    packages: Path | None = None
+    jobs: int = 1
+    time_limit: float = 60.0
+    rules: Rules = field(default_factory=Rules)
+    limit: int | None = None
+    keeps_work: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """What the result depends on."""
+        rules = dataclasses.asdict(self.rules)
+        del rules["data_root"]
+        return {"recipe": RECIPE, "sources": sorted(pick_sources(self.sources)), "limit": self.limit, **rules}
+
+
+def prepare(options: Options) -> dict[str, Any]:
+    """Makes the data set.
+
+    Args:
+        options: See there.
+
+    Returns:
+        The summary, as <out>/summary.json holds it: counts by source and cause, versions, checksum.
+
+    Raises:
+        InputError: An unknown source, no package at all, no shape left, or a full disk.
+    """
+    start = time.monotonic()
+    sources = pick_sources(options.sources)
+    done = _done(options)
+    if done is not None:
+        log.info(f"'{options.out}' is complete; remove it to make it again")
+        return done
+    items: list[Item] = []
+    versions: dict[str, str | None] = {}
+    with TaskPool(make_shape, options.jobs, options.time_limit, MEMORY, PRELOAD) as pool:
+        for source, package in [(item, package) for item in sources.values() for package in item.packages]:
+            found = _read_package(source, package, options, pool)
+            versions[package] = found[0].version if found else None
+            items += found
+    if not items:
+        raise InputError("no mesh was found in any package; the messages above say why")
+    warnings = check_versions(versions)
+    items = sorted(items, key=lambda item: item.id)
+    failures = {item.id: _read_failure(_place(options.out, item, ".json")) for item in items}
+    good = [item for item in items if failures[item.id] is None]
+    kept, counts = select(good, [_place(options.out, item, ".npz") for item in good], options.rules)
+    checksum = pack_shapes(options.out, [_entry(item, options.out) for item in kept])
+    summary = {
+        "settings": options.describe(),
+        "checksum": checksum,
+        "num_meshes": len(items),
+        "num_shapes": len(kept),
+        "sources": _count(items, kept, failures, counts),
+        "versions": versions,
+        "warnings": warnings,
+        "minutes": round((time.monotonic() - start) / 60, 1),
+    }
+    write_json(summary, options.out / SUMMARY)
+    if not options.keeps_work:
+        shutil.rmtree(options.out / "work")
+    return summary
+
+
+def pick_sources(names: Sequence[str] | None) -> dict[str, Source]:
+    """Returns the sources of these names, by default all that are not optional.
+
+    Raises:
+        InputError: There is no source of that name.
+    """
+    if names is None:
+        return {name: source for name, source in SOURCES.items() if not source.is_optional}
+    for name in names:
+        if name not in SOURCES:
+            raise InputError(f"there is no source '{name}'; {nearest(name, SOURCES)}")
+    return {name: SOURCES[name] for name in dict.fromkeys(names)}
+
+
+def check_versions(found: dict[str, str | None]) -> list[str]:
+    """Names the packages that are missing or of another version than those of the documented result, and warns."""
+    problems = []
+    for package, version in found.items():
+        expected = VERSIONS.get(package)
+        if version is None:
+            problems.append(f"package '{package}' gave no mesh; the checksum will differ")
+        elif expected is not None and version != expected:
+            problems.append(
+                f"package '{package}' is of version {version}, not {expected}; the checksum will differ from the "
+                "documented one"
+            )
+    for problem in problems:
+        log.warning(problem)
+    return problems
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """Writes the summary as text."""
+    lines = [f"{'source':<22}{'meshes':>8}{'read':>8}{'kept':>8}  left out"]
+    for name, counts in summary["sources"].items():
+        causes = ", ".join(f"{cause} {count}" for cause, count in counts["left_out"].items())
+        lines.append(f"{name:<22}{counts['meshes']:>8}{counts['read']:>8}{counts['kept']:>8}  {causes}")
+    lines += [
+        f"{summary['num_shapes']:,} shapes of {summary['num_meshes']:,} meshes, {summary['minutes']} min",
+        f"checksum {summary['checksum']}",
+    ]
+    return "\n".join(lines)
+
+
+def _read_package(source: Source, package: str, options: Options, pool: TaskPool) -> list[Item]:
+    """Makes the shapes of one package that are not there yet; returns its items, none if it cannot be had."""
+    work = options.out / "work"
+    listing = work / "lists" / f"{package}.json"
+    start = time.monotonic()
+    items = _read_list(listing, options)
+    todo = _missing(items, options) if items is not None else []
+    if items is not None and not todo:
+        return items
+    folder = work / "unpacked" / package
+    deb = None
+    try:
+        deb = _fetch(package, options)
+        log.info(f"{package}: unpacking")
+        root = unpack(deb, folder, source.keep)
+        items = _thin(sorted(source.list_items(root), key=lambda item: item.id), options.limit)
+    except InputError as error:
+        log.warning(f"package '{package}' is left out: {error}")
+        shutil.rmtree(folder, ignore_errors=True)
+        if deb is not None and options.packages is None:
+            deb.unlink(missing_ok=True)  # the next run downloads it again
+        return []
+    write_json({"limit": options.limit, "items": [dataclasses.asdict(item) for item in items]}, listing)
+    todo = _missing(items, options)
+    for (_, item), result in progress_bar(_Sized(pool.run((str(root), item) for item in todo), len(todo)), package):
+        _store(options.out, item, result)
+    shutil.rmtree(folder, ignore_errors=True)
+    if options.packages is None:
+        deb.unlink(missing_ok=True)
+    seconds = time.monotonic() - start
+    log.info(f"{package}: {len(items)} meshes, {len(todo)} read now, {format_seconds(seconds)}")
+    return items
+
+
+def _fetch(package: str, options: Options) -> Path:
+    if options.packages is None:
+        return download([package], options.out / "work" / "packages")[0]
+    if not options.packages.is_dir():
+        raise InputError(f"'{options.packages}' is no folder; give the one that has the .deb files")
+    found = find_package(package, options.packages)
+    if found is None:
+        raise InputError(f"there is no '{package}_*.deb' in '{options.packages}'")
+    return found
+
+
+def _thin(items: list[Item], limit: int | None) -> list[Item]:
+    if limit is None or len(items) <= limit:
+        return items
+    drawn = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())[:limit]
+    return sorted(drawn, key=lambda item: item.id)
+
+
+def _read_list(path: Path, options: Options) -> list[Item] | None:
+    try:
+        listing = read_json(path)
+        if listing["limit"] != options.limit:
+            return None
+        return [Item(**{**values, "hints": tuple(values["hints"])}) for values in listing["items"]]
+    except (InputError, KeyError, TypeError):
+        return None
+
+
+def _missing(items: Iterable[Item], options: Options) -> list[Item]:
+    return [
+        item for item in items if not any(_place(options.out, item, suffix).is_file() for suffix in (".npz", ".json"))
+    ]
+
+
+def _place(out: Path, item: Item, suffix: str) -> Path:
+    """Where the result of a mesh is kept; its name is a hash, so no name in a package leads anywhere else."""
+    name = hashlib.sha256(f"{RECIPE}|{item.version}|{item.id}".encode()).hexdigest()[:32]
+    return out / "work" / "items" / name[:2] / (name + suffix)
+
+
+def _store(out: Path, item: Item, result: bytes | Failure) -> None:
+    """Keeps a result, whole or not at all. Not forced to the disk one by one: that would take longer than the mesh."""
+    is_failure = isinstance(result, Failure)
+    data = json.dumps({"id": item.id, **dataclasses.asdict(result)}).encode() if is_failure else result
+    path = _place(out, item, ".json" if is_failure else ".npz")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = describe_write_fault(write_fault(error) or error, out)
+        raise InputError(f"cannot write '{path}': {reason}") from error
+
+
+def _read_failure(path: Path) -> str | None:
+    return str(read_json(path)["cause"]) if path.is_file() else None
+
+
+def _entry(item: Item, out: Path) -> Entry:
+    row = {name: getattr(item, name) for name in ("id", "package", "version", "path", "name", "licence", "creator")}
+    return Entry({**row, "text": text_of(item)}, _place(out, item, ".npz"))
+
+
+def _count(
+    items: Sequence[Item], kept: Sequence[Item], failures: dict[str, str | None], counts: dict[str, Counter]
+) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name in dict.fromkeys(item.source for item in items):
+        mine = [item for item in items if item.source == name]
+        causes = Counter(failures[item.id] for item in mine if failures[item.id] is not None)
+        result[name] = {
+            "meshes": len(mine),
+            "read": len(mine) - sum(causes.values()),
+            "kept": sum(item.source == name for item in kept),
+            "left_out": dict(sorted(causes.items())) | dict(counts.get(name, {})),
+        }
+    return result
+
+
+def _done(options: Options) -> dict[str, Any] | None:
+    """The summary of a finished data set of these settings; an unfinished one goes on."""
+    path = options.out / SUMMARY
+    if not path.is_file() or not (options.out / MANIFEST).is_file():
+        return None
+    summary = read_json(path)
+    settings = json.loads(json.dumps(options.describe()))
+    if summary.get("settings") == settings:
+        return summary
+    if not (options.out / "work").is_dir():
+        log.info(f"'{options.out}' was made with other settings and is made anew")
+    return None
+
+
+class _Sized:
+    """An iterator whose length is known, for a progress bar."""
+
+    def __init__(self, items: Iterator, length: int) -> None:
+        self.items, self.length = items, length
+
+    def __iter__(self) -> Iterator:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return self.length
