@@ -1,4 +1,4 @@
-"""G3D, the models of Glest and MegaGlest, versions 2 to 4; of an animation the first frame."""
+"""G3D, the models of Glest and MegaGlest, versions 3 and 4; of an animation the first frame."""
 
 import numpy as np
 
@@ -23,8 +23,8 @@ def read_g3d(data: bytes, path: str, files: Files | None = None) -> Mesh:
     """
     file = BinaryFile(data, path)
     magic, version = file.unpack("3sB")
-    if magic != b"G3D" or version not in (2, 3, 4):
-        raise file.fail(f"begins with {magic + bytes([version])!r} and is no G3D of version 2 to 4", "unsupported")
+    if magic != b"G3D" or version not in (3, 4):
+        raise file.fail(f"begins with {magic + bytes([version])!r} and is no G3D of version 3 or 4", "unsupported")
     num_meshes = file.unpack("HB")[0] if version == 4 else file.unpack("I")[0]
     read = _read_mesh_4 if version == 4 else _read_mesh_3
     if num_meshes > len(file):
