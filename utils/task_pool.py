@@ -155,10 +155,9 @@ def _serve(connection: Connection, function: Callable, memory: int | None) -> No
     connection.send("ready")
     while True:
         try:
-            task = connection.recv()
-        except (EOFError, OSError):
+            connection.send(_call(function, connection.recv()))
+        except (EOFError, OSError):  # the parent has gone
             return
-        connection.send(_call(function, task))
 
 
 def _call(function: Callable, task: Any) -> Any:
