@@ -23,6 +23,7 @@ from utils.errors import InputError, check_choice
 from utils.io import open_hdf5
 
 FOLDER = "debshapes"
+FEATURES = "teachers.h5"
 TEST_PART = 50  # one shape in as many is for testing
 _SOURCE = "python scripts/prepare_data.py debshapes"
 _TERMS = "free licences, shape by shape in manifest.jsonl"
@@ -77,7 +78,7 @@ class DebShapes(Dataset):
     ) -> None:
         _check_arguments(split, fold, shots, val_fraction)
         self.folder, self.split, self.view = Path(root) / FOLDER, split, view
-        self.features_path = self.folder / "teachers.h5"
+        self.features_path = self.folder / FEATURES
         rows, key = read_manifest(self.folder)
         self._points = _open(self.folder / POINTS, "points", key, len(rows))
         if len(self._points.shape) != 3 or self._points.shape[2] != 3:

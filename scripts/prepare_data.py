@@ -2,8 +2,8 @@
 """Makes a data set from free packages: python scripts/prepare_data.py debshapes [--packages DIR] [--jobs N] ...
 
 Downloads the Debian packages that hold 3D meshes (apt-get download; no root), or takes .deb files from a folder, and
-makes data/debshapes/ of them: points, pictures, names. A run that was stopped goes on where it was when it is started
-again. What is in it, and under which licences: datasets/prepare/README.md.
+makes data/debshapes/ of them: points, pictures, names, and what the teachers make of these. A run that was stopped
+goes on where it was when it is started again. What is in it, and under which licences: datasets/prepare/README.md.
 """
 
 import argparse
@@ -25,9 +25,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes; the result does not depend on it")
     parser.add_argument("--data_root", type=Path, default=ROOT / "data", help="the data set becomes a folder in it")
     parser.add_argument("--leave_out", default="labelled", help="bundled objects to leave out: labelled, all or none")
-    parser.add_argument("--per_family", type=int, default=16, help="most shapes whose names differ in numbers only")
+    parser.add_argument("--per_family", type=int, default=64, help="most shapes whose names differ in numbers only")
     parser.add_argument("--time_limit", type=float, default=60.0, help="seconds for one mesh")
     parser.add_argument("--limit", type=int, help="at most this many meshes a package, for a trial")
+    parser.add_argument("--no_teachers", action="store_true", help="leave the teachers' features out")
     parser.add_argument("--keep_work", action="store_true", help="keep the folder of intermediate files")
     return parser.parse_args()
 
@@ -36,6 +37,7 @@ def main() -> None:
     """Makes what the command line asks for."""
     args = parse()
     from tools.prepare import Options, format_summary, prepare
+    from tools.prepare_features import make_features
     from tools.prepare_select import Rules
     from utils.log import make_logger
 
@@ -44,7 +46,10 @@ def main() -> None:
     sources = tuple(args.sources) if args.sources else None
     out = args.data_root / args.dataset
     options = Options(out, sources, args.packages, args.jobs, args.time_limit, rules, args.limit, args.keep_work)
-    print(format_summary(prepare(options)))
+    summary = prepare(options)
+    if not args.no_teachers:
+        make_features(args.data_root, "DebShapes", args.jobs)
+    print(format_summary(summary))
 
 
 if __name__ == "__main__":

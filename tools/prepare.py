@@ -12,19 +12,21 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets.debshapes import FEATURES
 from datasets.prepare.manifest import MANIFEST
 from datasets.prepare.pack import Entry, pack_shapes
-from datasets.prepare.packages import download, find_package, unpack
+from datasets.prepare.packages import download, find_package, find_unpacked, unpack
 from datasets.prepare.shape import RECIPE, make_shape
 from datasets.prepare.sources import SOURCES, Item, Source
-from datasets.prepare.text import text_of
+from datasets.prepare.text import NAMING, text_of
 from datasets.prepare.versions import VERSIONS
 from tools.prepare_select import Rules, select
+from tools.prepare_sheets import draw_sheets
 from utils.errors import InputError, nearest
 from utils.io import describe_write_fault, read_json, write_fault, write_json
 from utils.log import format_seconds, progress_bar
@@ -65,7 +67,8 @@ class Options:
         """What the result depends on."""
         rules = dataclasses.asdict(self.rules)
         del rules["data_root"]
-        return {"recipe": RECIPE, "sources": sorted(pick_sources(self.sources)), "limit": self.limit, **rules}
+        sources = sorted(pick_sources(self.sources))
+        return {"recipe": RECIPE, "naming": NAMING, "sources": sources, "limit": self.limit, **rules}
 
 
 def prepare(options: Options) -> dict[str, Any]:
@@ -90,7 +93,8 @@ def prepare(options: Options) -> dict[str, Any]:
     versions: dict[str, str | None] = {}
     with TaskPool(make_shape, options.jobs, options.time_limit, MEMORY, PRELOAD) as pool:
         for source, package in [(item, package) for item in sources.values() for package in item.packages]:
-            found = _read_package(source, package, options, pool)
+            parts = range(source.num_parts)
+            found = [item for part in parts for item in _read_part(source, package, part, options, pool)]
             versions[package] = found[0].version if found else None
             items += found
     if not items:
@@ -100,6 +104,7 @@ def prepare(options: Options) -> dict[str, Any]:
     failures = {item.id: _read_failure(_place(options.out, item, ".json")) for item in items}
     good = [item for item in items if failures[item.id] is None]
     kept, counts = select(good, [_place(options.out, item, ".npz") for item in good], options.rules)
+    _remove_features(options.out)
     checksum = pack_shapes(options.out, [_entry(item, options.out) for item in kept])
     summary = {
         "settings": options.describe(),
@@ -111,6 +116,7 @@ def prepare(options: Options) -> dict[str, Any]:
         "warnings": warnings,
         "minutes": round((time.monotonic() - start) / 60, 1),
     }
+    draw_sheets(options.out.parent)
     write_json(summary, options.out / SUMMARY)
     if not options.keeps_work:
         shutil.rmtree(options.out / "work")
@@ -161,22 +167,29 @@ def format_summary(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read_package(source: Source, package: str, options: Options, pool: TaskPool) -> list[Item]:
-    """Makes the shapes of one package that are not there yet; returns its items, none if it cannot be had."""
+def _read_part(source: Source, package: str, part: int, options: Options, pool: TaskPool) -> list[Item]:
+    """Makes the shapes of one part of a package that are not there yet; returns its items, none if it cannot be had."""
     work = options.out / "work"
-    listing = work / "lists" / f"{package}.json"
+    is_last = part == source.num_parts - 1
+    title = package if source.num_parts == 1 else f"{package} ({part + 1}/{source.num_parts})"
+    listing = work / "lists" / (f"{package}.json" if source.num_parts == 1 else f"{package}-{part}.json")
     start = time.monotonic()
     items = _read_list(listing, options)
     todo = _missing(items, options) if items is not None else []
     if items is not None and not todo:
         return items
-    folder = work / "unpacked" / package
+    folder = work / "unpacked" / listing.stem
     deb = None
     try:
-        deb = _fetch(package, options)
-        log.info(f"{package}: unpacking")
-        root = unpack(deb, folder, source.keep)
-        items = _thin(sorted(source.list_items(root), key=lambda item: item.id), options.limit)
+        root = find_unpacked(package, folder) if options.packages is None else None
+        if root is None:
+            deb = _fetch(package, options)
+            log.info(f"{title}: unpacking")
+            root = unpack(deb, folder, source.keep_of(part))
+        if is_last and deb is not None and options.packages is None:
+            deb.unlink(missing_ok=True)  # it takes room, and is not needed again
+        items = sorted(source.list_items(root), key=lambda item: item.id)
+        items = _thin(items, options.limit and -(-options.limit // source.num_parts))
     except InputError as error:
         log.warning(f"package '{package}' is left out: {error}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -185,13 +198,11 @@ def _read_package(source: Source, package: str, options: Options, pool: TaskPool
         return []
     write_json({"limit": options.limit, "items": [dataclasses.asdict(item) for item in items]}, listing)
     todo = _missing(items, options)
-    for (_, item), result in progress_bar(_Sized(pool.run((str(root), item) for item in todo), len(todo)), package):
+    for (_, item), result in progress_bar(pool.run((str(root), item) for item in todo), title, len(todo)):
         _store(options.out, item, result)
     shutil.rmtree(folder, ignore_errors=True)
-    if options.packages is None:
-        deb.unlink(missing_ok=True)
     seconds = time.monotonic() - start
-    log.info(f"{package}: {len(items)} meshes, {len(todo)} read now, {format_seconds(seconds)}")
+    log.info(f"{title}: {len(items)} meshes, {len(todo)} read now, {format_seconds(seconds)}")
     return items
 
 
@@ -250,6 +261,13 @@ def _store(out: Path, item: Item, result: bytes | Failure) -> None:
         raise InputError(f"cannot write '{path}': {reason}") from error
 
 
+def _remove_features(out: Path) -> None:
+    """Removes teacher features, finished or not: they are of other shapes than those that are packed next."""
+    (out / FEATURES).unlink(missing_ok=True)
+    for started in out.glob(f".{FEATURES}.parts-*"):
+        shutil.rmtree(started)
+
+
 def _read_failure(path: Path) -> str | None:
     return str(read_json(path)["cause"]) if path.is_file() else None
 
@@ -287,16 +305,3 @@ def _done(options: Options) -> dict[str, Any] | None:
     if not (options.out / "work").is_dir():
         log.info(f"'{options.out}' was made with other settings and is made anew")
     return None
-
-
-class _Sized:
-    """An iterator whose length is known, for a progress bar."""
-
-    def __init__(self, items: Iterator, length: int) -> None:
-        self.items, self.length = items, length
-
-    def __iter__(self) -> Iterator:
-        return iter(self.items)
-
-    def __len__(self) -> int:
-        return self.length

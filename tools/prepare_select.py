@@ -39,7 +39,7 @@ class Rules:
     """
 
     leave_out: str = "labelled"
-    per_family: int = 16
+    per_family: int = 64
     data_root: Path = Path("data")
 
     def __post_init__(self) -> None:

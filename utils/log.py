@@ -250,14 +250,15 @@ class Progress:
         return "  ".join([*numbers, f"{self.shapes_per_second:.0f} shapes/s"])
 
 
-def progress_bar(items: Iterable[T], what: str) -> Iterable[T]:
+def progress_bar(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:
     """Shows how far a loop is, with the time left; a line now and then where the output is no terminal.
 
     Args:
         items: What is looped over; its length is shown if it has one.
         what: What the items are: "pictures".
+        total: Their number, if they do not tell it themselves.
     """
-    return tqdm(items, desc=what, dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 30)
+    return tqdm(items, desc=what, total=total, dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 30)
 
 
 def format_seconds(seconds: float) -> str:

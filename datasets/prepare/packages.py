@@ -37,6 +37,12 @@ def find_package(name: str, folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def find_unpacked(name: str, folder: Path) -> Path | None:
+    """Returns the folder that `unpack` has made of a package below another one, whatever its version."""
+    found = sorted(path.parent for path in Path(folder).glob(f"{name}_*/{ROOT_FILE}"))
+    return found[-1] if found else None
+
+
 def download(names: Iterable[str], folder: Path) -> list[Path]:
     """Fetches packages with `apt-get download`; those whose file is already in the folder are not fetched again.
 

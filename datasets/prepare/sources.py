@@ -6,13 +6,14 @@ Nothing here opens a mesh before `Source.read`; `Source.list_items` only looks a
 import functools
 import posixpath
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from datasets.prepare import sweethome
+from datasets.prepare import sweethome, zeroad
 from datasets.prepare.copyrights import licence_of
 from datasets.prepare.mesh import Mesh, MeshError
 from datasets.prepare.orient import AXES
@@ -69,6 +70,8 @@ class Source:
         up: The axis that is up in the files, for the documentation; `read` has turned it to y.
         is_optional: Whether it has to be asked for, being large.
         keep: Whether a file of the package, given by its path, is needed; the others are not unpacked.
+        num_parts: In how many parts a package is unpacked and read, one after the other, so as to need less room. More
+            than one only if no mesh needs another file.
     """
 
     name: str
@@ -78,6 +81,15 @@ class Source:
     up: str = "y"
     is_optional: bool = False
     keep: Callable[[str], bool] | None = field(default=None, repr=False)
+    num_parts: int = 1
+
+    def keep_of(self, part: int) -> Callable[[str], bool]:
+        """Returns `keep` for one of the parts; each file is in one of them."""
+
+        def keep(path: str) -> bool:
+            return zlib.crc32(path.encode()) % self.num_parts == part and (self.keep is None or self.keep(path))
+
+        return keep
 
 
 SOURCES: dict[str, Source] = {}
@@ -105,6 +117,7 @@ def _add_folder(
     drop: str = "",
     is_optional: bool = False,
     up_of: dict[str, str] | None = None,
+    num_parts: int = 1,
 ) -> None:
     """Registers a source whose meshes are files.
 
@@ -117,6 +130,7 @@ def _add_folder(
         drop: Regular expression; meshes whose path below `below` has it are no shapes of their own.
         is_optional: As in `Source`.
         up_of: Key of AXES for the paths that have a regular expression.
+        num_parts: As in `Source`.
     """
 
     def turn_of(path: str) -> np.ndarray:
@@ -142,7 +156,7 @@ def _add_folder(
     def keep(path: str) -> bool:
         return is_mesh(path) or path.startswith(f"{below}/") and path.lower().endswith(MATERIALS)
 
-    SOURCES[name] = Source(name, packages, list_items, read, up, is_optional, keep)
+    SOURCES[name] = Source(name, packages, list_items, read, up, is_optional, keep, num_parts)
 
 
 def _add_archives(
@@ -222,6 +236,16 @@ def _read_furniture(root: Path, item: Item) -> Mesh:
     return sweethome.read_model(_inside(root, archive), model)
 
 
+def _list_zeroad(root: Path) -> Iterator[Item]:
+    for member, path in zeroad.list_meshes(root / zeroad.ARCHIVE):
+        yield _file_item("0ad", root, f"{zeroad.ARCHIVE}#{member}", f"{path}.pmd")
+
+
+def _read_zeroad(root: Path, item: Item) -> Mesh:
+    archive, _, member = item.path.partition("#")
+    return zeroad.read_model(_inside(root, archive), member)
+
+
 GAMES = "usr/share/games"
 SOURCES["sweethome3d"] = Source(
     "sweethome3d",
@@ -230,7 +254,7 @@ SOURCES["sweethome3d"] = Source(
     _read_furniture,
     keep=lambda path: path.endswith(".sh3f"),
 )
-_add_folder("kicad", ("kicad-packages3d",), "z", (".wrl",), "usr/share/kicad/3dmodels")
+_add_folder("kicad", ("kicad-packages3d",), "z", (".wrl",), "usr/share/kicad/3dmodels", num_parts=3)
 _add_folder("megaglest", ("megaglest-data",), "y", (".g3d",), f"{GAMES}/megaglest", drop=r"/none\.g3d|/menu_")
 _add_folder(
     "supertuxkart", ("supertuxkart-data",), "y", (".spm",), f"{GAMES}/supertuxkart/data", drop=r"_track\.spm|_sky\.spm"
@@ -262,8 +286,21 @@ _add_folder(
     drop=r"/actors/player/[^/]*\.iqm",  # animations; some hold a stand-in box
     up_of={r"\.obj$": "y"},
 )
+_add_folder("colobot", ("colobot-common",), "y, front +x", (".mod",), f"{GAMES}/colobot/models")
+_add_folder(
+    "scorched3d",
+    ("scorched3d-data",),
+    "z, front +y",
+    (".ase",),
+    f"{GAMES}/scorched3d/data/globalmods/none/data",
+    drop=r"/meshes/(autoaim|bounce|concrete|wind|wrap)|/default\.ase",  # signs; an empty stand-in
+)
+_add_folder("dart", ("dart-doc",), "z", (".stl",), "usr/share/doc/dart/data", drop=r"/urdf/test/|/wam\w*_collision")
 _add_folder("cube2", ("cube2-data",), "z", (".iqm",), f"{GAMES}/cube2/packages", drop=r"\.md5anim\.iqm")
 _add_archives("ufoai", "ufoai-data", "z", ".md2", (f"{GAMES}/ufoai/base/0models.pk3",))
 _add_archives("openarena", "openarena-data", "z", ".md3", (f"{GAMES}/openarena/baseoa/pak0.pk3",), drop=r"_\d\.md3$")
 WARZONE = (f"{GAMES}/warzone2100/base.wz", f"{GAMES}/warzone2100/mp.wz")
 _add_archives("warzone2100", "warzone2100-data", "y", ".pie", WARZONE, drop=r"^effects/|^misc/m")
+SOURCES["0ad"] = Source(
+    "0ad", ("0ad-data",), _list_zeroad, _read_zeroad, is_optional=True, keep=lambda path: path == zeroad.ARCHIVE
+)

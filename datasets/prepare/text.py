@@ -6,8 +6,10 @@ Numbers, unit codes and part numbers go; words that say what a thing is stay.
 import re
 from pathlib import PurePosixPath
 
+from datasets.prepare import part_names, zeroad_names
 from datasets.prepare.sources import Item
 
+NAMING = 2  # raised when the same names give other texts
 # What a folder of KiCad's library holds; folders that are not here are read word by word.
 KICAD_FOLDERS = {
     "Battery": "battery holder",
@@ -102,8 +104,8 @@ _KICAD_WORDS = {
 # Names of files and folders that say nothing about what is in them.
 _EMPTY = set(
     "a an and anim body c data default extras final frame game gfx graphics hi high lo lod low lowpoly main mesh "
-    "mod mods model models new obj object objects old packages part poly res share standard test textured the tris usr "
-    "util v x y z homedecor forniture lrfurn moreblocks pipeworks".split()
+    "mod mods model models new obj object objects old packages part poly res share standard stk stklib test "
+    "textured the tris usr util v x y z homedecor forniture lrfurn moreblocks pipeworks".split()
 )
 # Words that need another one beside them.
 _SIZES = {"big", "large", "medium", "small", "tiny"}
@@ -144,7 +146,10 @@ def text_of(item: Item) -> str:
     """
     if item.source in _NAMED and item.name.strip():
         return " ".join(item.name.lower().split())
-    words = _kicad_words(item) if item.source == "kicad" else _plain_words(item)
+    name = part_names.name_of(item.source, item.hints, item.name)
+    if name:
+        return name
+    words = {"kicad": _kicad_words, "0ad": _zeroad_words}.get(item.source, _plain_words)(item)
     return " ".join(dict.fromkeys(" ".join(words).split())) or _DEFAULTS.get(item.source, item.source)
 
 
@@ -163,7 +168,9 @@ def family_of(item: Item) -> str:
     """Returns the name that all sizes of a part share: the folder, and the file's name without numbers and units."""
     path = PurePosixPath(item.path.replace("#", "/"))
     stem = re.sub(r"\d+([.,]\d+)?(mm|cm)?", "", path.name.rpartition(".")[0] or path.name)
-    return f"{item.source}:{path.parent}/{re.sub(r'[-_ ]+', '_', stem).strip('_').lower()}"
+    family = f"{item.source}:{path.parent}/{re.sub(r'[-_ ]+', '_', stem).strip('_').lower()}"
+    code = part_names.name_of(item.source, item.hints, item.name)  # numbers of such names mean different things
+    return f"{family}/{code}" if code else family
 
 
 def _kicad_words(item: Item) -> list[str]:
@@ -199,6 +206,23 @@ def _kicad_pins(stem: str, folder: str) -> list[str]:
         return [f"{int(switches[1])} positions"]
     count = re.match(r"(?:[A-Za-z]+_)?[A-Z]*(?:DIP|SO|SOIC|SOP|SSOP|QFN|DFN|QFP|BGA|SON|LGA|SIP|DSUB)-(\d+)", stem)
     return [f"{int(count[1])} pins"] if count else []
+
+
+def _zeroad_words(item: Item) -> list[str]:
+    words = split_name(item.name)
+    if words[:1] == ["cart"]:  # elsewhere a cart; and Mauryas have maces
+        words[0] = "kart"
+    keeps = {"mace"} if "maur" in words else set()
+    own = " ".join(word if word in keeps else zeroad_names.WORDS.get(word, word) for word in words).split()
+    own = [word for word in own if word not in _EMPTY]
+    if item.hints == ("skeletal", "new"):  # bodies without heads, in clothes
+        own = ["headless", "woman" if item.name.startswith("f_") else "man", *own]
+    if set(own) & zeroad_names.TREES and not set(own) & zeroad_names.PLANTS:
+        own.append("tree")
+    kinds = [zeroad_names.KINDS[hint] for hint in item.hints if hint in zeroad_names.KINDS]
+    own += [kind for kind, others in kinds if not set(own) & set(others.split())]
+    is_bare = set(own) <= set(" ".join(zeroad_names.PEOPLES.values()).split())
+    return [*own, "building"] if is_bare and item.hints[:1] == ("structural",) else own[:9]
 
 
 def _plain_words(item: Item) -> list[str]:

@@ -1,8 +1,11 @@
 """Versions of the packages that the documented data set was made from (Debian 12)."""
 
 VERSIONS: dict[str, str] = {
+    "0ad-data": "0.0.26-1",
+    "colobot-common": "0.2.0-2",
     "crrcsim-data": "0.9.13-3.2",
     "cube2-data": "1.3-1",
+    "dart-doc": "6.12.1+dfsg4-12",
     "gl-117-data": "1.3.2-3.1",
     "kicad-packages3d": "6.0.10-1",
     "megaglest-data": "3.13.0-3",
@@ -13,6 +16,7 @@ VERSIONS: dict[str, str] = {
     "openarena-data": "0.8.5split-14",
     "opencity-data": "0.0.6.5stable-5",
     "redeclipse-data": "1.6.0-1",
+    "scorched3d-data": "44+dfsg-8",
     "stormbaancoureur-data": "2.1.6-3.1",
     "supertuxkart-data": "1.4+dfsg-2",
     "sweethome3d-furniture": "1.8-1",

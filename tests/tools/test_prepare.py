@@ -1,8 +1,10 @@
 """The pipeline on a toy source: what goes wrong is told and left out; the result depends on the content alone."""
 
+import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,10 +33,10 @@ from datasets.prepare.sources import SOURCES, Item, Source
 from utils.errors import InputError
 
 def list_items(root):
-    version = (root / "VERSION").read_text()
+    package, version = (root / "VERSION").read_text().split("_")
     for path in sorted(root.rglob("*.toy")):
         inside = path.relative_to(root).as_posix()
-        yield Item("toys", root.name, version, inside, path.stem, ("toys",), "CC0-1.0", "me")
+        yield Item("toys", package, version, inside, path.stem, ("toys",), "CC0-1.0", "me")
 
 def read(root, item):
     kind, _, number = (root / item.path).read_text().partition(" ")
@@ -63,9 +65,12 @@ def unpack(deb, folder, keep=None):
         name, _, content = line.partition(" ")
         if ".." in name:
             raise InputError(f"'{deb}' has the name '{name}', which leads out of the folder; do not use it")
+        if not keep(name):
+            continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    (folder / "VERSION").write_text(deb.name.split("_")[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "VERSION").write_text("_".join(deb.name.split("_")[:2]))
     return folder
 
 def make(task):
@@ -147,6 +152,28 @@ def test_the_result_depends_on_neither_processes_nor_interruptions(tmp_path, toy
     assert make(tmp_path / "c", debs)["checksum"] == first
     assert len(count) == len(set(count)) == 5, "nothing is made twice"
     assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+
+
+def test_a_package_in_parts_makes_the_same_and_downloads_go_when_they_are_unpacked(tmp_path, toys, monkeypatch):
+    debs = write_packages(tmp_path / "debs")
+    wanted = make(tmp_path / "a", debs)["checksum"]
+    toys.SOURCES["toys"] = dataclasses.replace(toys.SOURCES["toys"], num_parts=3)
+    present, downloads = [], []
+
+    def download(names, folder):
+        downloads.extend(names)
+        folder.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.copy(debs / f"{name}_1.0_all.deb", folder)) for name in names]
+
+    def store(out, item, result, store=module._store):
+        present.append(len(list((out / "work" / "unpacked").rglob("*.toy"))))
+        store(out, item, result)
+
+    monkeypatch.setattr(module, "download", download)
+    monkeypatch.setattr(module, "_store", store)
+    assert make(tmp_path / "b", None, keeps_work=True)["checksum"] == wanted
+    assert len(present) == 5 and max(present) < 4, "never unpacked as a whole"
+    assert not list((tmp_path / "b").rglob("*.deb")) and set(downloads) == {"toys-a", "toys-b"}
 
 
 def test_goes_on_after_being_killed(tmp_path, toys):
@@ -252,7 +279,13 @@ def test_a_finished_data_set_is_not_made_again_unless_the_settings_differ(tmp_pa
     stamp = (tmp_path / "debshapes" / POINTS).stat().st_mtime_ns
     assert make(tmp_path, debs) == summary
     assert (tmp_path / "debshapes" / POINTS).stat().st_mtime_ns == stamp
+    started = tmp_path / "debshapes" / ".teachers.h5.parts-1"
+    started.mkdir()
+    (tmp_path / "debshapes" / "teachers.h5").touch()
+    assert make(tmp_path, debs) == summary and started.exists()
     assert make(tmp_path, debs, limit=2)["num_meshes"] == 3
+    assert not started.exists() and not (tmp_path / "debshapes" / "teachers.h5").exists(), "they are of other shapes"
+    assert (tmp_path / "debshapes" / "sheets" / "toys.png").is_file()
 
 
 def test_refuses_what_cannot_be(tmp_path, toys):

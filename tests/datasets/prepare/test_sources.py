@@ -123,3 +123,12 @@ def test_folder_that_is_no_package_is_told(tmp_path):
     (folder / "a.3ds").write_bytes(b"")
     with pytest.raises(InputError, match="no unpacked package"):
         list(SOURCES["gl117"].list_items(tmp_path))
+
+
+def test_each_file_is_in_one_part_of_its_package():
+    source = SOURCES["kicad"]
+    assert source.num_parts > 1
+    paths = [f"usr/share/kicad/3dmodels/LED_THT.3dshapes/LED_{number}.wrl" for number in range(100)]
+    parts = [[path for path in paths if source.keep_of(part)(path)] for part in range(source.num_parts)]
+    assert sorted(sum(parts, [])) == sorted(paths) and all(len(part) > 10 for part in parts)
+    assert not any(source.keep_of(part)("usr/share/kicad/LED.step") for part in range(source.num_parts))

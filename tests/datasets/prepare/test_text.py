@@ -58,6 +58,32 @@ def test_a_name_that_says_nothing_gives_way_to_its_folder():
     assert text_of(item("crrcsim", "objects/k2.ac")) == "model aircraft"
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("structural/hele_ho_a", "hellenic house"),
+        ("structural/rome_fc", "roman farmstead"),
+        ("structural/hele_sb1", "hellenic building"),
+        ("structural/cart_cenotaph", "carthaginian cenotaph"),
+        ("structural/mace_siege_ram", "macedonian siege ram"),
+        ("props/maur_spiked_mace", "mauryan spiked mace"),
+        ("props/hay_cart_large", "hay cart large"),
+        ("props/helmet/celt_agris", "celtic agris helmet"),
+        ("props/helmet/head_indian_1", "head indian"),
+        ("props/weapons/sword/weap_han_sword_01", "han chinese sword"),
+        ("gaia/wrld_rock_1", "rock"),
+        ("gaia/pine10", "pine tree"),
+        ("gaia/bush_med_a", "bush medium"),
+        ("gaia/trees/trunks/acacia_01", "acacia tree bare"),
+        ("skeletal/new/f_tunic_short", "headless woman tunic short"),
+    ],
+)
+def test_abbreviations_of_0ad_become_words(path, text):
+    folders = tuple(path.split("/")[:-1])
+    thing = item("0ad", f"public.zip#art/meshes/{path}.dae.cached.pmd", path.rpartition("/")[2], folders)
+    assert text_of(thing) == text
+
+
 def test_a_catalogue_is_taken_at_its_word():
     path = "furniture/Scopia.sh3f#Scopia#apple_pc"
     assert text_of(item("sweethome3d", path, "Apple  iMac 2004", ("Computer", "Desktop"))) == "apple imac 2004"

@@ -1,4 +1,4 @@
-"""G3D, SPM, MD2, MD3, IQM and 3DS: a miniature of each, cut off everywhere and with huge counts."""
+"""Binary formats: a miniature of each, cut off everywhere and with huge counts."""
 
 import struct
 
@@ -59,6 +59,16 @@ def iqm():
     return body + struct.pack("<3I", *INDICES) + struct.pack("<6I", 0, 0, 0, 3, 0, 1)
 
 
+def pmd(version):
+    uv = [0.0] * (4 if version == 4 else 2)
+    body = struct.pack("<2I", 3, 2) if version == 4 else struct.pack("<I", 3)
+    for row in TRIANGLE:
+        body += row.tobytes() + struct.pack(f"<3f{len(uv)}f4B4f", 0, 0, 1, *uv, 0, 255, 255, 255, 1, 0, 0, 0)
+    body += struct.pack("<I3H", 1, *INDICES) + struct.pack("<I7f", 1, *[0.0] * 7)
+    body += struct.pack("<2I4s7fB", 1, 4, b"root", *[0.0] * 7, 255)
+    return struct.pack("<4s2I", b"PSMD", version, len(body)) + body
+
+
 def chunk(kind, *parts):
     body = b"".join(parts)
     return struct.pack("<HI", kind, len(body) + 6) + body
@@ -72,6 +82,19 @@ def threeds():
     return chunk(0x4D4D, chunk(0x3D3D, material, chunk(0x4000, b"thing\0", chunk(0x4100, vertices, faces))))
 
 
+def mod(*farthest):
+    data = struct.pack("<3i40x", 1, 2, len(farthest))
+    for place, distance in enumerate(farthest):
+        vertices = b"".join(row.tobytes() + bytes(28) for row in TRIANGLE + 50 * np.float32(place > 0))
+        ends = struct.pack("<2f12x", farthest[place - 1] if place else 0, distance)
+        data += struct.pack("<I", 1) + vertices + struct.pack("<17f20x", 1, *[0.0] * 16) + ends
+    return data
+
+
+def stl():
+    return struct.pack("<80sI12x", b"solid by name", 1) + TRIANGLE.tobytes() + bytes(2)
+
+
 FILES = {
     "g3d": (".g3d", g3d()),
     "spm": (".spm", spm(False)),
@@ -79,7 +102,11 @@ FILES = {
     "md2": (".md2", md2()),
     "md3": (".md3", md3()),
     "iqm": (".iqm", iqm()),
+    "pmd": (".pmd", pmd(4)),
+    "pmd of version 3": (".pmd", pmd(3)),
     "3ds": (".3ds", threeds()),
+    "mod": (".mod", mod(100.0, 200.0)),
+    "stl": (".stl", stl()),
 }
 
 
@@ -89,7 +116,7 @@ def test_triangle_is_read(case):
     mesh = READERS[suffix](data, f"a{suffix}", None)
     assert mesh.faces.shape == (1, 3) and sorted(mesh.faces[0].tolist()) == INDICES
     np.testing.assert_allclose(mesh.vertices[:3], TRIANGLE)
-    if case in ("3ds", "spm with colours", "g3d"):
+    if case in ("3ds", "spm with colours", "g3d", "mod"):
         assert mesh.colors.tolist() == [[1, 0, 0]]
 
 

@@ -1,0 +1,64 @@
+#!/usr/bin/env python
+"""Says what pretraining is worth: probes and fine-tunes networks on every fold with every seed, compared in pairs.
+
+  python scripts/compare_pretraining.py --ckpt debshapes=experiments/debshapes/quickstart/E/ckpt-last.pth
+  python scripts/compare_pretraining.py --ckpt A=PATH --ckpt "B=experiments/pretrain/quickstart/f{fold}/ckpt-last.pth"
+
+Each network is compared with random weights (linear SVM on frozen features) and with training from scratch
+(fine-tuning), with all labels and with 5 a class. A network must not have been pretrained on the test objects of the
+fold: `{fold}` in a path stands for its number, `{seed}` for the seed. Further key=value go to every run.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+
+
+def parse() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ckpt", action="append", default=[], metavar="NAME=PATH", help="a network; may be repeated")
+    parser.add_argument(
+        "--configs", type=Path, default=ROOT / "cfgs/quickstart", metavar="DIR", help="svm, finetune, scratch"
+    )
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="N")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, one thread each")
+    parser.add_argument("--name", default="compare", help="first part of the run folders' names")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where all numbers go")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Makes the runs that are missing and prints the tables."""
+    args = parse()
+    import torch
+
+    from tools.compare import Plan, compare, format_tables, list_runs, run_all
+    from tools.environment import describe_environment
+    from utils.config import load_config
+    from utils.errors import InputError
+    from utils.io import write_json
+
+    wrong = [text for text in args.ckpt if not all(text.partition("="))]
+    if wrong:
+        raise InputError(f"--ckpt is '{wrong[0]}', but must be NAME=PATH")
+    networks = {name: path for name, _, path in (text.partition("=") for text in args.ckpt)}
+    plan = Plan(networks, args.folds, args.seeds, args.configs, args.overrides, args.name)
+    output_root = load_config(args.configs / "svm.yaml", args.overrides).output_root
+    numbers = run_all(list_runs(plan, output_root), args.jobs)
+    comparisons = compare(numbers)
+    if args.json:
+        facts = {"environment": describe_environment(torch.device("cpu"), sys.argv)}
+        write_json({**facts, "networks": networks, "numbers": numbers, "comparisons": comparisons}, args.json)
+    print(format_tables(numbers, comparisons))
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
