@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from tools import cli
-from utils.program import exit_code
+from utils.program import end, exit_code
 
 
 def run(argv: Sequence[str]) -> None:
@@ -37,4 +37,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -30,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, one thread each")
     parser.add_argument("--name", default="compare", help="first part of the run folders' names")
+    parser.add_argument("--report", action="store_true", help="run nothing: say what has been finished so far")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where all numbers go")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     return parser.parse_args()
@@ -40,7 +41,7 @@ def main() -> None:
     args = parse()
     import torch
 
-    from tools.compare import Plan, compare, format_tables, list_runs, run_all
+    from tools.compare import Plan, compare, format_tables, is_done, list_runs, read_numbers, run_all
     from tools.environment import describe_environment
     from utils.config import load_config
     from utils.errors import InputError
@@ -52,7 +53,8 @@ def main() -> None:
     networks = {name: path for name, _, path in (text.partition("=") for text in args.ckpt)}
     plan = Plan(networks, args.folds, args.seeds, args.configs, args.overrides, args.name)
     output_root = load_config(args.configs / "svm.yaml", args.overrides).output_root
-    numbers = run_all(list_runs(plan, output_root), args.jobs)
+    runs = list_runs(plan, output_root)
+    numbers = read_numbers([run for run in runs if is_done(run)]) if args.report else run_all(runs, args.jobs)
     comparisons = compare(numbers)
     if args.json:
         facts = {"environment": describe_environment(torch.device("cpu"), sys.argv)}

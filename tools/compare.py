@@ -66,10 +66,6 @@ class Plan:
         path = self.networks[network]
         return Path(path.replace("{fold}", str(fold)).replace("{seed}", str(seed)))
 
-    def cells(self) -> list[tuple[int, int]]:
-        """Every fold with every seed."""
-        return list(itertools.product(self.folds, self.seeds))
-
 
 @dataclass(frozen=True)
 class Run:
@@ -91,26 +87,26 @@ class Run:
 
 
 def list_runs(plan: Plan, output_root: str) -> list[Run]:
-    """Lists all runs of a comparison: fold after fold, so that what is cut short is balanced.
+    """Lists all runs of a comparison: short ones first, then seed after seed, so that what is cut short is balanced.
 
     Args:
         plan: See there.
         output_root: Where the run folders are.
     """
     runs = []
-    for fold, seed in plan.cells():
-        for network in (RANDOM, SCRATCH, *plan.networks):
-            jobs = {RANDOM: (PROBE,), SCRATCH: (TUNED, TUNED_FEW)}.get(network, (PROBE, TUNED, TUNED_FEW))
-            start = ()
+    for kind, overrides, metrics in (PROBE, TUNED_FEW, TUNED):
+        plain = RANDOM if kind == PROBE[0] else SCRATCH
+        for (seed, fold), network in itertools.product(
+            itertools.product(plan.seeds, plan.folds), (plain, *plan.networks)
+        ):
+            config = plan.configs / f"{SCRATCH if network == SCRATCH else kind}.yaml"
+            name = f"{plan.name}-{network}-{next(iter(metrics))}-fold{fold}-seed{seed}"
+            flags = ["--config", str(config), "--exp_name", name, "--overwrite", "--seed", str(seed)]
             if network in plan.networks:
-                start = ("--ckpts", str(plan.checkpoint(network, fold, seed)))
-            for kind, overrides, metrics in jobs:
-                config = plan.configs / f"{SCRATCH if network == SCRATCH else kind}.yaml"
-                name = f"{plan.name}-{network}-{next(iter(metrics))}-fold{fold}-seed{seed}"
-                flags = ("--config", str(config), "--exp_name", name, "--overwrite", "--seed", str(seed))
-                arguments = (*flags, *start, f"data.fold={fold}", *overrides, *plan.overrides)
-                place = run_folder(output_root, config, name) / "result.json"
-                runs.append(Run(network, (fold, seed), metrics, arguments, place))
+                flags += ["--ckpts", str(plan.checkpoint(network, fold, seed))]
+            arguments = (*flags, f"data.fold={fold}", *overrides, *plan.overrides)
+            place = run_folder(output_root, config, name) / "result.json"
+            runs.append(Run(network, (fold, seed), metrics, arguments, place))
     return runs
 
 
@@ -132,6 +128,11 @@ def run_all(runs: Sequence[Run], jobs: int) -> dict[str, dict[str, dict[str, flo
         for arguments, result in progress_bar(pool.run(todo), "runs", len(todo)):
             if isinstance(result, Failure):
                 raise InputError(f"'main.py {' '.join(arguments)}' ended with: {result.message}")
+    return read_numbers(runs)
+
+
+def read_numbers(runs: Sequence[Run]) -> dict[str, dict[str, dict[str, float]]]:
+    """Reads what finished runs came to, as `run_all` returns it."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for run in runs:
         numbers = read_json(run.result)

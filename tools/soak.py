@@ -19,7 +19,9 @@ from typing import Any
 
 import torch
 
+from tools.context import run_folder
 from tools.environment import ROOT, describe_environment
+from tools.miniature_parts import write_parts
 from tools.snapshot import LAST, read_last, save_last
 from tools.soak_runs import TINY, digest, forked
 from tools.writer import CheckpointWriter
@@ -27,10 +29,15 @@ from utils.io import write_json
 from utils.log import close_logger, make_logger
 from utils.program import Parser, exit_code
 
-FULL = {"runs": 50, "saves": 50, "steps": 10_000, "fuzz": 10_000}
-SHORT = {"runs": 3, "saves": 3, "steps": 300, "fuzz": 100}
+FULL = {"runs": 70, "saves": 50, "steps": 10_000, "fuzz": 10_000}
+SHORT = {"runs": 7, "saves": 3, "steps": 300, "fuzz": 100}
 PARTS = ("runs", "saves", "memory", "processes", "fuzz")
+PROCESS_TESTS = ("tests/tools/test_several_processes.py", "tests/tools/test_shards_of_processes.py")
 TOLERANCE = 0.02  # by how much memory may differ
+# Part segmentation has a miniature beside the runs, of which each item's points are drawn anew.
+SEGMENT = ("--config", "cfgs/partseg/scratch_shapenetpart.yaml", "data_root={folder}/data")
+SEGMENT += ("data.options.num_points=48", "epochs=3")
+NUM_PARTS_OBJECTS = {"train": 320, "val": 64, "test": 45}
 # Configs, what they train with, and processes; a run of each lasts about a second.
 VARIANTS = [
     (("--config", "cfgs/quickstart/pretrain.yaml", "epochs=2", "save_every=4", "model.drop_path=0.1"), 1),
@@ -38,6 +45,8 @@ VARIANTS = [
     (("--config", "cfgs/quickstart/scratch.yaml", "epochs=2", "select=val", "save_every=3"), 1),
     (("--config", "cfgs/quickstart/pretrain.yaml", "epochs=2", "save_every=3", "num_workers=2"), 1),
     (("--config", "cfgs/quickstart/pretrain.yaml", "epochs=2", "save_every=3", "accum_steps=2"), 2),
+    ((*SEGMENT, "select=val", "save_every=2"), 1),
+    ((*SEGMENT, "accum_steps=2", "save_every=1"), 2),
 ]
 
 
@@ -58,16 +67,18 @@ class Soak:
 
     def run_folder(self, arguments: Sequence[str], name: str) -> Path:
         """Where a run of `launch` is."""
-        return self.folder / Path(arguments[1]).stem / "quickstart" / name
+        return run_folder(self.folder, arguments[1], name)
 
     def launch(self, arguments: Sequence[str], name: str, *more: str, world_size: int = 1) -> Any:
         """The processes of a run, as a context manager."""
-        options = [*arguments, *TINY, "--exp_name", name, f"output_root={self.folder}", *more]
+        options = [*arguments, *TINY, "--exp_name", name, "output_root={folder}", *more]
+        options = [option.replace("{folder}", str(self.folder)) for option in options]
         return forked(options, self.folder / f"{name}.log", world_size)
 
     def killed_runs(self) -> dict[str, Any]:
         """SIGKILL at random steps, once or twice, then --resume: the same bits as the run that was not killed?"""
-        expected, lengths, failures, until = {}, {}, [], time.monotonic() + self.seconds
+        write_parts(self.folder / "data", NUM_PARTS_OBJECTS)
+        expected, lengths, until = {}, {}, time.monotonic() + self.seconds
         for number, (arguments, size) in enumerate(VARIANTS):
             with self.launch(arguments, f"whole{number}", world_size=size) as runs:
                 codes = [run.wait() for run in runs]
@@ -76,27 +87,34 @@ class Soak:
             folder = self.run_folder(arguments, f"whole{number}")
             expected[number] = digest(folder)
             lengths[number] = torch.load(folder / LAST, weights_only=True)["step"]
-        done = kills = 0
+        done, failures = 0, []
+        variants = [{"command": " ".join(arguments), "processes": size} for arguments, size in VARIANTS]
+        variants = [variant | {"runs": 0, "kills": 0, "identical": 0} for variant in variants]
         while done < self.counts["runs"] and time.monotonic() < until:
             number = done % len(VARIANTS)
-            failure, num_kills = self.kill_and_resume(number, done, lengths[number], expected[number])
+            failure, kills = self.kill_and_resume(number, done, lengths[number], expected[number])
             failures += [failure] if failure else []
-            done, kills = done + 1, kills + num_kills
+            for key, more in (("runs", 1), ("kills", kills), ("identical", failure is None)):
+                variants[number][key] += int(more)
+            done += 1
             if done % 10 == 0:
-                self.logger.info(f"{done} killed runs, {kills} kills, {len(failures)} failures")
-        return {"runs": done, "kills": kills, "identical": done - len(failures), "failures": failures}
+                self.logger.info(f"{done} killed runs, {len(failures)} failures")
+        sums = {key: sum(variant[key] for variant in variants) for key in ("runs", "kills", "identical")}
+        return {**sums, "variants": variants, "failures": failures}
 
     def kill_and_resume(self, variant: int, number: int, num_steps: int, expected: str) -> tuple[str | None, int]:
         """One run. Returns what was wrong, if anything, and how often it was killed."""
         arguments, size = VARIANTS[variant]
-        name, kills, orphans = f"killed{number}", self.random.choice((1, 2)), 0
+        name, kills, orphans = f"killed{number}", 0, 0
         folder = self.run_folder(arguments, name)
-        for _ in range(kills):
+        for _ in range(self.random.choice((1, 2))):
             with self.launch(arguments, name, self.how_to_start(folder), world_size=size) as runs:
-                runs[0].wait_for_step(self.random.randint(1, num_steps))
+                runs[0].wait_for_step(self.random.randint(1, max(num_steps - self.num_saved(folder), 1)))
                 time.sleep(self.random.uniform(0, 0.05))  # anywhere in a step, or in a save
                 for run in runs:
                     run.kill()
+                # The first one may have come to its end before.
+                kills += runs[0].wait() == -signal.SIGKILL
                 for run in runs:
                     run.wait()
                     orphans += run.has_left_processes()
@@ -108,6 +126,10 @@ class Soak:
         if orphans:
             return f"{place}: {orphans} times a process was left", kills
         return None if digest(folder) == expected else f"{place}: other bits", kills
+
+    def num_saved(self, folder: Path) -> int:
+        """After how many steps a run goes on."""
+        return read_last(folder, self.logger)["step"] if self.how_to_start(folder) == "--resume" else 0
 
     @staticmethod
     def how_to_start(folder: Path) -> str:
@@ -162,7 +184,7 @@ class Soak:
     def processes(self) -> dict[str, Any]:
         """One, two and three processes compute the same: the slow tests of several processes."""
         test = ["-m", "pytest", "-c", ".pytest.ini", "--rootdir", ".", "-q", "-p", "no:cacheprovider"]
-        return self.call([*test, "-m", "slow or not slow", "tests/tools/test_several_processes.py"])
+        return self.call([*test, "-m", "slow or not slow", *PROCESS_TESTS])
 
     def fuzz(self) -> dict[str, Any]:
         """Broken and hostile files."""
@@ -207,7 +229,8 @@ def main() -> int:
     import tools.runner  # noqa: F401  (the children find everything loaded)
     from tools.tasks import TASKS
 
-    TASKS.get("pretrain")
+    for task in ("pretrain", "segment"):
+        TASKS.get(task)
     logger, start = make_logger(name="soak"), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         soak = Soak(SHORT if args.short else FULL, args.seconds, args.seed, Path(folder), logger)
@@ -218,12 +241,12 @@ def main() -> int:
             began = time.monotonic()
             parts[name] = {**all_parts[name](), "seconds": round(time.monotonic() - began, 1)}
             logger.info(f"{name}: {json.dumps(parts[name])}")
+            if args.json:  # after each part: what a stopped one has found is not lost
+                environment = describe_environment(torch.device("cpu"), ["bash", "scripts/soak.sh", *sys.argv[1:]])
+                seconds = round(time.monotonic() - start, 1)
+                is_passed = not any(part["failures"] for part in parts.values())
+                write_json({**environment, "seconds": seconds, "parts": parts, "is_passed": is_passed}, args.json)
     failures = [failure for part in parts.values() for failure in part["failures"]]
-    command = ["bash", "scripts/soak.sh", *sys.argv[1:]]
-    if args.json:
-        environment = describe_environment(torch.device("cpu"), command)
-        seconds = round(time.monotonic() - start, 1)
-        write_json({**environment, "seconds": seconds, "parts": parts, "is_passed": not failures}, args.json)
     logger.info("all is well" if not failures else f"{len(failures)} failures")
     close_logger(logger)
     return 1 if failures else 0

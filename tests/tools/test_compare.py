@@ -32,7 +32,7 @@ def test_every_network_is_probed_and_tuned_on_every_fold_with_every_seed(tmp_pat
     runs = list_runs(plan, str(tmp_path))
     assert len(runs) == 4 * (1 + 2 + 3) == len({run.result for run in runs})
     mine = [run for run in runs if run.network == "mine" and run.cell == (1, 4)]
-    assert [tuple(run.metrics) for run in mine] == [("svm", "svm_5shot"), ("finetune",), ("finetune_5shot",)]
+    assert [tuple(run.metrics) for run in mine] == [("svm", "svm_5shot"), ("finetune_5shot",), ("finetune",)]
     assert all(str(tmp_path / "net1.pth") in run.arguments and "data.fold=1" in run.arguments for run in mine)
     assert all(run.arguments[-1] == "epochs=1" and "4" in run.arguments for run in mine)
     without = [run for run in runs if run.network != "mine"]
@@ -106,6 +106,7 @@ def test_a_miniature_runs_and_goes_on(tmp_path, monkeypatch):
         0 <= value <= 1 for metrics in numbers.values() for cells in metrics.values() for value in cells.values()
     )
     assert all(module.is_done(run) for run in runs)
+    assert module.read_numbers(runs) == numbers
     os.utime(checkpoint, (time.time() + 10,) * 2)
     assert sum(not module.is_done(run) for run in runs) == 6
     assert not any(

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 import main
+from tools.miniature_parts import write_parts
 
 ROOT = Path(__file__).parents[2]
 SIZES = {"embed_dim": 24, "depth": 2, "num_heads": 2, "num_groups": 8, "group_size": 4, "decoder_depth": 1}
@@ -168,6 +169,32 @@ def test_several_processes_measure_what_one_does(write_config, run, tmp_path):
         assert kind == "others" or len(set(predictions[0]["predictions"])) > 2
         assert results[0] == results[1] == results[2] and predictions[0] == predictions[1] == predictions[2]
         assert next(value for key, value in results[0].items() if key.endswith("num_objects")) == 109
+
+
+@pytest.mark.slow
+def test_several_processes_measure_the_part_iou_of_one(write_config, run, tmp_path):
+    """109 objects of 8 categories, which neither 2 nor 3 processes share evenly, with and without votes."""
+    write_parts(tmp_path / "data", {"train": 66, "val": 6, "test": 109})
+    sizes = {**SIZES, "num_groups": 16, "decoder_num_heads": 2, "drop_path": 0.0}
+    data = {"type": "ShapeNetPart", "num_points": 48, "options": {"num_points": 48}}
+    data["augment"] = {"scale": [0.8, 1.25], "shift": 0.1}
+    optim = {"lr": 3e-3, "warmup_epochs": 1, "grad_clip": 10.0}
+    options = {"task": "segment", "batch_size": 36, "data_root": str(tmp_path / "data")}
+    config = write_config(**options, epochs=12, data=data, model=sizes, optim=optim)
+    trained = run(1, config, name="trained") / "ckpt-last.pth"
+    for votes in (0, 3):
+        results, tables = [], []
+        for processes in (1, 2, 3):
+            arguments = ("epochs=0", f"num_votes={votes}", f"init={trained}")
+            folder = run(processes, config, *arguments, name=f"{votes}votes{processes}")
+            result = json.loads((folder / "result.json").read_text())
+            results.append({key: value for key, value in result.items() if key != "seconds"})
+            tables.append(json.loads((folder / "part_iou.json").read_text()))
+        assert results[0] == results[1] == results[2] and tables[0] == tables[1] == tables[2]
+        assert results[0]["num_objects"] == len(tables[0]["objects"]) == 109 and len(tables[0]["categories"]) == 8
+        # Neither all right nor all wrong, and no two means alike, or this would say nothing.
+        assert 0.1 < results[0]["instance_miou"] != results[0]["class_miou"] < 0.9
+        assert len(set(tables[0]["objects"].values())) > 80
 
 
 HOW = {

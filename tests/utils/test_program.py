@@ -1,5 +1,8 @@
 """Exit codes of the command-line programs."""
 
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -25,12 +28,32 @@ def test_exit_codes(capsys):
 
 
 def test_a_reader_that_has_gone_is_no_traceback():
-    import subprocess
-
     code = "import sys; from utils.program import exit_code\nsys.exit(exit_code(lambda: print('x' * 10**6)))"
     command = f'{sys.executable} -c "{code}" | head -c 1'
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout == "x" and done.stderr == ""
+
+
+# Stands for a thread that is destroyed as it runs: aborts what ends in the usual way.
+ABORTS = """
+import atexit, os, sys
+from utils.program import end
+atexit.register(os.abort)
+print("result")
+sys.stderr.write("note")
+end(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_one_of_several_processes_ends_without_what_aborts_interpreters(code):
+    command = [sys.executable, "-c", ABORTS, str(code)]
+    runs = [
+        subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "WORLD_SIZE": size})
+        for size in ("2", "1")
+    ]
+    assert [run.returncode for run in runs] == [code, -signal.SIGABRT]
+    assert (runs[0].stdout, runs[0].stderr) == ("result\n", "note"), "written out, although it is no terminal"
 
 
 def test_a_wrong_flag_is_one_sentence():

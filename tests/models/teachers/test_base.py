@@ -146,10 +146,23 @@ def test_unreadable_weights_are_refused(tmp_path):
         load_weights(network(), save(tmp_path, [1, 2]))
     path = tmp_path / "weights.pth"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="not a readable weights file"):
+    with pytest.raises(InputError, match="weights.pth.* is damaged"):
         load_weights(network(), path)
     with pytest.raises(InputError, match="folder"):
         load_weights(network(), tmp_path)
+
+
+def test_a_flipped_bit_and_a_program_are_refused(tmp_path):
+    """torch alone would make a weight of the one."""
+    path = save(tmp_path, network().state_dict())
+    content, weight = path.read_bytes(), network().state_dict()["1.weight"].numpy().tobytes()
+    place = content.index(weight)
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(InputError, match="does not match its checksum"):
+        load_weights(network(), path)
+    torch.jit.script(network()).save(path)
+    with pytest.raises(InputError, match="TorchScript"):
+        load_weights(network(), path)
 
 
 def test_find_weights(tmp_path, monkeypatch):
