@@ -118,6 +118,7 @@ def _add_folder(
     is_optional: bool = False,
     up_of: dict[str, str] | None = None,
     num_parts: int = 1,
+    unused: str = "",
 ) -> None:
     """Registers a source whose meshes are files.
 
@@ -131,6 +132,7 @@ def _add_folder(
         is_optional: As in `Source`.
         up_of: Key of AXES for the paths that have a regular expression.
         num_parts: As in `Source`.
+        unused: Regular expression; materials whose path below `below` has it belong to no mesh and are not unpacked.
     """
 
     def turn_of(path: str) -> np.ndarray:
@@ -154,7 +156,8 @@ def _add_folder(
         return _read(FolderFiles(root), item.path, suffixes, turn_of(item.path))
 
     def keep(path: str) -> bool:
-        return is_mesh(path) or path.startswith(f"{below}/") and path.lower().endswith(MATERIALS)
+        is_material = path.startswith(f"{below}/") and path.lower().endswith(MATERIALS)
+        return is_mesh(path) or is_material and not (unused and re.search(unused, path[len(below) :]))
 
     SOURCES[name] = Source(name, packages, list_items, read, up, is_optional, keep, num_parts)
 
@@ -247,6 +250,30 @@ def _read_zeroad(root: Path, item: Item) -> Mesh:
 
 
 GAMES = "usr/share/games"
+# In the order in which they are read: the largest packages first, while little has been made of others.
+_add_folder(
+    "redeclipse",
+    ("redeclipse-data",),
+    "z",
+    (".iqm", ".md3", ".obj"),
+    f"{GAMES}/redeclipse/data",
+    drop=r"/actors/player/[^/]*\.iqm",  # animations; some hold a stand-in box
+    up_of={r"\.obj$": "y"},
+    unused=r"^/(torley|wicked|philipk|trak|mayhem|elyvisions|maps|skyboxes|freezurbern|ulukai)/",
+)
+_add_folder("colobot", ("colobot-common",), "y, front +x", (".mod",), f"{GAMES}/colobot/models")
+_add_folder(
+    "scorched3d",
+    ("scorched3d-data",),
+    "z, front +y",
+    (".ase",),
+    f"{GAMES}/scorched3d/data/globalmods/none/data",
+    drop=r"/meshes/(autoaim|bounce|concrete|wind|wrap)|/default\.ase",  # signs; an empty stand-in
+)
+_add_folder("dart", ("dart-doc",), "z", (".stl",), "usr/share/doc/dart/data", drop=r"/urdf/test/|/wam\w*_collision")
+_add_folder(
+    "supertuxkart", ("supertuxkart-data",), "y", (".spm",), f"{GAMES}/supertuxkart/data", drop=r"_track\.spm|_sky\.spm"
+)
 SOURCES["sweethome3d"] = Source(
     "sweethome3d",
     ("sweethome3d-furniture",),
@@ -256,9 +283,6 @@ SOURCES["sweethome3d"] = Source(
 )
 _add_folder("kicad", ("kicad-packages3d",), "z", (".wrl",), "usr/share/kicad/3dmodels", num_parts=3)
 _add_folder("megaglest", ("megaglest-data",), "y", (".g3d",), f"{GAMES}/megaglest", drop=r"/none\.g3d|/menu_")
-_add_folder(
-    "supertuxkart", ("supertuxkart-data",), "y", (".spm",), f"{GAMES}/supertuxkart/data", drop=r"_track\.spm|_sky\.spm"
-)
 _add_folder(
     "minetest",
     ("minetest-mod-homedecor", "minetest-mod-pipeworks", "minetest-mod-moreblocks"),
@@ -277,25 +301,6 @@ _add_folder("crrcsim", ("crrcsim-data",), "y", (".ac",), f"{GAMES}/crrcsim")
 _add_folder("gl117", ("gl-117-data",), "z", (".3ds",), f"{GAMES}/gl-117")
 _add_folder("stormbaancoureur", ("stormbaancoureur-data",), "z", (".3ds",), f"{GAMES}/stormbaancoureur")
 _add_folder("neverball", ("neverball-common",), "y", (".obj",), f"{GAMES}/neverball")
-_add_folder(
-    "redeclipse",
-    ("redeclipse-data",),
-    "z",
-    (".iqm", ".md3", ".obj"),
-    f"{GAMES}/redeclipse/data",
-    drop=r"/actors/player/[^/]*\.iqm",  # animations; some hold a stand-in box
-    up_of={r"\.obj$": "y"},
-)
-_add_folder("colobot", ("colobot-common",), "y, front +x", (".mod",), f"{GAMES}/colobot/models")
-_add_folder(
-    "scorched3d",
-    ("scorched3d-data",),
-    "z, front +y",
-    (".ase",),
-    f"{GAMES}/scorched3d/data/globalmods/none/data",
-    drop=r"/meshes/(autoaim|bounce|concrete|wind|wrap)|/default\.ase",  # signs; an empty stand-in
-)
-_add_folder("dart", ("dart-doc",), "z", (".stl",), "usr/share/doc/dart/data", drop=r"/urdf/test/|/wam\w*_collision")
 _add_folder("cube2", ("cube2-data",), "z", (".iqm",), f"{GAMES}/cube2/packages", drop=r"\.md5anim\.iqm")
 _add_archives("ufoai", "ufoai-data", "z", ".md2", (f"{GAMES}/ufoai/base/0models.pk3",))
 _add_archives("openarena", "openarena-data", "z", ".md3", (f"{GAMES}/openarena/baseoa/pak0.pk3",), drop=r"_\d\.md3$")

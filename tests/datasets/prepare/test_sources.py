@@ -132,3 +132,9 @@ def test_each_file_is_in_one_part_of_its_package():
     parts = [[path for path in paths if source.keep_of(part)(path)] for part in range(source.num_parts)]
     assert sorted(sum(parts, [])) == sorted(paths) and all(len(part) > 10 for part in parts)
     assert not any(source.keep_of(part)("usr/share/kicad/LED.step") for part in range(source.num_parts))
+
+
+def test_textures_that_no_mesh_uses_are_not_unpacked():
+    keep, base = SOURCES["redeclipse"].keep, "usr/share/games/redeclipse/data"
+    assert keep(f"{base}/nieb/crate.obj") and keep(f"{base}/nieb/crate.png") and keep(f"{base}/maps/thing.obj")
+    assert not keep(f"{base}/skyboxes/sky.png") and not keep(f"{base}/nieb/readme.txt")
