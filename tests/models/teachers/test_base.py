@@ -152,6 +152,7 @@ def test_unreadable_weights_are_refused(tmp_path):
         load_weights(network(), tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_a_flipped_bit_and_a_program_are_refused(tmp_path):
     """torch alone would make a weight of the one."""
     path = save(tmp_path, network().state_dict())
