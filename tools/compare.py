@@ -186,7 +186,7 @@ def compare(numbers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[di
         numbers: As `run_all` gives them.
 
     Returns:
-        For each pair and metric `better`, `than`, `metric`, `gain` (mean difference of accuracy), `wins` and `pairs`
+        For each pair and metric `network`, `against`, `metric`, `gain` (mean difference), `wins` and `pairs`
         (over folds and seeds), `folds` and `p` (two-sided; None with fewer than two folds).
     """
     order = [*(name for name in numbers if name not in (RANDOM, SCRATCH)), SCRATCH, RANDOM]
@@ -204,8 +204,8 @@ def compare(numbers: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[di
             found.append(
                 {
                     "metric": metric,
-                    "better": one,
-                    "than": other,
+                    "network": one,
+                    "against": other,
                     "gain": statistics.mean(means),
                     "wins": sum(difference > 0 for difference in differences),
                     "pairs": len(cells),
@@ -234,7 +234,7 @@ def format_tables(numbers: Mapping[str, Mapping[str, Mapping[str, float]]], comp
     lines += ["", "| metric | compared | points | won | p |", "| --- | --- | --- | --- | --- |"]
     for row in comparisons:
         p = "-" if row["p"] is None else f"{row['p']:.2g}"
-        pair = f"{row['better']} - {row['than']}"
+        pair = f"{row['network']} - {row['against']}"
         lines.append(f"| {row['metric']} | {pair} | {100 * row['gain']:+.1f} | {row['wins']} of {row['pairs']} | {p} |")
     return "\n".join(lines)
 

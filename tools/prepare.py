@@ -81,10 +81,12 @@ def prepare(options: Options) -> dict[str, Any]:
         The summary, as <out>/summary.json holds it: counts by source and cause, versions, checksum.
 
     Raises:
-        InputError: An unknown source, no package at all, no shape left, or a full disk.
+        InputError: An unknown source, no folder of packages, no package at all, no shape left, or a full disk.
     """
     start = time.monotonic()
     sources = pick_sources(options.sources)
+    if options.packages is not None and not options.packages.is_dir():
+        raise InputError(f"'{options.packages}' is no folder; give the one that has the .deb files")
     done = _done(options)
     if done is not None:
         log.info(f"'{options.out}' is complete; remove it to make it again")
@@ -93,8 +95,12 @@ def prepare(options: Options) -> dict[str, Any]:
     versions: dict[str, str | None] = {}
     with TaskPool(make_shape, options.jobs, options.time_limit, MEMORY, PRELOAD) as pool:
         for source, package in [(item, package) for item in sources.values() for package in item.packages]:
-            parts = range(source.num_parts)
-            found = [item for part in parts for item in _read_part(source, package, part, options, pool)]
+            found: list[Item] = []
+            for part in range(source.num_parts):
+                read = _read_part(source, package, part, options, pool)
+                if read is None:
+                    break
+                found += read
             versions[package] = found[0].version if found else None
             items += found
     if not items:
@@ -167,8 +173,8 @@ def format_summary(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read_part(source: Source, package: str, part: int, options: Options, pool: TaskPool) -> list[Item]:
-    """Makes the shapes of one part of a package that are not there yet; returns its items, none if it cannot be had."""
+def _read_part(source: Source, package: str, part: int, options: Options, pool: TaskPool) -> list[Item] | None:
+    """Makes the shapes of one part of a package that are not there yet; returns its items, None if it cannot be had."""
     work = options.out / "work"
     is_last = part == source.num_parts - 1
     title = package if source.num_parts == 1 else f"{package} ({part + 1}/{source.num_parts})"
@@ -195,7 +201,7 @@ def _read_part(source: Source, package: str, part: int, options: Options, pool: 
         shutil.rmtree(folder, ignore_errors=True)
         if deb is not None and options.packages is None:
             deb.unlink(missing_ok=True)  # the next run downloads it again
-        return []
+        return None
     write_json({"limit": options.limit, "items": [dataclasses.asdict(item) for item in items]}, listing)
     todo = _missing(items, options)
     for (_, item), result in progress_bar(pool.run((str(root), item) for item in todo), title, len(todo)):
@@ -209,8 +215,6 @@ def _read_part(source: Source, package: str, part: int, options: Options, pool: 
 def _fetch(package: str, options: Options) -> Path:
     if options.packages is None:
         return download([package], options.out / "work" / "packages")[0]
-    if not options.packages.is_dir():
-        raise InputError(f"'{options.packages}' is no folder; give the one that has the .deb files")
     found = find_package(package, options.packages)
     if found is None:
         raise InputError(f"there is no '{package}_*.deb' in '{options.packages}'")

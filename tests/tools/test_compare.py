@@ -58,7 +58,7 @@ def test_pairs_are_those_of_one_fold_and_seed_and_folds_count_once():
     table = lambda values: {f"fold {f} seed {s}": float(values[f, s]) for f, s in cells}  # noqa: E731
     numbers = {"random": {"svm": table(b)}, "mine": {"svm": table(a), "finetune": table(a)}}
     (row,) = compare(numbers)
-    assert (row["better"], row["than"], row["metric"]) == ("mine", "random", "svm")
+    assert (row["network"], row["against"], row["metric"]) == ("mine", "random", "svm")
     assert row["gain"] == pytest.approx((a - b).mean()) and (row["pairs"], row["folds"]) == (15, 5)
     assert row["wins"] == (a > b).sum()
     assert row["p"] == pytest.approx(ttest_rel(a.mean(1), b.mean(1)).pvalue)

@@ -291,8 +291,11 @@ def test_a_finished_data_set_is_not_made_again_unless_the_settings_differ(tmp_pa
 def test_refuses_what_cannot_be(tmp_path, toys):
     with pytest.raises(InputError, match="did you mean 'toys'"):
         prepare(Options(tmp_path, ("toy",)))
-    with pytest.raises(InputError, match="no mesh was found"):
+    with pytest.raises(InputError, match="nowhere' is no folder"):
         make(tmp_path, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no mesh was found"):
+        make(tmp_path, tmp_path / "empty")
     with pytest.raises(InputError, match="leave_out is 'some'"):
         Rules(leave_out="some")
     with pytest.raises(InputError, match="per_family is 0"):
