@@ -34,3 +34,9 @@ CLOUDS = {
 def cloud(request):
     """(B, N, 3) float32."""
     return torch.from_numpy(CLOUDS[request.param].copy())
+
+
+@pytest.fixture
+def clouds():
+    """All of them in one list."""
+    return [torch.from_numpy(cloud.copy()) for cloud in CLOUDS.values()]

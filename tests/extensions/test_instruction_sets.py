@@ -1,0 +1,68 @@
+"""The CPU library gives the same bytes whatever vectors it is compiled for."""
+
+import platform
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from extensions import build, compiled
+
+# A kind of processor, and a flag that a processor of that kind has.
+LEVELS = {"x86-64": "sse2", "haswell": "avx2", "skylake-avx512": "avx512dq"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the processor is of another kind"),
+    pytest.mark.skipif(not compiled.is_available("cpu"), reason="the CPU library is not built"),
+    pytest.mark.skipif(not any(shutil.which(name) for name in build.COMPILERS), reason="there is no C++ compiler"),
+]
+
+
+@pytest.fixture
+def use_level(tmp_path, monkeypatch):
+    """Compiles the library for a kind of processor and puts it in the place of this machine's."""
+
+    def use(level):
+        library = tmp_path / "point_ops.so"
+        monkeypatch.setattr(build, "TUNING", ((f"-march={level}",),))
+        monkeypatch.setattr(build, "library_path", lambda: library)
+        assert build.build() == library
+        compiled._library.cache_clear()
+
+    yield use
+    compiled._library.cache_clear()
+
+
+def results(clouds):
+    """What every operation makes of clouds with and without ties, of sizes that fill vectors and do not."""
+    found = []
+    for points in clouds:
+        num_points = points.shape[1]
+        queries = points.flip(1)[:, :37] + 0.01
+        samples, k = min(64, num_points), min(32, num_points)
+        found += [compiled.fps(points, samples), compiled.knn(points, queries, k)]
+        found += [*compiled.patchify(points, samples, k), *compiled.nearest(queries, points)]
+        found += compiled.three_nn(queries, points) if num_points >= 3 else ()
+        a, b = points.clone().requires_grad_(), queries.clone().requires_grad_()
+        found += torch.autograd.grad(compiled.chamfer_distance(a, b), (a, b))
+    draw = torch.Generator().manual_seed(0)
+    for width in (1, 5, 16, 33):
+        x, weight = torch.randn(6, 7, width, generator=draw), torch.randn(19, width, generator=draw)
+        for relu in (False, True):
+            inputs = x.requires_grad_(), weight.requires_grad_()
+            pooled = compiled.linear_max(*inputs, relu)
+            found += [pooled.detach(), *torch.autograd.grad(pooled.square().sum(), inputs)]
+    return found
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_bytes_are_those_of_this_machine(level, use_level, clouds):
+    if LEVELS[level] not in Path("/proc/cpuinfo").read_text(encoding="utf-8").split():
+        pytest.skip(f"the processor has no {LEVELS[level]}")
+    large = torch.rand(2, 3000, 3, generator=torch.Generator().manual_seed(0))  # more tiles than are looked into
+    expected = results([*clouds, large])
+    use_level(level)
+    for number, (one, two) in enumerate(zip(expected, results([*clouds, large]), strict=True)):
+        assert torch.equal(one, two), f"{level}: result {number}"
