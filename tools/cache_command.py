@@ -18,7 +18,7 @@ from tools.teacher_work import PictureWork, TextWork
 from utils import distributed
 from utils.errors import InputError
 from utils.log import progress_bar
-from utils.memory import tune_allocator
+from utils.memory import keep_freed_memory
 
 
 def cache_features(args: argparse.Namespace) -> tuple[Path, int]:
@@ -33,7 +33,7 @@ def cache_features(args: argparse.Namespace) -> tuple[Path, int]:
     Raises:
         InputError: a mistake on the command line, or a file that was made of other things and may not be replaced.
     """
-    tune_allocator()
+    keep_freed_memory()
     device = find_device(args.device)
     options = {"root": args.data_root} | ({"images": True} if args.image else {})
     options |= {"bgr": True} if args.image and args.published else {}

@@ -18,7 +18,7 @@ from utils.config import save_config
 from utils.errors import InputError, check_choice
 from utils.io import write_json
 from utils.log import MetricsWriter, close_logger, log_to_file, make_logger
-from utils.memory import tune_allocator
+from utils.memory import keep_freed_memory
 from utils.seed import seed_everything
 
 CHOICES = {"precision": ("fp32", "bf16"), "select": ("last", "val", "test")}
@@ -104,7 +104,6 @@ def make_context(
     Raises:
         InputError: A value that is not allowed, a device that is not there, or the folder of an earlier run.
     """
-    tune_allocator()  # before anything makes a tensor
     _check_values(cfg)
     device = find_device(cfg.device)
     _check_backend()
@@ -113,6 +112,7 @@ def make_context(
         _check_folder(folder, overwrite, cfg.init)
     distributed.init(device.type)
     seed_everything(cfg.seed, cfg.deterministic)  # alike in all processes, for weights that nothing overwrites
+    keep_freed_memory()
     return RunContext(
         cfg=cfg,
         device=device,
