@@ -1,10 +1,24 @@
 """Point-cloud operations. Import from `extensions.ops`; this package needs torch and nothing else."""
 
 from .dispatch import use_backend
-from .ops import chamfer_distance, fps, gather, group, knn, linear_max, patchify, three_interpolate, three_nn
+from .ops import (
+    attention,
+    chamfer_distance,
+    cross_attention,
+    fps,
+    gather,
+    group,
+    knn,
+    linear_max,
+    patchify,
+    three_interpolate,
+    three_nn,
+)
 
 __all__ = [
+    "attention",
     "chamfer_distance",
+    "cross_attention",
     "fps",
     "gather",
     "group",

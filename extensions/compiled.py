@@ -1,16 +1,24 @@
 """CPU backend: the shared library that `build.py` makes of csrc/, called through ctypes with torch's thread count.
 
-Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbours.
+Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbours; in
+attention T tokens, H heads of width D.
 """
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from . import build
+from . import build, reference
+
+WIDEST_VECTOR = (
+    16  # floats; rows of attention weights are as long for narrower ones, so that all machines have the same
+)
+MAX_TOKENS = 256  # with more, torch's own attention is as fast and keeps no weights
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
 # Function -> how many pointers before the sizes, how many sizes, how many pointers after them.
@@ -23,6 +31,8 @@ _FUNCTIONS = {
     "point_ops_nearest_backward": (4, 3, 2),
     "point_ops_patch_max": (1, 3, 2),
     "point_ops_linear_max_backward": (4, 5, 2),
+    "point_ops_attention": (3, 7, 2),
+    "point_ops_attention_backward": (5, 7, 3),
 }
 
 
@@ -139,6 +149,64 @@ class _LinearMax(torch.autograd.Function):
         return grad_x, grad_weight, None
 
 
+def attention(qkv: Tensor) -> Tensor:
+    """(B, T, 3, H, D) -> (B, T, H * D); see `ops.attention`."""
+    return _attend(qkv) if _fits(qkv) else reference.attention(qkv)
+
+
+def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
+    """(B, Q, H, D), (B, T, 2, H, D) -> (B, Q, H * D); see `ops.cross_attention`."""
+    return _attend(q, kv) if _fits(kv) else reference.cross_attention(q, kv)
+
+
+def _fits(projected: Tensor) -> bool:
+    """Whether heads are whole vectors wide, and few enough tokens that their weights may be kept."""
+    return projected.shape[-1] % WIDEST_VECTOR == 0 and 0 < projected.shape[1] <= MAX_TOKENS
+
+
+def _attend(*projected: Tensor) -> Tensor:
+    return _Attention.apply(*(x.contiguous() for x in projected))
+
+
+class _Attention(torch.autograd.Function):
+    """Of one tensor (B, T, 3, H, D), or of q (B, Q, H, D) and kv (B, T, 2, H, D), all contiguous."""
+
+    @staticmethod
+    def forward(ctx, *projected):
+        addresses, sizes = _addresses(projected), _sizes(projected)
+        batch, num_queries, num_tokens, heads, width = sizes[:5]
+        padded = -(-num_tokens // WIDEST_VECTOR) * WIDEST_VECTOR
+        weights = projected[0].new_empty(batch, heads, num_queries, padded)
+        out = projected[0].new_empty(batch, num_queries, heads * width)
+        _call("point_ops_attention", *addresses, *sizes, weights, out)
+        ctx.save_for_backward(weights, *projected)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        weights, *projected = ctx.saved_tensors
+        grads = [torch.empty_like(x) for x in projected]
+        arguments = (*_addresses(projected), weights, *_sizes(projected), *_addresses(grads))
+        _call("point_ops_attention_backward", grad.contiguous(), *arguments)
+        return tuple(grads)
+
+
+def _addresses(projected: Sequence[Tensor]) -> list[int]:
+    """Where q, k and v begin."""
+    row = projected[0].shape[-2] * projected[0].shape[-1] * projected[0].element_size()
+    start = projected[-1].data_ptr()
+    if len(projected) == 2:
+        return [projected[0].data_ptr(), start, start + row]
+    return [start, start + row, start + 2 * row]
+
+
+def _sizes(projected: Sequence[Tensor]) -> tuple[int, ...]:
+    """B, Q, T, H, D, and from one token to the next in q and in k and v."""
+    q, kv = projected[0], projected[-1]
+    return (*q.shape[:2], kv.shape[1], *q.shape[-2:], q.stride(1), kv.stride(1))
+
+
 def _slope(squared: Tensor, grad: Tensor, norm: int) -> Tensor:
     """Gradient of the loss in each squared distance; 0 at distance 0, where the root has none."""
     share = grad / squared.numel()
@@ -158,7 +226,18 @@ def _library() -> ctypes.CDLL:
         function = getattr(library, name)
         function.argtypes = [_POINTER] * before + [_SIZE] * sizes + [_POINTER] * after + [ctypes.c_int]
         function.restype = ctypes.c_bool
+    library.point_ops_use_region.argtypes = [_POINTER]
+    library.point_ops_use_region(_products_region())
     return library
+
+
+def _products_region() -> int | None:
+    """Where libgomp, which torch's matrix products run in, begins a parallel region; None if torch uses another one."""
+    try:
+        torch_library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return ctypes.cast(torch_library.GOMP_parallel, _POINTER).value
+    except (OSError, AttributeError):
+        return None
 
 
 def _call(name: str, *arguments: Tensor | int) -> None:

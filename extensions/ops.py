@@ -14,8 +14,8 @@ from torch import Tensor
 from . import library, reference
 from .dispatch import select_backend
 
-__all__ = ["chamfer_distance", "fps", "gather", "group", "knn", "linear_max", "patchify"]
-__all__ += ["three_interpolate", "three_nn"]
+__all__ = ["attention", "chamfer_distance", "cross_attention", "fps", "gather", "group", "knn", "linear_max"]
+__all__ += ["patchify", "three_interpolate", "three_nn"]
 
 
 def fps(points: Tensor, num_samples: int) -> Tensor:
@@ -214,10 +214,58 @@ def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
             f"linear_max takes x (P, K, D) with K of at least 1 and weight (C, D), got {tuple(x.shape)} and "
             f"{tuple(weight.shape)}"
         )
-    is_plain = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-    if not is_plain or torch.compiler.is_compiling():
+    if not _is_plain(x, weight):
         return reference.linear_max(x, weight, relu)
     return select_backend(x, "linear_max").linear_max(x.contiguous(), weight.contiguous(), relu)
+
+
+def attention(qkv: Tensor) -> Tensor:
+    """Self-attention, softmax(q k^T / sqrt(D)) v for each head (Vaswani et al., 2017).
+
+    Args:
+        qkv: (B, T, 3, H, D), queries, keys and values of T tokens in H heads of width D, in any precision.
+
+    Returns:
+        (B, T, H * D), differentiable once.
+
+    Raises:
+        ValueError: the shape is another.
+    """
+    if qkv.dim() != 5 or qkv.shape[2] != 3:
+        raise ValueError(f"attention takes qkv (B, T, 3, H, D), got {tuple(qkv.shape)}")
+    return _projected_backend("attention", qkv).attention(qkv)
+
+
+def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
+    """Attention of queries to other tokens.
+
+    Args:
+        q: (B, Q, H, D), in any precision.
+        kv: (B, T, 2, H, D), keys and values of at least one token.
+
+    Returns:
+        (B, Q, H * D), differentiable once.
+
+    Raises:
+        ValueError: the shapes are others or do not fit, or there is no token.
+    """
+    is_well = q.dim() == 4 and kv.dim() == 5 and kv.shape[2] == 2 and kv.shape[1] > 0
+    if not is_well or q.shape[0] != kv.shape[0] or q.shape[2:] != kv.shape[3:]:
+        raise ValueError(
+            f"cross_attention takes q (B, Q, H, D) and kv (B, T, 2, H, D) with T of at least 1, got {tuple(q.shape)} "
+            f"and {tuple(kv.shape)}"
+        )
+    return _projected_backend("cross_attention", q, kv).cross_attention(q, kv)
+
+
+def _projected_backend(operation: str, *projected: Tensor):
+    return select_backend(projected[0], operation) if _is_plain(*projected) else reference
+
+
+def _is_plain(*tensors: Tensor) -> bool:
+    """Whether kernels of float32 alone may run: autocast and the compiler take the expression made of torch's own."""
+    is_float32 = all(x.dtype == torch.float32 for x in tensors)
+    return is_float32 and not (torch.is_autocast_enabled(tensors[0].device.type) or torch.compiler.is_compiling())
 
 
 def _plain(operation: str, tensor: Tensor):

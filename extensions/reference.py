@@ -5,6 +5,7 @@ Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbo
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 # Distances are formed a slab of queries at a time, so that memory stays bounded for large clouds.
 MAX_SLAB_ELEMENTS = 1 << 25
@@ -129,6 +130,18 @@ def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
     """(P, K, D), (C, D) -> (P, C); see `ops.linear_max`."""
     return ((x.relu() if relu else x) @ weight.T).max(dim=1).values
+
+
+def attention(qkv: Tensor) -> Tensor:
+    """(B, T, 3, H, D) -> (B, T, H * D); see `ops.attention`."""
+    q, k, v = (x.transpose(1, 2) for x in qkv.unbind(2))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
+    """(B, Q, H, D), (B, T, 2, H, D) -> (B, Q, H * D); see `ops.cross_attention`."""
+    k, v = (x.transpose(1, 2) for x in kv.unbind(2))
+    return F.scaled_dot_product_attention(q.transpose(1, 2), k, v).transpose(1, 2).flatten(2)
 
 
 def _safe_sqrt(squared: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from extensions import ops
 from utils.errors import InputError
 from utils.seed import draw_rows, is_batch_whole
 
@@ -72,12 +73,10 @@ class Attention(nn.Module):
         """(B, T, C) -> (B, T - first, C): all tokens are attended to, the first ones do not ask."""
         if first:
             for_query, for_source = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
-            (q,) = split_heads(F.linear(x[:, first:], for_query), 1, self.num_heads)
-            k, v = split_heads(F.linear(x, for_source), 2, self.num_heads)
-        else:
-            q, k, v = split_heads(self.qkv(x), 3, self.num_heads)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).flatten(2))
+            q = F.linear(x[:, first:], for_query).unflatten(-1, (self.num_heads, -1))
+            kv = F.linear(x, for_source).unflatten(-1, (2, self.num_heads, -1))
+            return self.proj(ops.cross_attention(q, kv))
+        return self.proj(ops.attention(self.qkv(x).unflatten(-1, (3, self.num_heads, -1))))
 
 
 class CrossAttention(nn.Module):
@@ -93,10 +92,9 @@ class CrossAttention(nn.Module):
 
     def forward(self, queries: Tensor, source: Tensor) -> Tensor:
         """(B, T, C), (B, S, C) -> (B, T, C)."""
-        (q,) = split_heads(self.q(queries), 1, self.num_heads)
-        k, v = split_heads(self.kv(source), 2, self.num_heads)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        q = self.q(queries).unflatten(-1, (self.num_heads, -1))
+        kv = self.kv(source).unflatten(-1, (2, self.num_heads, -1))
+        return self.proj(ops.cross_attention(q, kv))
 
 
 class Block(nn.Module):
@@ -122,12 +120,6 @@ class PositionEmbedding(nn.Sequential):
 
     def __init__(self, dim: int) -> None:
         super().__init__(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
-
-
-def split_heads(x: Tensor, count: int, num_heads: int) -> tuple[Tensor, ...]:
-    """(B, T, count * C) -> count times (B, H, T, C/H)."""
-    # Taken apart before the transposition: the gradients then come together in the order of x, in one pass.
-    return tuple(part.transpose(1, 2) for part in x.unflatten(-1, (count, num_heads, -1)).unbind(2))
 
 
 def check_heads(dim: int, num_heads: int) -> None:

@@ -72,10 +72,25 @@ Pool& pool() {
   return *existing;
 }
 
+// libgomp's own entry for a parallel region: work(context) in num_threads threads.
+typedef void (*Region)(void (*work)(void*), void* context, unsigned num_threads, unsigned flags);
+std::atomic<Region> products_region{nullptr};
+
 }  // namespace
 
 void run_in_threads(int num_threads, void (*work)(void*), void* context) {
   if (num_threads <= 1 || !pool().run(num_threads - 1, work, context)) work(context);
 }
 
+void run_in_products_threads(int num_threads, void (*work)(void*), void* context) {
+  const Region region = products_region.load();
+  if (num_threads > 1 && region) return region(work, context, unsigned(num_threads), 0);
+  run_in_threads(num_threads, work, context);
+}
+
 }  // namespace point_ops
+
+// The address of GOMP_parallel in the library that torch's matrix products use; without it the pool does their work too.
+extern "C" __attribute__((visibility("default"))) void point_ops_use_region(void* region) {
+  point_ops::products_region = reinterpret_cast<point_ops::Region>(region);
+}

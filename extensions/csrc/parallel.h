@@ -12,11 +12,15 @@ namespace point_ops {
 // Calls work(context) in this thread and in up to num_threads - 1 others, and returns when all that began are done.
 void run_in_threads(int num_threads, void (*work)(void*), void* context);
 
+// The same, in the threads of torch's matrix products. Right after one of those its threads are awake and turn on their
+// cores for some milliseconds, waiting for the next: a thread of the pool would have to wait for a core meanwhile.
+void run_in_products_threads(int num_threads, void (*work)(void*), void* context);
+
 constexpr double WORTH_A_THREAD = 1e5;  // operations, about 20 microseconds: waking a thread takes about 10
 
 // Calls work(task, scratch) for each task, with one Scratch a thread; `cost` is the number of distances formed in all.
 // Returns false when memory ran out.
-template <class Scratch, class Work>
+template <class Scratch, decltype(run_in_threads) run = run_in_threads, class Work>
 bool run_tasks(int64_t num_tasks, double cost, int num_threads, Work work) {
   std::atomic<int64_t> next{0};
   std::atomic<bool> is_well{true};
@@ -30,7 +34,7 @@ bool run_tasks(int64_t num_tasks, double cost, int num_threads, Work work) {
   };
   if (num_threads > num_tasks) num_threads = int(num_tasks);
   if (num_threads > 1 + cost / WORTH_A_THREAD) num_threads = 1 + int(cost / WORTH_A_THREAD);
-  run_in_threads(num_threads, [](void* context) { (*static_cast<decltype(worker)*>(context))(); }, &worker);
+  run(num_threads, [](void* context) { (*static_cast<decltype(worker)*>(context))(); }, &worker);
   return is_well;
 }
 

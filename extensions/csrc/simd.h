@@ -1,10 +1,13 @@
-// Vectors of floats by the compiler's own vector type, as wide as the machine's registers: no intrinsics but one.
+// Vectors of floats by the compiler's own vector type, as wide as the machine's registers; intrinsics only where it has no
+// operation of its own.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace point_ops {
@@ -75,6 +78,72 @@ inline uint32_t bits(Ints comparison) {
 }
 
 inline int lowest_bit(uint64_t mask) { return __builtin_ctzll(mask); }
+
+// a * b + c, in one rounding where the machine can: for sums alone, never for what has to be bit for bit the definition.
+inline Floats multiply_add(Floats a, Floats b, Floats c) {
+#if defined(__AVX512DQ__)
+  return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (Floats)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__aarch64__)
+  return (Floats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+// e^x for x up to 0, within 2 units of the last place; 0 below -87, NaN for NaN.
+inline Floats exponential(Floats x) {
+  const Floats magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
+  const Floats shifted = x * 1.44269504f + magic, whole = shifted - magic;
+  const Floats rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  Floats value = splat(1.9875691500e-4f);
+  for (float factor : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) {
+    value = value * rest + factor;
+  }
+  value = value * rest * rest + rest + 1;
+  Ints exponent;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  const Ints power = (exponent - 0x4b400000 + 127) << 23;
+  Floats scale;
+  std::memcpy(&scale, &power, sizeof scale);
+  return x < -87 ? Floats{} : value * scale;
+}
+
+typedef float Quad __attribute__((vector_size(16)));
+#if defined(__clang__)
+#define MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MIX(a, b, ...) __builtin_shuffle(a, b, (QuadPlaces){__VA_ARGS__})
+typedef int32_t QuadPlaces __attribute__((vector_size(16)));
+#endif
+
+// The lanes against each other, in the same order whatever their number is up to four.
+template <class Combine>
+inline float combine(Floats values, Combine both) {
+  Quad parts[LANES / 4];
+  std::memcpy(parts, &values, sizeof values);
+  for (int half = LANES / 8; half > 0; half /= 2) {
+    for (int part = 0; part < half; part++) parts[part] = both(parts[part], parts[part + half]);
+  }
+  const Quad pairs = both(parts[0], MIX(parts[0], parts[0], 2, 3, 0, 1));
+  return both(pairs, MIX(pairs, pairs, 1, 0, 3, 2))[0];
+}
+
+inline float total(Floats values) {
+  return combine(values, [](Quad a, Quad b) { return a + b; });
+}
+
+// Four rows of four floats from `from` become columns at `to`; the steps are floats between rows.
+inline void transpose_4x4(const float* from, int64_t from_step, float* to, int64_t to_step) {
+  Quad rows[4];
+  for (int row = 0; row < 4; row++) std::memcpy(&rows[row], from + row * from_step, sizeof(Quad));
+  const Quad low01 = MIX(rows[0], rows[1], 0, 4, 1, 5), high01 = MIX(rows[0], rows[1], 2, 6, 3, 7);
+  const Quad low23 = MIX(rows[2], rows[3], 0, 4, 1, 5), high23 = MIX(rows[2], rows[3], 2, 6, 3, 7);
+  const Quad columns[4] = {MIX(low01, low23, 0, 1, 4, 5), MIX(low01, low23, 2, 3, 6, 7), MIX(high01, high23, 0, 1, 4, 5),
+                           MIX(high01, high23, 2, 3, 6, 7)};
+  for (int column = 0; column < 4; column++) std::memcpy(to + column * to_step, &columns[column], sizeof(Quad));
+}
 
 // The order of these operations, without contraction to fused multiply-adds, is the one of the plain torch definition.
 inline Floats squared(Floats dx, Floats dy, Floats dz) { return (dx * dx + dy * dy) + dz * dz; }
