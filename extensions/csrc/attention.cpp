@@ -60,7 +60,8 @@ void tile(float* to, int64_t to_step, const float* a, int64_t a_row, int64_t a_c
 }
 
 template <int V>
-void strip(float* to, int64_t to_step, const float* a, int64_t a_row, int64_t a_column, Rows b, int64_t count, int64_t length) {
+void strip(float* to, int64_t to_step, const float* a, int64_t a_row, int64_t a_column, Rows b, int64_t count,
+           int64_t length) {
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) tile<4, V>(to + i * to_step, to_step, a + i * a_row, a_row, a_column, b, length);
   for (; i + 2 <= count; i += 2) tile<2, V>(to + i * to_step, to_step, a + i * a_row, a_row, a_column, b, length);
@@ -68,8 +69,8 @@ void strip(float* to, int64_t to_step, const float* a, int64_t a_row, int64_t a_
 }
 
 // to (count, width) = a (count, length) b (length, width); width is a multiple of the lanes.
-void product(float* to, int64_t to_step, const float* a, int64_t a_row, int64_t a_column, Rows b, int64_t count, int64_t length,
-             int64_t width) {
+void product(float* to, int64_t to_step, const float* a, int64_t a_row, int64_t a_column, Rows b, int64_t count,
+             int64_t length, int64_t width) {
   int64_t c = 0;
   for (; c + 4 * LANES <= width; c += 4 * LANES) {
     strip<4>(to + c, to_step, a, a_row, a_column, {b.first + c, b.step}, count, length);
@@ -90,7 +91,8 @@ void transpose(Rows rows, int64_t T, int64_t D, int64_t padded, float* to) {
     }
   }
   for (int64_t d = 0; d < D; d++) {
-    for (int64_t rest = t; rest < padded; rest++) to[d * padded + rest] = rest < T ? rows.first[rest * rows.step + d] : 0;
+    float* column = to + d * padded;
+    for (int64_t rest = t; rest < padded; rest++) column[rest] = rest < T ? rows.first[rest * rows.step + d] : 0;
   }
 }
 
@@ -102,7 +104,7 @@ void softmax(float* row, int64_t T, int64_t padded, float scale) {
     if (t + LANES > T) store(row + t, kept);
     most = larger(most, kept);
   }
-  const Floats shift = splat(combine(most, [](Quad a, Quad b) { return a > b ? a : b; }) * scale);
+  const Floats shift = splat(largest(most) * scale);
   Floats sum{};
   for (int64_t t = 0; t < padded; t += LANES) {
     const Floats value = exponential(load(row + t) * scale - shift);
@@ -128,16 +130,18 @@ using namespace point_ops;
 
 // q (B, Q, H, D), k and v (B, T, H, D) with q_step and kv_step floats between rows -> weights (B, H, Q, padded T) and
 // out (B, Q, H, D).
-EXPORT bool point_ops_attention(const float* q, const float* k, const float* v, int64_t B, int64_t Q, int64_t T, int64_t H,
-                                int64_t D, int64_t q_step, int64_t kv_step, float* weights, float* out, int num_threads) {
+EXPORT bool point_ops_attention(const float* q, const float* k, const float* v, int64_t B, int64_t Q, int64_t T,
+                                int64_t H, int64_t D, int64_t q_step, int64_t kv_step, float* weights, float* out,
+                                int num_threads) {
   const Sizes s{B, Q, T, H, D, q_step, kv_step};
   const int64_t padded = s.padded();
+  const float scale = 1 / std::sqrt(float(D));
   return for_each_head(s, 2, num_threads, [=](int64_t b, int64_t h, Scratch& scratch) {
     scratch.columns.resize(D * padded);
     transpose({k + b * T * kv_step + h * D, kv_step}, T, D, padded, scratch.columns.data());
     float* own = weights + (b * H + h) * Q * padded;
     product(own, padded, q + b * Q * q_step + h * D, q_step, 1, {scratch.columns.data(), padded}, Q, D, padded);
-    for (int64_t i = 0; i < Q; i++) softmax(own + i * padded, T, padded, 1 / std::sqrt(float(D)));
+    for (int64_t i = 0; i < Q; i++) softmax(own + i * padded, T, padded, scale);
     product(out + (b * Q * H + h) * D, H * D, own, padded, 1, {v + b * T * kv_step + h * D, kv_step}, Q, T, D);
   });
 }
@@ -149,6 +153,7 @@ EXPORT bool point_ops_attention_backward(const float* grad, const float* q, cons
                                          int num_threads) {
   const Sizes s{B, Q, T, H, D, q_step, kv_step};
   const int64_t padded = s.padded();
+  const float scale = 1 / std::sqrt(float(D));
   return for_each_head(s, 4, num_threads, [=](int64_t b, int64_t h, Scratch& scratch) {
     const int64_t at_q = b * Q * q_step + h * D, at_kv = b * T * kv_step + h * D;
     scratch.columns.resize(D * padded);
@@ -158,7 +163,7 @@ EXPORT bool point_ops_attention_backward(const float* grad, const float* q, cons
     float* slopes = scratch.slopes.data();
     transpose({v + at_kv, kv_step}, T, D, padded, scratch.columns.data());
     product(slopes, padded, grad_own, H * D, 1, {scratch.columns.data(), padded}, Q, D, padded);
-    for (int64_t i = 0; i < Q; i++) softmax_backward(own + i * padded, slopes + i * padded, padded, 1 / std::sqrt(float(D)));
+    for (int64_t i = 0; i < Q; i++) softmax_backward(own + i * padded, slopes + i * padded, padded, scale);
     product(grad_q + at_q, q_step, slopes, padded, 1, {k + at_kv, kv_step}, Q, T, D);
     product(grad_k + at_kv, kv_step, slopes, 1, padded, {q + at_q, q_step}, T, Q, D);
     product(grad_v + at_kv, kv_step, own, 1, padded, {grad_own, H * D}, T, Q, D);

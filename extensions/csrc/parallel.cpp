@@ -90,7 +90,8 @@ void run_in_products_threads(int num_threads, void (*work)(void*), void* context
 
 }  // namespace point_ops
 
-// The address of GOMP_parallel in the library that torch's matrix products use; without it the pool does their work too.
+// The address of GOMP_parallel in the library that torch's matrix products use. Without it the pool's threads do the
+// work that would have gone there.
 extern "C" __attribute__((visibility("default"))) void point_ops_use_region(void* region) {
   point_ops::products_region = reinterpret_cast<point_ops::Region>(region);
 }

@@ -93,7 +93,8 @@ EXPORT bool point_ops_linear_max_backward(const float* grad, const int32_t* wher
                                           int64_t P, int64_t K, int64_t C, int64_t D, int64_t is_rectified,
                                           float* grad_x, float* grad_weight, int num_threads) {
   const double cost = double(P) * C * D / 4;
-  const bool is_well = run_tasks<Channels, run_in_products_threads>(P, cost, num_threads, [=](int64_t p, Channels& channels) {
+  const bool is_well = run_tasks<Channels, run_in_products_threads>(P, cost, num_threads,
+                                                                    [=](int64_t p, Channels& channels) {
     sort_by_point(where + p * C, K, C, channels);
     std::fill_n(grad_x + p * K * D, K * D, 0.f);
     for (int64_t k = 0; k < K; k++) {
@@ -108,7 +109,8 @@ EXPORT bool point_ops_linear_max_backward(const float* grad, const int32_t* wher
   // A task has its own channels and goes through the patches in order, so the sums do not depend on the threads. Each
   // task reads all of x, so there are no more of them than threads.
   const int64_t part = (C + num_threads - 1) / num_threads, num_parts = (C + part - 1) / part;
-  return is_well && run_tasks<Channels, run_in_products_threads>(num_parts, cost, num_threads, [=](int64_t task, Channels&) {
+  if (!is_well) return false;
+  return run_tasks<Channels, run_in_products_threads>(num_parts, cost, num_threads, [=](int64_t task, Channels&) {
     const int64_t first = task * part, last = std::min(C, first + part);
     std::fill_n(grad_weight + first * D, (last - first) * D, 0.f);
     const int64_t block = std::max<int64_t>(1, CACHED / (K * D));

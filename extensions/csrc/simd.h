@@ -1,5 +1,5 @@
-// Vectors of floats by the compiler's own vector type, as wide as the machine's registers; intrinsics only where it has no
-// operation of its own.
+// Vectors of floats by the compiler's own vector type, as wide as the machine's registers; intrinsics only where
+// it has no operation of its own.
 #pragma once
 
 #include <cstdint>
@@ -43,23 +43,36 @@ inline Ints lane_numbers() {
 inline Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
 inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
-// The halves against each other until one lane is left.
-template <class Better>
-inline float fold(Floats values, Better better) {
-  float rest[LANES];
-  store(rest, values);
-  for (int half = LANES / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; lane++) rest[lane] = better(rest[lane + half], rest[lane]) ? rest[lane + half] : rest[lane];
+typedef float Quad __attribute__((vector_size(16)));
+#if defined(__clang__)
+#define MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MIX(a, b, ...) __builtin_shuffle(a, b, (QuadPlaces){__VA_ARGS__})
+typedef int32_t QuadPlaces __attribute__((vector_size(16)));
+#endif
+
+// The halves of the lanes against each other until one lane is left.
+template <class Combine>
+inline float combine(Floats values, Combine both) {
+  Quad parts[LANES / 4];
+  std::memcpy(parts, &values, sizeof values);
+  for (int half = LANES / 8; half > 0; half /= 2) {
+    for (int part = 0; part < half; part++) parts[part] = both(parts[part], parts[part + half]);
   }
-  return rest[0];
+  const Quad pairs = both(parts[0], MIX(parts[0], parts[0], 2, 3, 0, 1));
+  return both(pairs, MIX(pairs, pairs, 1, 0, 3, 2))[0];
 }
 
 inline float smallest(Floats values) {
-  return fold(values, [](float a, float b) { return a < b; });
+  return combine(values, [](Quad a, Quad b) { return b < a ? b : a; });
 }
 
 inline float largest(Floats values) {
-  return fold(values, [](float a, float b) { return a > b; });
+  return combine(values, [](Quad a, Quad b) { return b > a ? b : a; });
+}
+
+inline float total(Floats values) {
+  return combine(values, [](Quad a, Quad b) { return a + b; });
 }
 
 // Bit i is lane i of a comparison.
@@ -79,7 +92,7 @@ inline uint32_t bits(Ints comparison) {
 
 inline int lowest_bit(uint64_t mask) { return __builtin_ctzll(mask); }
 
-// a * b + c, in one rounding where the machine can: for sums alone, never for what has to be bit for bit the definition.
+// a * b + c, in one rounding where the machine can: never for what has to be bit for bit the definition.
 inline Floats multiply_add(Floats a, Floats b, Floats c) {
 #if defined(__AVX512DQ__)
   return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
@@ -92,15 +105,14 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) {
 #endif
 }
 
-// e^x for x up to 0, within 2 units of the last place; 0 below -87, NaN for NaN.
+// e^x for x up to 0, within 1 unit of the last place (polynomial of Cephes, Moshier, 1989); 0 below -87, NaN for NaN.
 inline Floats exponential(Floats x) {
   const Floats magic = splat(12582912.f);  // 1.5 * 2^23: adding it rounds to a whole number, kept in the low bits
   const Floats shifted = x * 1.44269504f + magic, whole = shifted - magic;
   const Floats rest = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
   Floats value = splat(1.9875691500e-4f);
-  for (float factor : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) {
-    value = value * rest + factor;
-  }
+  constexpr float factors[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  for (float factor : factors) value = value * rest + factor;
   value = value * rest * rest + rest + 1;
   Ints exponent;
   std::memcpy(&exponent, &shifted, sizeof exponent);
@@ -110,42 +122,20 @@ inline Floats exponential(Floats x) {
   return x < -87 ? Floats{} : value * scale;
 }
 
-typedef float Quad __attribute__((vector_size(16)));
-#if defined(__clang__)
-#define MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define MIX(a, b, ...) __builtin_shuffle(a, b, (QuadPlaces){__VA_ARGS__})
-typedef int32_t QuadPlaces __attribute__((vector_size(16)));
-#endif
-
-// The lanes against each other, in the same order whatever their number is up to four.
-template <class Combine>
-inline float combine(Floats values, Combine both) {
-  Quad parts[LANES / 4];
-  std::memcpy(parts, &values, sizeof values);
-  for (int half = LANES / 8; half > 0; half /= 2) {
-    for (int part = 0; part < half; part++) parts[part] = both(parts[part], parts[part + half]);
-  }
-  const Quad pairs = both(parts[0], MIX(parts[0], parts[0], 2, 3, 0, 1));
-  return both(pairs, MIX(pairs, pairs, 1, 0, 3, 2))[0];
-}
-
-inline float total(Floats values) {
-  return combine(values, [](Quad a, Quad b) { return a + b; });
-}
-
 // Four rows of four floats from `from` become columns at `to`; the steps are floats between rows.
 inline void transpose_4x4(const float* from, int64_t from_step, float* to, int64_t to_step) {
   Quad rows[4];
   for (int row = 0; row < 4; row++) std::memcpy(&rows[row], from + row * from_step, sizeof(Quad));
   const Quad low01 = MIX(rows[0], rows[1], 0, 4, 1, 5), high01 = MIX(rows[0], rows[1], 2, 6, 3, 7);
   const Quad low23 = MIX(rows[2], rows[3], 0, 4, 1, 5), high23 = MIX(rows[2], rows[3], 2, 6, 3, 7);
-  const Quad columns[4] = {MIX(low01, low23, 0, 1, 4, 5), MIX(low01, low23, 2, 3, 6, 7), MIX(high01, high23, 0, 1, 4, 5),
-                           MIX(high01, high23, 2, 3, 6, 7)};
+  const Quad columns[4] = {MIX(low01, low23, 0, 1, 4, 5), MIX(low01, low23, 2, 3, 6, 7),
+                           MIX(high01, high23, 0, 1, 4, 5), MIX(high01, high23, 2, 3, 6, 7)};
   for (int column = 0; column < 4; column++) std::memcpy(to + column * to_step, &columns[column], sizeof(Quad));
 }
 
 // The order of these operations, without contraction to fused multiply-adds, is the one of the plain torch definition.
 inline Floats squared(Floats dx, Floats dy, Floats dz) { return (dx * dx + dy * dy) + dz * dz; }
+
+#undef MIX
 
 }  // namespace point_ops
