@@ -116,3 +116,32 @@ def test_a_forked_process_computes_too(monkeypatch):
         signal.alarm(60)  # ends the child if it waits for threads that are not there
         os._exit(0 if torch.equal(compiled.fps(cloud, 100), wanted) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def sums():
+    """What runs in the threads of torch's matrix products, where there are some."""
+    qkv = random_points(8, 26, 3, 4, 64).requires_grad_()
+    x, weight = random_points(60, 32, 128, seed=1).requires_grad_(), random_points(64, 128, seed=2).requires_grad_()
+    out, pooled = compiled.attention(qkv), compiled.linear_max(x, weight, relu=True)
+    grads = torch.autograd.grad(out.square().sum() + pooled.square().sum(), (qkv, x, weight))
+    return [out.detach(), pooled.detach(), *grads]
+
+
+@pytest.mark.skipif(compiled._products_region() is None, reason="torch does not use libgomp here")
+def test_the_threads_of_torchs_products_give_what_the_pool_gives(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    with_region = sums()
+    compiled._library().point_ops_use_region(None)
+    try:
+        with_pool = sums()
+    finally:
+        compiled._library().point_ops_use_region(compiled._products_region())
+    assert all(torch.equal(one, two) for one, two in zip(with_region, with_pool, strict=True))
+
+
+def test_a_torch_with_other_threads_is_no_obstacle(monkeypatch):
+    monkeypatch.setattr(compiled.ctypes, "CDLL", lambda path: object())
+    assert compiled._products_region() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "__file__", "/nowhere/torch/__init__.py")
+    assert compiled._products_region() is None
