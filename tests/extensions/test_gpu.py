@@ -88,6 +88,18 @@ def test_chamfer_is_that_of_the_cpu(norm):
     torch.testing.assert_close(ops.chamfer_distance(a.cuda(), b.cuda(), norm).cpu(), ops.chamfer_distance(a, b, norm))
 
 
+def test_attention_is_that_of_the_cpu():
+    qkv = torch.randn(2, 26, 3, 4, 32, generator=torch.Generator().manual_seed(0))
+    results = []
+    for device in ("cpu", "cuda"):
+        x = qkv.to(device).requires_grad_()
+        outputs = ops.attention(x), ops.cross_attention(x[:, :5, 0], x[:, :, 1:])
+        gradients = torch.autograd.grad(sum(out.square().sum() for out in outputs), x)
+        results.append([value.detach().cpu() for value in (*outputs, *gradients)])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        torch.testing.assert_close(on_gpu, on_cpu, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("make", [random_cloud, coarse_cloud])
 @pytest.mark.parametrize("shape", SIZES | OTHER_SIZES, ids=str)
 class TestSizes:
