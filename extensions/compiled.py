@@ -5,13 +5,12 @@ attention T tokens, H heads of width D.
 """
 
 import ctypes
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from . import build, reference
 
@@ -113,13 +112,28 @@ class _Chamfer(torch.autograd.Function):
         return (from_a.sqrt().mean() + from_b.sqrt().mean()) / 2
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         a, b, from_a, index_a, from_b, index_b = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+            return *reference.chamfer_gradient(a, b, index_a, index_b, ctx.norm, grad), None
         grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
         _add_gradient(a, b, index_a, _slope(from_a, grad, ctx.norm), grad_a, grad_b)
         _add_gradient(b, a, index_b, _slope(from_b, grad, ctx.norm), grad_b, grad_a)
         return grad_a, grad_b, None
+
+
+def _without_graph(backward: Callable) -> Callable:
+    """For kernels that give a gradient alone: refuses to drop the gradient of it in silence."""
+
+    @wraps(backward)
+    def checked(ctx, grad):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "linear_max and attention have no second derivative in the backend compiled; POINT_OPS=reference has it"
+            )
+        return backward(ctx, grad)
+
+    return checked
 
 
 def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
@@ -140,7 +154,7 @@ class _LinearMax(torch.autograd.Function):
         return best
 
     @staticmethod
-    @once_differentiable
+    @_without_graph
     def backward(ctx, grad):
         x, weight, where = ctx.saved_tensors
         grad_x, grad_weight = torch.empty_like(x), torch.empty_like(weight)
@@ -183,7 +197,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @_without_graph
     def backward(ctx, grad):
         weights, *projected = ctx.saved_tensors
         grads = [torch.empty_like(x) for x in projected]

@@ -108,7 +108,9 @@ def _choose(device_type: str, forced: str) -> str:
         for name in order[: order.index(chosen)]
         if name in (forced, "compiled", "triton") and (name == forced or device_type in (BACKENDS[name] or ()))
     ]
-    log.info("point operations on %s: %s%s", device_type, chosen, f" ({'; '.join(missed)})" if missed else "")
+    why = f" ({'; '.join(missed)})" if missed else ""
+    is_slow = any(text.startswith("compiled:") for text in missed)  # say so, where nobody has set up a log too
+    log.log(logging.WARNING if is_slow else logging.INFO, "point operations on %s: %s%s", device_type, chosen, why)
     return chosen
 
 

@@ -1,6 +1,12 @@
 """What the drop-in packages share: their callers know other argument names, so mistakes are told in those."""
 
+import math
+import numbers
+
+import torch
 from torch import Tensor
+
+from .checks import check_range
 
 
 def check_shapes(function: str, **arguments: tuple[Tensor, str]) -> dict[str, int]:
@@ -38,6 +44,34 @@ def check_shapes(function: str, **arguments: tuple[Tensor, str]) -> dict[str, in
     return sizes
 
 
+def check_clouds(function: str, **clouds: tuple[Tensor, str]) -> dict[str, int]:
+    """Holds clouds against what a search among points needs: `check_shapes`, floating point, not empty, finite.
+
+    Args:
+        function: name for the message.
+        clouds: name -> (tensor, its axes), as in `check_shapes`.
+
+    Returns:
+        The size of each letter.
+
+    Raises:
+        ValueError: one is not so. Whether they are finite is looked at on the CPU alone, where it costs no waiting, and
+            not for what requires a gradient: a network's output may be off, and its loss has to tell.
+    """
+    sizes = check_shapes(function, **clouds)
+    for name, (tensor, _) in clouds.items():
+        what = f"{function}: {name} {tuple(tensor.shape)}"
+        if not tensor.is_floating_point():
+            raise ValueError(f"{what} must be floating point, got {tensor.dtype}")
+        if tensor.shape[0] == 0:
+            raise ValueError(f"{what} holds no cloud")
+        if torch.compiler.is_compiling() or tensor.device.type != "cpu" or tensor.requires_grad:
+            continue
+        if not (math.isfinite(tensor.sum().item()) or tensor.isfinite().all()):
+            raise ValueError(f"{what} must be finite, but has NaN or infinity")
+    return sizes
+
+
 def check_count(function: str, name: str, count: int, most: int, what: str) -> None:
     """Holds a number against what there is.
 
@@ -49,25 +83,29 @@ def check_count(function: str, name: str, count: int, most: int, what: str) -> N
         what: the argument that has them.
 
     Raises:
-        ValueError: it is out of range.
+        ValueError: it is no whole number, or out of range.
     """
+    if not isinstance(count, numbers.Integral):
+        raise ValueError(f"{function}: {name} is {count!r}, but must be a whole number")
     if not 1 <= count <= most:
         raise ValueError(f"{function}: {name} is {count}, but {what} has {most} points; it must lie in 1..{most}")
 
 
-def check_index(function: str, name: str, index: Tensor) -> Tensor:
+def check_index(function: str, name: str, index: Tensor, size: int) -> Tensor:
     """The index as int64.
 
     Args:
         function: name for the message.
         name: of the argument.
         index: of any integer type.
+        size: how many there are to pick from.
 
     Raises:
-        ValueError: it is not of an integer type.
+        ValueError: it is not of an integer type, or (looked at on the CPU alone) not in 0..size-1.
     """
     if index.is_floating_point() or index.is_complex() or index.element_size() == 1:
-        raise ValueError(f"{function}: {name} must be int32 or int64, got {index.dtype}")
+        raise ValueError(f"{function}: {name} {tuple(index.shape)} must be int32 or int64, got {index.dtype}")
+    check_range(function, name, index, size)
     return index.long()
 
 

@@ -6,38 +6,18 @@ have that too. Coordinates are floating point; the kernels make them contiguous.
 Shape legend: B batch, N points, M other points, Q queries, G samples, K neighbours.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from . import reference
+from .checks import check_finite
 from .dispatch import select_backend
 
 # A second copy of this package in one process (installed, and as a folder) registers under its own name.
 NAMESPACE = "point_ops" if not hasattr(torch.ops.point_ops, "fps") else __name__.replace(".", "_")
 _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
-
-
-def check_finite(name: str, points: Tensor) -> None:
-    """Refuses NaN and infinity on the CPU; on other devices the check would wait for the device, so it is left out.
-
-    Args:
-        name: of the argument, for the message.
-        points: (B, N, 3).
-
-    Raises:
-        ValueError: a coordinate is not finite.
-    """
-    # The sum is one fast pass, and not finite if a coordinate is not. It can overflow: then look closer.
-    if points.device.type != "cpu" or math.isfinite(points.sum().item()) or points.isfinite().all():
-        return
-    cloud, place, _ = (~points.isfinite()).nonzero()[0].tolist()
-    raise ValueError(
-        f"{name} {tuple(points.shape)} must be finite, but point {place} of cloud {cloud} is "
-        f"{points[cloud, place].tolist()}"
-    )
 
 
 def _run(operation: str, **clouds: Tensor) -> tuple[Callable, list[Tensor]]:
@@ -69,7 +49,10 @@ def _three_nn(queries, points):
     return function(*clouds)
 
 
-def _nearest(a, b):
+def _nearest(a, b, check_a=False, check_b=False):
+    for name, cloud, is_checked in (("a", a, check_a), ("b", b, check_b)):
+        if is_checked:
+            check_finite(name, cloud)
     a, b = a.contiguous(), b.contiguous()
     backend = select_backend(a, "nearest") if a.dtype == torch.float32 else reference
     return backend.nearest(a, b)
@@ -88,7 +71,7 @@ def _fake_three_nn(queries, points):
     return queries.new_empty(queries.shape), _index(queries, *queries.shape)
 
 
-def _fake_nearest(a, b):
+def _fake_nearest(a, b, check_a=False, check_b=False):
     return a.new_empty(a.shape[:2]), _index(a, *a.shape[:2])
 
 
@@ -110,12 +93,17 @@ _OPERATIONS = {
         _fake_patchify,
     ),
     "three_nn": ("(Tensor queries, Tensor points) -> (Tensor, Tensor)", _three_nn, _fake_three_nn),
-    "nearest": ("(Tensor a, Tensor b) -> (Tensor, Tensor)", _nearest, _fake_nearest),
+    "nearest": (
+        "(Tensor a, Tensor b, bool check_a=False, bool check_b=False) -> (Tensor, Tensor)",
+        _nearest,
+        _fake_nearest,
+    ),
 }
 
 
-def _save(ctx, inputs, output):
-    ctx.save_for_backward(*inputs, output[1])
+def _save_distances(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:2], output[1])
+    ctx.num_options = len(inputs) - 2
     ctx.mark_non_differentiable(output[1])
 
 
@@ -125,15 +113,36 @@ def _distance_backward(ctx, grad_squared, _):
     index, grad = index.reshape(*queries.shape[:2], -1), grad_squared.reshape(*queries.shape[:2], -1)
     part = 2 * grad.unsqueeze(-1) * (queries.unsqueeze(2) - reference.group(points, index))
     rows = index.flatten(1).unsqueeze(-1).expand(-1, -1, 3)
-    return part.sum(dim=2), torch.zeros_like(points).scatter_add(1, rows, -part.flatten(1, 2))
+    grad_points = torch.zeros_like(points).scatter_add(1, rows, -part.flatten(1, 2))
+    return part.sum(dim=2), grad_points, *[None] * ctx.num_options
+
+
+def _save_patches(ctx, inputs, output):
+    points, ctx.num_groups, _ = inputs
+    ctx.save_for_backward(points, output[2])
+    ctx.mark_non_differentiable(output[2])
+
+
+def _patchify_backward(ctx, grad_centers, grad_patches, _):
+    """Each point of a patch has the patch's gradient; the centre has its own, and the patch's is subtracted from it."""
+    points, index = ctx.saved_tensors
+    # Which points the centres are is not kept: a patch begins with its centre, or with another point in the same place.
+    picked = fps(points.detach(), ctx.num_groups)
+    grads = torch.cat([grad_centers - grad_patches.sum(dim=2), grad_patches.flatten(1, 2)], dim=1)
+    rows = torch.cat([picked, index.flatten(1)], dim=1).unsqueeze(-1).expand_as(grads)
+    return torch.zeros_like(points).scatter_add(1, rows, grads), None, None
 
 
 for _name, (_schema, _kernel, _fake) in _OPERATIONS.items():
     _LIBRARY.define(_name + _schema)
     _LIBRARY.impl(_name, _kernel, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{_name}", _fake, lib=_LIBRARY)
-for _name in ("three_nn", "nearest"):
-    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _distance_backward, setup_context=_save, lib=_LIBRARY)
+for _name, _backward, _save in (
+    ("three_nn", _distance_backward, _save_distances),
+    ("nearest", _distance_backward, _save_distances),
+    ("patchify", _patchify_backward, _save_patches),
+):
+    torch.library.register_autograd(f"{NAMESPACE}::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
 
 _registered = getattr(torch.ops, NAMESPACE)
 fps, knn, patchify = _registered.fps.default, _registered.knn.default, _registered.patchify.default

@@ -2,8 +2,8 @@
 
 Coordinates are (..., 3). They are computed in float32, half precision is widened, also under autocast; double precision
 stays double and runs in the reference. Indices are int64. Every operation works on any device, takes tensors of any
-stride, and none loops over the batch. NaN and infinite coordinates are refused on the CPU; on a GPU the check would
-make the processor wait at every call, and what they give is undefined.
+stride, and none loops over the batch. NaN and infinite coordinates, and indices out of range, are refused on the CPU;
+on a GPU the check would make the processor wait at every call, so it has to be asked for: POINT_OPS_CHECK=1.
 
 Shape legend: B batch, N points, M other points, Q queries, G samples or groups, K neighbours, C channels.
 """
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import library, reference
+from .checks import check_coordinates, check_count, check_finite, check_rows
 from .dispatch import select_backend
 
 __all__ = ["attention", "chamfer_distance", "cross_attention", "fps", "gather", "group", "knn", "linear_max"]
@@ -31,8 +32,8 @@ def fps(points: Tensor, num_samples: int) -> Tensor:
     Raises:
         ValueError: the shape is not (B, N, 3), a coordinate is not finite, or num_samples is not in 1..N.
     """
-    (points,) = _coordinates(points=points)
-    _check_count("fps", "num_samples", num_samples, points)
+    (points,) = check_coordinates(points=points)
+    check_count("fps", "num_samples", num_samples, points)
     return library.fps(points.detach(), num_samples)
 
 
@@ -50,8 +51,8 @@ def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
     Raises:
         ValueError: a shape does not fit, a coordinate is not finite, or k is not in 1..N.
     """
-    points, queries = _coordinates(points=points, queries=queries)
-    _check_count("knn", "k", k, points)
+    points, queries = check_coordinates(points=points, queries=queries)
+    check_count("knn", "k", k, points)
     return library.knn(points.detach(), queries.detach(), k)
 
 
@@ -70,14 +71,10 @@ def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, 
     Raises:
         ValueError: the shape is not (B, N, 3), a coordinate is not finite, or a number is not in 1..N.
     """
-    (points,) = _coordinates(points=points)
-    _check_count("patchify", "num_groups", num_groups, points)
-    _check_count("patchify", "group_size", group_size, points)
-    if not (points.requires_grad and torch.is_grad_enabled()):
-        return library.patchify(points.detach(), num_groups, group_size)
-    centers = reference.gather(points, library.fps(points.detach(), num_groups))
-    index = library.knn(points.detach(), centers.detach(), group_size)
-    return centers, reference.group(points, index) - centers.unsqueeze(2), index
+    (points,) = check_coordinates(points=points)
+    check_count("patchify", "num_groups", num_groups, points)
+    check_count("patchify", "group_size", group_size, points)
+    return library.patchify(points, num_groups, group_size)
 
 
 def gather(features: Tensor, index: Tensor) -> Tensor:
@@ -85,19 +82,16 @@ def gather(features: Tensor, index: Tensor) -> Tensor:
 
     Args:
         features: (B, N, C), any dtype.
-        index: (B, G) int64 in 0..N-1.
+        index: (B, G) int64 or int32 in 0..N-1.
 
     Returns:
         (B, G, C), differentiable in features.
 
     Raises:
-        ValueError: a shape does not fit.
+        ValueError: a shape, type or device does not fit, or an index lies outside 0..N-1.
     """
-    if features.dim() != 3 or index.dim() != 2 or features.shape[0] != index.shape[0]:
-        raise ValueError(
-            f"gather: needs features (B, N, C) and index (B, G), got {tuple(features.shape)} and {tuple(index.shape)}"
-        )
-    return _plain("gather", features)(features, index)
+    check_rows("gather", features, index, "(B, G)")
+    return _plain("gather", features)(features, index.long())
 
 
 def group(features: Tensor, index: Tensor) -> Tensor:
@@ -105,19 +99,16 @@ def group(features: Tensor, index: Tensor) -> Tensor:
 
     Args:
         features: (B, N, C), any dtype.
-        index: (B, Q, K) int64 in 0..N-1.
+        index: (B, Q, K) int64 or int32 in 0..N-1.
 
     Returns:
         (B, Q, K, C), differentiable in features.
 
     Raises:
-        ValueError: a shape does not fit.
+        ValueError: a shape, type or device does not fit, or an index lies outside 0..N-1.
     """
-    if features.dim() != 3 or index.dim() != 3 or features.shape[0] != index.shape[0]:
-        raise ValueError(
-            f"group: needs features (B, N, C) and index (B, Q, K), got {tuple(features.shape)} and {tuple(index.shape)}"
-        )
-    return _plain("group", features)(features, index)
+    check_rows("group", features, index, "(B, Q, K)")
+    return _plain("group", features)(features, index.long())
 
 
 def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +124,7 @@ def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: a shape does not fit, a coordinate is not finite, or N < 3.
     """
-    queries, points = _coordinates(queries=queries, points=points)
+    queries, points = check_coordinates(queries=queries, points=points)
     if points.shape[1] < 3:
         raise ValueError(f"three_nn: needs at least 3 points, got {points.shape[1]} (points {tuple(points.shape)})")
     return library.three_nn(queries, points)
@@ -144,22 +135,17 @@ def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor
 
     Args:
         features: (B, N, C).
-        index: (B, Q, 3) int64.
+        index: (B, Q, 3) int64 or int32 in 0..N-1.
         weight: (B, Q, 3), summing to 1 over the last axis.
 
     Returns:
         (B, Q, C), differentiable in features and weight.
 
     Raises:
-        ValueError: a shape does not fit.
+        ValueError: a shape, type or device does not fit, or an index lies outside 0..N-1.
     """
-    is_triple = index.dim() == 3 and index.shape[-1] == 3 and index.shape == weight.shape
-    if features.dim() != 3 or not is_triple or features.shape[0] != index.shape[0]:
-        raise ValueError(
-            "three_interpolate: needs features (B, N, C), index (B, Q, 3) and weight (B, Q, 3), got "
-            f"{tuple(features.shape)}, {tuple(index.shape)} and {tuple(weight.shape)}"
-        )
-    return _plain("three_interpolate", features)(features, index, weight)
+    check_rows("three_interpolate", features, index, "(B, Q, 3)", weight)
+    return _plain("three_interpolate", features)(features, index.long(), weight)
 
 
 def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
@@ -180,17 +166,18 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
     Raises:
         ValueError: a shape does not fit, a coordinate is not finite, a cloud is empty, or norm is neither 1 nor 2.
     """
-    a, b = _coordinates(a=a, b=b)
+    a, b = check_coordinates(a=a, b=b)
     if norm not in (1, 2):
         raise ValueError(f"chamfer_distance: norm is {norm!r}; it must be 1 or 2")
     if a.numel() == 0 or b.numel() == 0:
         raise ValueError(f"chamfer_distance: a cloud is empty: {tuple(a.shape)} against {tuple(b.shape)}")
+    is_checked = [not cloud.requires_grad for cloud in (a, b)]
     if torch.compiler.is_compiling():
-        (from_a, _), (from_b, _) = library.nearest(a, b), library.nearest(b, a)
+        (from_a, _), (from_b, _) = library.nearest(a, b, *is_checked), library.nearest(b, a)
         return reference.combine_chamfer(from_a, from_b, norm)
-    for name, cloud in (("a", a), ("b", b)):
-        if not cloud.requires_grad:
-            library.check_finite(name, cloud)
+    for name, cloud, is_one in zip("ab", (a, b), is_checked, strict=True):
+        if is_one:
+            check_finite(name, cloud)
     backend = select_backend(a, "chamfer_distance") if a.dtype == torch.float32 else reference
     return backend.chamfer_distance(a.contiguous(), b.contiguous(), norm)
 
@@ -204,7 +191,7 @@ def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
         relu: pool the map of max(x, 0).
 
     Returns:
-        (P, C), differentiable in both; the gradient goes to the first of equal points.
+        (P, C), differentiable in both (once); the gradient goes to the first of equal points.
 
     Raises:
         ValueError: a shape does not fit, or there is no point.
@@ -271,36 +258,3 @@ def _is_plain(*tensors: Tensor) -> bool:
 def _plain(operation: str, tensor: Tensor):
     """The function of an operation made of torch's own ones, which the compiler traces through."""
     return getattr(reference if torch.compiler.is_compiling() else select_backend(tensor, operation), operation)
-
-
-def _coordinates(**clouds: Tensor) -> list[Tensor]:
-    """Clouds of one batch size, device and precision, checked; half precision is widened."""
-    for name, points in clouds.items():
-        if not isinstance(points, Tensor):
-            raise ValueError(f"{name} must be a tensor of shape (B, N, 3), got {type(points).__name__}")
-        if points.dim() != 3 or points.shape[-1] != 3:
-            raise ValueError(f"{name} must have shape (B, N, 3), got {tuple(points.shape)}")
-        if not points.is_floating_point():
-            raise ValueError(f"{name} must be floating point, got {points.dtype} of shape {tuple(points.shape)}")
-        if points.shape[0] == 0:
-            raise ValueError(f"{name} holds no cloud, its shape is {tuple(points.shape)}")
-    first, *others = clouds.values()
-    for points in others:
-        if points.shape[0] != first.shape[0]:
-            raise ValueError(f"the batch sizes differ: {first.shape[0]} and {points.shape[0]} ({_shapes(clouds)})")
-        if points.device != first.device:
-            raise ValueError(f"the devices differ: {first.device} and {points.device} ({_shapes(clouds)})")
-    is_double = any(points.dtype == torch.float64 for points in clouds.values())
-    return [points.to(torch.float64 if is_double else torch.float32) for points in clouds.values()]
-
-
-def _shapes(clouds: dict[str, Tensor]) -> str:
-    return " and ".join(f"{name} {tuple(points.shape)}" for name, points in clouds.items())
-
-
-def _check_count(operation: str, name: str, count: int, points: Tensor) -> None:
-    if not 1 <= count <= points.shape[1]:
-        raise ValueError(
-            f"{operation}: {name} is {count}, but the clouds have {points.shape[1]} points "
-            f"(points {tuple(points.shape)}); it must lie in 1..{points.shape[1]}"
-        )

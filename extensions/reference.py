@@ -107,6 +107,28 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
     return combine_chamfer(from_a, from_b, norm)
 
 
+def chamfer_gradient(
+    a: Tensor, b: Tensor, index_a: Tensor, index_b: Tensor, norm: int, grad: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of `chamfer_distance` in a and b with a graph of their own, None where none is asked for.
+
+    For the backends: their kernels give the gradient alone, and second derivatives need the graph.
+
+    Args:
+        a: (B, N, 3).
+        b: (B, M, 3).
+        index_a: (B, N) int64, which point of b is nearest.
+        index_b: (B, M) int64, which point of a is nearest.
+        norm: 1 or 2.
+        grad: (), what comes from above.
+    """
+    from_a = (a - gather(b, index_a)).square().sum(dim=-1)
+    from_b = (b - gather(a, index_b)).square().sum(dim=-1)
+    wanted = [cloud for cloud in (a, b) if cloud.requires_grad]
+    grads = iter(torch.autograd.grad(combine_chamfer(from_a, from_b, norm), wanted, grad, create_graph=True))
+    return tuple(next(grads) if cloud.requires_grad else None for cloud in (a, b))
+
+
 def combine_chamfer(from_a: Tensor, from_b: Tensor, norm: int) -> Tensor:
     """Squared distances (B, N), (B, M) -> scalar."""
     if norm == 2:

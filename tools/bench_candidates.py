@@ -164,6 +164,8 @@ def _try_out(operation: str, candidate: Candidate, trials: Sequence[Tensor]) -> 
             return " ".join(str(error).split())[:200]
         if reason := find_mistake(operation, candidate, result, points, expect(operation, points, centers, SMALL)):
             return reason
+        if operation == "patchify" and candidate.is_ours and (reason := _find_wrong_patches(candidate, points)):
+            return reason
     return None
 
 
@@ -180,6 +182,15 @@ def find_mistake(operation: str, candidate: Candidate, result: Tensor, points: T
         return None if spread < MAX_SPREAD else f"wrong result: gaps between samples are {spread:.2f} times as wide"
     share = (result.unsqueeze(-1) == expected.unsqueeze(-2)).any(dim=-1).float().mean().item()
     return None if share > MIN_AGREEMENT else f"wrong result: {1 - share:.1%} of the neighbours are others"
+
+
+def _find_wrong_patches(candidate: Candidate, points: Tensor) -> str | None:
+    """Holds centres and patches, of which the indices say nothing, against the definition."""
+    with forced(candidate.name):
+        found = ops.patchify(points, SMALL.num_samples, SMALL.k)
+    wanted = reference.patchify(points, SMALL.num_samples, SMALL.k)
+    is_wrong = not all(torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
+    return "wrong result: centres or patches differ from the reference" if is_wrong else None
 
 
 def _spread(points: Tensor, index: Tensor) -> float:

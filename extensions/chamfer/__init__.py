@@ -26,9 +26,9 @@ def forward(xyz1: Tensor, xyz2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]
         Squared distances (B, N) and (B, M), and indices of the nearest points (B, N) and (B, M), int32.
 
     Raises:
-        ValueError: a shape does not fit or a cloud is empty.
+        ValueError: a shape does not fit, a cloud is empty, or a coordinate is not finite.
     """
-    dropin.check_shapes("chamfer.forward", xyz1=(xyz1, "B N 3"), xyz2=(xyz2, "B M 3"))
+    dropin.check_clouds("chamfer.forward", xyz1=(xyz1, "B N 3"), xyz2=(xyz2, "B M 3"))
     dropin.check_not_empty("chamfer.forward", xyz1=xyz1, xyz2=xyz2)
     xyz1, xyz2 = xyz1.float(), xyz2.float()
     (dist1, idx1), (dist2, idx2) = library.nearest(xyz1, xyz2), library.nearest(xyz2, xyz1)
@@ -64,7 +64,8 @@ def backward(
         grad_dist1=(grad_dist1, "B N"),
         grad_dist2=(grad_dist2, "B M"),
     )
-    idx1, idx2 = (dropin.check_index("chamfer.backward", "idx1 and idx2", index) for index in (idx1, idx2))
+    idx1 = dropin.check_index("chamfer.backward", "idx1", idx1, xyz2.shape[1])
+    idx2 = dropin.check_index("chamfer.backward", "idx2", idx2, xyz1.shape[1])
     from1 = 2 * grad_dist1.unsqueeze(-1) * (xyz1 - ops.gather(xyz2, idx1))
     from2 = 2 * grad_dist2.unsqueeze(-1) * (xyz2 - ops.gather(xyz1, idx2))
     # Each distance pulls its point one way and the nearest point of the other cloud the other way.

@@ -29,7 +29,7 @@ class ChamferFunction:
             differentiable in both clouds.
 
         Raises:
-            ValueError: a shape does not fit or a cloud is empty.
+            ValueError: a shape does not fit, a cloud is empty, or a coordinate is not finite.
         """
         _check(xyz1, xyz2)
         return _nearest_squared(xyz1, xyz2), _nearest_squared(xyz2, xyz1)
@@ -51,7 +51,7 @@ class _ChamferDistance(nn.Module):
         """The clouds to compare.
 
         Raises:
-            ValueError: a shape does not fit or a cloud is empty.
+            ValueError: a shape does not fit, a cloud is empty, or a coordinate is not finite.
         """
         _check(xyz1, xyz2)
         if self.ignore_zeros and xyz1.shape[0] == 1:
@@ -91,7 +91,7 @@ class ChamferDistanceL1(_ChamferDistance):
 
 
 def _check(xyz1: Tensor, xyz2: Tensor) -> None:
-    dropin.check_shapes("chamfer distance", xyz1=(xyz1, "B N 3"), xyz2=(xyz2, "B M 3"))
+    dropin.check_clouds("chamfer distance", xyz1=(xyz1, "B N 3"), xyz2=(xyz2, "B M 3"))
     dropin.check_not_empty("chamfer distance", xyz1=xyz1, xyz2=xyz2)
 
 

@@ -40,10 +40,10 @@ class KNN(nn.Module):
             gradient: (B, K, Q) each; (B, Q, K) in transpose mode.
 
         Raises:
-            ValueError: a shape does not fit, or k is not in 1..N.
+            ValueError: a shape does not fit, a coordinate is not finite, or k is not in 1..N.
         """
         axes = ("B N C", "B Q C") if self.transpose_mode else ("B C N", "B C Q")
-        sizes = dropin.check_shapes("KNN", ref=(ref, axes[0]), query=(query, axes[1]))
+        sizes = dropin.check_clouds("KNN", ref=(ref, axes[0]), query=(query, axes[1]))
         dropin.check_count("KNN", "k", self.k, sizes["N"], "ref")
         if not self.transpose_mode:
             ref, query = ref.transpose(1, 2), query.transpose(1, 2)
@@ -68,7 +68,7 @@ def knn(ref: Tensor, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         Euclidean distances (K, Q) float32 and indices (K, Q) int64; see `KNN`.
 
     Raises:
-        ValueError: a shape does not fit, or k is not in 1..N.
+        ValueError: a shape does not fit, a coordinate is not finite, or k is not in 1..N.
     """
     dropin.check_shapes("knn", ref=(ref, "C N"), query=(query, "C Q"))
     distance, index = KNN(k)(ref.unsqueeze(0), query.unsqueeze(0))

@@ -4,6 +4,8 @@ Shape legend: B batch, N points, S centres (npoint), K points a centre (nsample)
 points. Channels come before points: (B, C, N). Indices go out as int32 and come in as int32 or int64.
 """
 
+import numbers
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,9 +45,9 @@ def furthest_point_sample(xyz: Tensor, npoint: int) -> Tensor:
         bit-reversed thread number, so clouds with equal distances may differ from it.
 
     Raises:
-        ValueError: a shape does not fit or npoint is not in 1..N.
+        ValueError: a shape does not fit, a coordinate is not finite, or npoint is not in 1..N.
     """
-    sizes = dropin.check_shapes("furthest_point_sample", xyz=(xyz, "B N 3"))
+    sizes = dropin.check_clouds("furthest_point_sample", xyz=(xyz, "B N 3"))
     dropin.check_count("furthest_point_sample", "npoint", npoint, sizes["N"], "xyz")
     xyz = xyz.detach()
     if SKIP_NEAR_ORIGIN:
@@ -66,10 +68,10 @@ def gather_operation(features: Tensor, idx: Tensor) -> Tensor:
         (B, C, S), differentiable in features.
 
     Raises:
-        ValueError: a shape does not fit or idx holds no integers.
+        ValueError: a shape does not fit, or idx holds no integers in range.
     """
-    dropin.check_shapes("gather_operation", features=(features, "B C N"), idx=(idx, "B S"))
-    index = dropin.check_index("gather_operation", "idx", idx)
+    sizes = dropin.check_shapes("gather_operation", features=(features, "B C N"), idx=(idx, "B S"))
+    index = dropin.check_index("gather_operation", "idx", idx, sizes["N"])
     return features.gather(2, index.unsqueeze(1).expand(-1, features.shape[1], -1))
 
 
@@ -84,10 +86,10 @@ def grouping_operation(features: Tensor, idx: Tensor) -> Tensor:
         (B, C, S, K), differentiable in features.
 
     Raises:
-        ValueError: a shape does not fit or idx holds no integers.
+        ValueError: a shape does not fit, or idx holds no integers in range.
     """
-    dropin.check_shapes("grouping_operation", features=(features, "B C N"), idx=(idx, "B S K"))
-    index = dropin.check_index("grouping_operation", "idx", idx).flatten(1)
+    sizes = dropin.check_shapes("grouping_operation", features=(features, "B C N"), idx=(idx, "B S K"))
+    index = dropin.check_index("grouping_operation", "idx", idx, sizes["N"]).flatten(1)
     return features.gather(2, index.unsqueeze(1).expand(-1, features.shape[1], -1)).unflatten(2, idx.shape[1:])
 
 
@@ -102,9 +104,9 @@ def three_nn(unknown: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         Euclidean distances (B, n, 3), without gradient as in the original, and indices (B, n, 3) int32, nearest first.
 
     Raises:
-        ValueError: a shape does not fit or there are fewer than three known points.
+        ValueError: a shape does not fit, a coordinate is not finite, or fewer than three points are known.
     """
-    sizes = dropin.check_shapes("three_nn", unknown=(unknown, "B n 3"), known=(known, "B m 3"))
+    sizes = dropin.check_clouds("three_nn", unknown=(unknown, "B n 3"), known=(known, "B m 3"))
     if sizes["m"] < 3:
         raise ValueError(f"three_nn: known needs at least 3 points, its shape is {tuple(known.shape)}")
     with torch.no_grad():
@@ -124,7 +126,7 @@ def three_interpolate(features: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
         (B, C, n), differentiable in features, and in weight too.
 
     Raises:
-        ValueError: a shape does not fit or idx holds no integers.
+        ValueError: a shape does not fit, or idx holds no integers in range.
     """
     dropin.check_shapes("three_interpolate", features=(features, "B C m"), idx=(idx, "B n 3"), weight=(weight, "B n 3"))
     return (grouping_operation(features, idx) * weight.unsqueeze(1)).sum(dim=-1)
@@ -145,11 +147,11 @@ def ball_query(radius: float, nsample: int, xyz: Tensor, new_xyz: Tensor) -> Ten
         of them, or is 0 where the ball is empty.
 
     Raises:
-        ValueError: a shape or number does not fit.
+        ValueError: a shape or number does not fit, or a coordinate is not finite.
     """
-    sizes = dropin.check_shapes("ball_query", xyz=(xyz, "B N 3"), new_xyz=(new_xyz, "B S 3"))
-    if nsample < 1 or not radius > 0:
-        raise ValueError(f"ball_query: radius and nsample must be above 0, got {radius} and {nsample}")
+    sizes = dropin.check_clouds("ball_query", xyz=(xyz, "B N 3"), new_xyz=(new_xyz, "B S 3"))
+    if not isinstance(nsample, numbers.Integral) or nsample < 1 or not radius > 0:
+        raise ValueError(f"ball_query: radius and the whole number nsample must be above 0, got {radius}, {nsample}")
     slab = max(1, reference.MAX_SLAB_ELEMENTS // max(1, sizes["B"] * sizes["N"]))
     parts = [_ball_query_slab(radius, nsample, xyz, centers) for centers in new_xyz.split(slab, dim=1)]
     return torch.cat(parts, dim=1)

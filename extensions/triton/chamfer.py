@@ -11,7 +11,6 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .. import reference
 from .launch import launch, load_points
@@ -53,9 +52,10 @@ class _SmallPairs(torch.autograd.Function):
         return losses.mean()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         a, b, nearest_b, nearest_a = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+            return *reference.chamfer_gradient(a, b, nearest_b.long(), nearest_a.long(), ctx.norm, grad), None
         scale = (grad / a.shape[0]).float().contiguous()  # read by the kernel, so that nothing waits for the GPU here
         grad_a, grad_b = torch.empty_like(a), torch.empty_like(b)
         sizes, options = _sizes(a, b, ctx.norm)

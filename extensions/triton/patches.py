@@ -7,7 +7,6 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .. import reference
 from .launch import launch, load_point
@@ -16,41 +15,17 @@ from .sampling import fps
 
 
 def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut clouds into overlapping patches; see `ops.patchify`.
+    """Cut clouds into overlapping patches, without a graph; see `ops.patchify`, which has the gradient.
 
     Args:
-        points: (B, N, 3) float32.
+        points: (B, N, 3) float32, contiguous.
         num_groups: 1..N.
         group_size: 1..N.
 
     Returns:
         Centres (B, G, 3); patches (B, G, K, 3) minus their centres, nearest point first; indices (B, G, K) int64.
-        The first two are differentiable in points.
     """
-    return _Patchify.apply(points, num_groups, group_size)
-
-
-class _Patchify(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, points, num_groups, group_size):
-        points = points.contiguous()
-        picked = fps(points, num_groups)
-        centers, patches, index = _cut(points, picked, group_size)
-        ctx.save_for_backward(picked, index)
-        ctx.num_points = points.shape[1]
-        ctx.mark_non_differentiable(index)
-        return centers, patches, index
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_centers, grad_patches, _):
-        picked, index = ctx.saved_tensors
-        # A centre is subtracted from each point of its patch.
-        grad_centers = grad_centers - grad_patches.sum(dim=2)
-        rows = torch.cat([picked, index.flatten(1)], dim=1).unsqueeze(-1).expand(-1, -1, 3)
-        grads = torch.cat([grad_centers, grad_patches.flatten(1, 2)], dim=1)
-        grad_points = grads.new_zeros(grads.shape[0], ctx.num_points, 3)
-        return grad_points.scatter_add_(1, rows, grads), None, None
+    return _cut(points, fps(points, num_groups), group_size)
 
 
 def _cut(points: Tensor, picked: Tensor, group_size: int) -> tuple[Tensor, Tensor, Tensor]:

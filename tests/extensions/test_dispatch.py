@@ -106,7 +106,7 @@ def test_a_backend_forced_for_the_gpu_leaves_the_cpu_to_the_others(there, monkey
 
 
 def test_the_choice_is_logged_once_with_what_is_missing(there, caplog):
-    caplog.set_level(logging.INFO, logger="extensions.dispatch")
+    caplog.set_level(logging.WARNING, logger="extensions.dispatch")
     there("compiled", "it has no wings")
     for _ in range(3):
         ops.fps(CLOUD, 2)

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2
-from extensions.dropin import check_count, check_index, check_not_empty, check_shapes
+from extensions import chamfer
+from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2, ChamferFunction
+from extensions.dropin import check_clouds, check_count, check_index, check_not_empty, check_shapes
 from extensions.knn_cuda import KNN
-from extensions.pointnet2_ops.pointnet2_utils import QueryAndGroup, furthest_point_sample, three_nn
+from extensions.pointnet2_ops.pointnet2_utils import QueryAndGroup, ball_query, furthest_point_sample, three_nn
 
 CLOUD = torch.zeros(2, 5, 3)
 
@@ -46,9 +47,62 @@ def test_a_count_out_of_range_is_refused(count):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.uint8, torch.complex64])
 def test_an_index_of_another_type_is_refused(dtype):
-    assert check_index("f", "idx", torch.zeros(1, dtype=torch.int32)).dtype == torch.int64
-    with pytest.raises(ValueError, match=f"idx must be int32 or int64, got {dtype}"):
-        check_index("f", "idx", torch.zeros(1, dtype=dtype))
+    assert check_index("f", "idx", torch.zeros(1, dtype=torch.int32), 1).dtype == torch.int64
+    with pytest.raises(ValueError, match=rf"idx \(1,\) must be int32 or int64, got {dtype}"):
+        check_index("f", "idx", torch.zeros(1, dtype=dtype), 1)
+
+
+@pytest.mark.parametrize("value", [-1, 7])
+def test_an_index_out_of_range_is_refused(value):
+    with pytest.raises(ValueError, match=rf"f: idx \(1,\) has {value}, but must lie in 0\.\.6"):
+        check_index("f", "idx", torch.tensor([value]), 7)
+
+
+@pytest.mark.parametrize("count", [2.0, None, "2"])
+def test_a_count_that_is_no_whole_number_is_refused(count):
+    with pytest.raises(ValueError, match=f"f: k is {count!r}, but must be a whole number"):
+        check_count("f", "k", count, 5, "ref")
+
+
+@pytest.mark.parametrize(
+    ("cloud", "message"),
+    [
+        (CLOUD.long(), r"f: xyz \(2, 5, 3\) must be floating point, got torch.int64"),
+        (CLOUD[:0], r"f: xyz \(0, 5, 3\) holds no cloud"),
+        (CLOUD + float("nan"), r"f: xyz \(2, 5, 3\) must be finite"),
+        (CLOUD - float("inf"), r"f: xyz \(2, 5, 3\) must be finite"),
+    ],
+)
+def test_clouds_that_cannot_be_searched_are_refused(cloud, message):
+    with pytest.raises(ValueError, match=message):
+        check_clouds("f", xyz=(cloud, "B N 3"))
+
+
+def test_what_a_network_puts_out_may_be_off():
+    output = (CLOUD + float("nan")).requires_grad_()
+    assert check_clouds("f", xyz=(output, "B N 3")) == {"B": 2, "N": 5}
+    assert ChamferDistanceL1()(output, CLOUD).isnan() or ChamferDistanceL1()(output, CLOUD).isinf()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cloud: furthest_point_sample(cloud, 2),
+        lambda cloud: three_nn(CLOUD, cloud),
+        lambda cloud: ball_query(1.0, 2, CLOUD, cloud),
+        lambda cloud: KNN(2)(cloud, cloud),
+        lambda cloud: KNN(2, transpose_mode=True)(CLOUD, cloud),
+        lambda cloud: ChamferDistanceL1()(CLOUD, cloud),
+        lambda cloud: ChamferFunction.apply(cloud, CLOUD),
+        lambda cloud: chamfer.forward(cloud, CLOUD),
+    ],
+)
+def test_each_drop_in_refuses_nan_and_infinity_in_its_own_words(call):
+    for value in (float("nan"), float("inf")):
+        cloud = CLOUD.clone()
+        cloud[1, 4, 2] = value
+        with pytest.raises(ValueError, match=r"(xyz|known|new_xyz|ref|query|xyz1|xyz2) \(2, 5, 3\) must be finite"):
+            call(cloud)
 
 
 def test_an_empty_cloud_is_refused():

@@ -57,7 +57,7 @@ def test_inductor_gives_the_same():
 )
 def test_the_registration_is_sound(operation, arguments):
     points, queries = random_points(2, 9, 3), random_points(2, 5, 3, seed=1)
-    if operation in ("three_nn", "nearest"):
+    if operation in ("three_nn", "nearest", "patchify"):
         points.requires_grad_()
         queries.requires_grad_()
     # Shapes of the fake kernels, schema, autograd; all of them with static and symbolic sizes.
@@ -72,3 +72,16 @@ def test_a_mistake_in_the_numbers_is_told_by_a_compiled_function_too():
     points[0, 1, 2] = float("nan")
     with pytest.raises(ValueError, match="point 1 of cloud 0"):
         compiled(points)
+
+
+def test_a_compiled_chamfer_refuses_what_is_not_finite_unless_a_network_put_it_out():
+    torch.compiler.reset()
+    compiled = torch.compile(ops.chamfer_distance, fullgraph=True, backend="eager")
+    a, b = random_points(2, 5, 3), random_points(2, 6, 3, seed=1)
+    torch.testing.assert_close(compiled(a, b), ops.chamfer_distance(a, b))
+    bad = a.clone()
+    bad[1, 2, 0] = float("inf")
+    for pair in ((bad, b), (b, bad)):
+        with pytest.raises(ValueError, match="must be finite, but point 2 of cloud 1"):
+            compiled(*pair)
+    assert not compiled(bad.requires_grad_(), b).isfinite()

@@ -148,11 +148,11 @@ CLOUD, IDX = torch.zeros(2, 5, 3), torch.zeros(2, 4, 3, dtype=torch.int32)
 MISTAKES = {
     "sample more than there is": (lambda: furthest_point_sample(CLOUD, 6), r"npoint is 6, but xyz has 5 points"),
     "sample channels first": (lambda: furthest_point_sample(CLOUD.mT, 2), r"xyz must have shape .*got \(2, 3, 5\)"),
-    "gather with floats": (lambda: gather_operation(CLOUD, torch.zeros(2, 1)), "idx must be int32 or int64"),
+    "gather with floats": (lambda: gather_operation(CLOUD, torch.zeros(2, 1)), r"idx \(2, 1\) must be int32 or int64"),
     "group with a flat index": (lambda: grouping_operation(CLOUD, IDX[..., 0]), r"idx must .*got \(2, 4\)"),
     "two known points": (lambda: three_nn(CLOUD, CLOUD[:, :2]), r"known needs at least 3 .*\(2, 2, 3\)"),
     "too few weights": (lambda: three_interpolate(CLOUD, IDX, torch.ones(2, 3, 3)), r"weight must .*n = 4, got"),
-    "ball of no size": (lambda: ball_query(0.0, 4, CLOUD, CLOUD), "above 0, got 0.0 and 4"),
+    "ball of no size": (lambda: ball_query(0.0, 4, CLOUD, CLOUD), "above 0, got 0.0, 4"),
     "ball of another batch": (lambda: ball_query(1.0, 4, CLOUD, CLOUD[:1]), r"new_xyz must .*B = 2, got \(1, 5, 3\)"),
     "nothing to group": (lambda: QueryAndGroup(1.0, 4, use_xyz=False)(CLOUD, CLOUD), "nothing to group"),
     "scales that differ": (lambda: PointnetSAModuleMSG(4, [0.1], [4, 8], [[1, 2]]), "equally long, got 1, 2 and 1"),

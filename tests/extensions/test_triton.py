@@ -20,7 +20,7 @@ from extensions import triton as backend  # noqa: E402
 from extensions.triton import chamfer, launch, neighbors, patches, sampling  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNEL_TESTS = "tests/extensions/test_triton_kernels.py"
+KERNEL_TESTS = ("tests/extensions/test_triton_kernels.py", "tests/extensions/test_definition.py")
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled then")
 
 
@@ -41,7 +41,7 @@ def run(arguments, **environment):
 def test_the_kernels_agree_with_the_reference_in_the_interpreter(selected):
     """In a process of its own: the interpreter is chosen when Triton is imported, for good."""
     options = ["-c", ".pytest.ini", "--rootdir", ".", "-q", "-p", "no:cacheprovider", "-m", selected]
-    code, output = run(["-m", "pytest", *options, KERNEL_TESTS], TRITON_INTERPRET="1")
+    code, output = run(["-m", "pytest", *options, *KERNEL_TESTS], TRITON_INTERPRET="1")
     assert code == 0, output[-5000:]
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("triton", minversion="3.3")
 
 import triton  # noqa: E402
 
-from extensions import reference  # noqa: E402
+from extensions import dispatch, ops, reference  # noqa: E402
 from extensions import triton as kernels  # noqa: E402
 from extensions.triton import chamfer, launch, sampling  # noqa: E402
 
@@ -146,10 +146,11 @@ class TestPatchify:
     @pytest.mark.parametrize(
         "shape, num_groups, group_size", [((2, 50), 2, 6), ((1, 4), 4, 4), ((2, 1), 1, 1), ((1, 520), 1, 516)]
     )
-    def test_values_and_gradients(self, shape, num_groups, group_size):
+    def test_values_and_gradients(self, shape, num_groups, group_size, monkeypatch):
         points = few_values(*shape) + random_points(*shape) / 8
         [leaf], [other] = to_leaves(points)
-        *out, index = kernels.patchify(leaf, num_groups, group_size)
+        monkeypatch.setattr(dispatch, "_forced", "triton")
+        *out, index = ops.patchify(leaf, num_groups, group_size)
         *wanted, wanted_index = reference.patchify(other, num_groups, group_size)
         assert_same(index, wanted_index)
         assert not index.requires_grad

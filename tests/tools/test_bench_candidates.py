@@ -97,6 +97,19 @@ def test_the_definition_of_patches_is_that_of_samples_and_neighbours():
     assert torch.equal(expect("patchify", points, points[:, :1], SMALL), reference.knn(points, centers, SMALL.k))
 
 
+@pytest.mark.parametrize("wrong", [None, 0, 1])
+def test_patches_must_be_right_and_not_their_indices_alone(monkeypatch, wrong):
+    def patchify(*arguments):
+        found = reference.patchify(*arguments)
+        return [part + (number == wrong) for number, part in enumerate(found)]
+
+    monkeypatch.setattr(bench_candidates, "PEERS", [])
+    monkeypatch.setattr(bench_candidates.ops, "patchify", patchify)
+    found = names("patchify", skipped := [])
+    refused = {skip.name for skip in skipped if "centres or patches differ" in skip.reason}
+    assert ("reference" in refused and not found) if wrong is not None else (found and not refused)
+
+
 def test_clouds_are_different_ellipsoids_and_lattices_have_ties():
     first, second = make_clouds(Size(2, 80, 1, 1), CPU)
     assert not torch.equal(first, second) and first.abs().max() < 1.2

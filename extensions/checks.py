@@ -1,0 +1,149 @@
+"""What the point operations ask of their arguments, each mistake told with the argument's name and shape.
+
+Shape legend: B batch, N points.
+"""
+
+import math
+import numbers
+import os
+
+import torch
+from torch import Tensor
+
+INDEX_TYPES = (torch.int64, torch.int32)
+
+
+def check_coordinates(**clouds: Tensor) -> list[Tensor]:
+    """Holds clouds against what all operations on points need.
+
+    Args:
+        clouds: name -> (B, N, 3), floating point.
+
+    Returns:
+        The clouds in float32, or all in float64 if one of them is.
+
+    Raises:
+        ValueError: one is no such tensor, there is no cloud, or batch sizes or devices differ.
+    """
+    for name, points in clouds.items():
+        if not isinstance(points, Tensor):
+            raise ValueError(f"{name} must be a tensor of shape (B, N, 3), got {type(points).__name__}")
+        if points.layout != torch.strided:
+            raise ValueError(f"{name} {tuple(points.shape)} must be dense, got {points.layout}")
+        if points.dim() != 3 or points.shape[-1] != 3:
+            raise ValueError(f"{name} must have shape (B, N, 3), got {tuple(points.shape)}")
+        if not points.is_floating_point():
+            raise ValueError(f"{name} must be floating point, got {points.dtype} of shape {tuple(points.shape)}")
+        if points.shape[0] == 0:
+            raise ValueError(f"{name} holds no cloud, its shape is {tuple(points.shape)}")
+    first, *others = clouds.values()
+    for points in others:
+        if points.shape[0] != first.shape[0]:
+            raise ValueError(f"the batch sizes differ: {first.shape[0]} and {points.shape[0]} ({_shapes(clouds)})")
+        if points.device != first.device:
+            raise ValueError(f"the devices differ: {first.device} and {points.device} ({_shapes(clouds)})")
+    is_double = any(points.dtype == torch.float64 for points in clouds.values())
+    return [points.to(torch.float64 if is_double else torch.float32) for points in clouds.values()]
+
+
+def check_count(operation: str, name: str, count: int, points: Tensor) -> None:
+    """Holds a number of points against what there is.
+
+    Args:
+        operation: name for the message.
+        name: of the argument.
+        count: its value.
+        points: (B, N, 3).
+
+    Raises:
+        ValueError: it is no whole number in 1..N.
+    """
+    shape, most = tuple(points.shape), points.shape[1]
+    if not isinstance(count, numbers.Integral | torch.SymInt):
+        raise ValueError(f"{operation}: {name} is {count!r}, but must be a whole number (points {shape})")
+    if most == 0:
+        raise ValueError(f"{operation}: {name} is {count}, but the clouds have no point (points {shape})")
+    if not 1 <= count <= most:
+        raise ValueError(
+            f"{operation}: {name} is {count}, but the clouds have {most} points (points {shape}); "
+            f"it must lie in 1..{most}"
+        )
+
+
+def check_rows(operation: str, features: Tensor, index: Tensor, axes: str, weight: Tensor | None = None) -> None:
+    """Holds an index, and the weights that go with it, against the features whose rows it picks.
+
+    Args:
+        operation: name for the message.
+        features: (B, N, C).
+        index: int64 or int32 of shape `axes`, values in 0..N-1. These are looked at on the CPU alone, as in
+            `check_finite`.
+        axes: "(B, G)", for example: a batch of that many axes; a last axis "3" is that size.
+        weight: of the index's shape.
+
+    Raises:
+        ValueError: something does not fit.
+    """
+    given = {"features": features, "index": index} | ({} if weight is None else {"weight": weight})
+    for name, tensor in given.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{operation}: {name} must be a tensor, got {type(tensor).__name__}")
+    is_index = index.dim() == axes.count(",") + 1 and (not axes.endswith(" 3)") or index.shape[-1] == 3)
+    is_weight = weight is None or weight.shape == index.shape
+    if features.dim() != 3 or not is_index or not is_weight or features.shape[0] != index.shape[0]:
+        also = "" if weight is None else f" and weight {axes}"
+        raise ValueError(f"{operation}: needs features (B, N, C), index {axes}{also} of one B, got {_shapes(given)}")
+    if features.shape[0] == 0:
+        raise ValueError(f"{operation}: features hold no cloud, their shape is {tuple(features.shape)}")
+    if index.dtype not in INDEX_TYPES:
+        raise ValueError(f"{operation}: index {tuple(index.shape)} must be int64 or int32, got {index.dtype}")
+    for name, tensor in given.items():
+        if tensor.device != features.device:
+            raise ValueError(f"{operation}: features are on {features.device}, but {name} is on {tensor.device}")
+    check_range(operation, "index", index, features.shape[1])
+
+
+def check_range(operation: str, name: str, index: Tensor, size: int) -> None:
+    """Refuses indices outside 0..size-1, where this does not make the processor wait for another device.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if torch.compiler.is_compiling() or not _is_looked_at(index) or index.numel() == 0:
+        return
+    low, high = (int(bound) for bound in index.aminmax())
+    if low < 0 or high >= size:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{operation}: {name} {tuple(index.shape)} has {wrong}, but must lie in 0..{size - 1}")
+
+
+def check_finite(name: str, points: Tensor) -> None:
+    """Refuses NaN and infinity on the CPU.
+
+    On other devices the check would make the processor wait at every call; the environment variable POINT_OPS_CHECK=1
+    asks for it there too.
+
+    Args:
+        name: of the argument, for the message.
+        points: (B, N, C).
+
+    Raises:
+        ValueError: a coordinate is not finite.
+    """
+    # The sum is one fast pass, and not finite if a coordinate is not. It can overflow: then look closer.
+    if not _is_looked_at(points) or math.isfinite(points.sum().item()) or points.isfinite().all():
+        return
+    cloud, place, _ = (~points.isfinite()).nonzero()[0].tolist()
+    raise ValueError(
+        f"{name} {tuple(points.shape)} must be finite, but point {place} of cloud {cloud} is "
+        f"{points[cloud, place].tolist()}"
+    )
+
+
+def _is_looked_at(tensor: Tensor) -> bool:
+    device = tensor.device.type
+    return device == "cpu" or (device != "meta" and os.environ.get("POINT_OPS_CHECK", "0") not in ("", "0"))
+
+
+def _shapes(tensors: dict[str, Tensor]) -> str:
+    return " and ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
