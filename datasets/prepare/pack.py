@@ -47,7 +47,7 @@ def pack_shapes(folder: Path, entries: Sequence[Entry]) -> str:
         InputError: There is no shape, a shape's file is damaged, or the disk is full.
     """
     if not entries:
-        raise InputError(f"no shape is left for '{folder}'; see the causes above, or give more sources")
+        raise InputError(f"no shape is left for '{folder}'; give more sources")
     lines = "".join(json.dumps(entry.row, ensure_ascii=False, sort_keys=True) + "\n" for entry in entries)
     total = hashlib.sha256(lines.encode())
     attributes = {"format": FORMAT, "manifest": total.hexdigest()}
@@ -57,6 +57,19 @@ def pack_shapes(folder: Path, entries: Sequence[Entry]) -> str:
     with atomic_write(folder / MANIFEST) as temporary:
         temporary.write_text(lines, encoding="utf-8")
     return total.hexdigest()
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether a folder has all three files of one data set."""
+    try:
+        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        for name in (POINTS, VIEWS):
+            with h5py.File(folder / name) as file:
+                if file.attrs.get("manifest") != digest:
+                    return False
+    except OSError:
+        return False
+    return True
 
 
 def _write(path: Path, attributes: dict[str, str], fill: Callable[[h5py.File], None]) -> None:

@@ -1,5 +1,6 @@
 """Debian packages: fetched with apt-get or taken from a folder, checked and unpacked. No root is needed."""
 
+import errno
 import lzma
 import os
 import shutil
@@ -11,11 +12,20 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from utils.errors import InputError
+from utils.io import describe_write_fault
 
 ROOT_FILE = "PACKAGE"  # in an unpacked folder: 'name version'. Written last, so its presence means complete
 MAX_UNPACKED = 8 << 30  # bytes of one package
 MAX_MEMBERS = 200_000
+MIN_FREE = 1 << 20  # bytes; with less, a download that fails has failed for want of room
+MAX_CONTROL = 1 << 20  # bytes of what a package says of itself
+# What a package's own names lead to, and not the disk.
+NAME_FAULTS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
 DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError)
+
+
+class CannotWriteError(InputError):
+    """The disk is full or takes no files: to go on with other packages is of no use."""
 
 
 def package_of(deb: Path) -> tuple[str, str]:
@@ -56,10 +66,14 @@ def download(names: Iterable[str], folder: Path) -> list[Path]:
     Raises:
         InputError: There is no apt-get, a package is not known to it, or the download failed. What has been fetched
             stays, so the next call goes on from there.
+        CannotWriteError: The disk is full or takes no files.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return [find_package(name, folder) or _download_one(name, folder) for name in names]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [find_package(name, folder) or _download_one(name, folder) for name in names]
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
 
 
 def _download_one(name: str, folder: Path) -> Path:
@@ -75,6 +89,8 @@ def _download_one(name: str, folder: Path) -> Path:
         )
         found = find_package(name, Path(part))
         if result.returncode or found is None:
+            if shutil.disk_usage(folder).free < MIN_FREE:
+                raise _cannot_write(folder, OSError(errno.ENOSPC, ""))
             reasons = [line for line in result.stderr.splitlines() if line.startswith("E:")]
             raise InputError(
                 f"apt-get cannot download package '{name}' ({reasons[0] if reasons else 'no reason given'}); "
@@ -96,7 +112,9 @@ def unpack(deb: Path, folder: Path, keep: Callable[[str], bool] | None = None) -
         The folder of the package. It holds a file ROOT_FILE with the package's name and version.
 
     Raises:
-        InputError: The package is missing or damaged, or has names that lead out of the folder, or is absurdly large.
+        InputError: The package is missing, damaged or of another version than its file's name says, or has names that
+            lead out of the folder, or is absurdly large.
+        CannotWriteError: The disk is full or takes no files.
     """
     deb, folder = Path(deb), Path(folder)
     name, version = package_of(deb)
@@ -105,41 +123,73 @@ def unpack(deb: Path, folder: Path, keep: Callable[[str], bool] | None = None) -
         return target
     if not deb.is_file():
         raise InputError(f"package '{deb}' is missing; download it again")
-    folder.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder, prefix=".unpack-"))
+    part = None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder, prefix=".unpack-"))
         with deb.open("rb") as file:
-            _find_data(file, deb)
-            try:
-                _unpack_tar(file, part, deb, keep)
-            except DAMAGE as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(f"'{deb}' is damaged ({error}); delete it and download it again") from error
+            _check_version(file, deb)
+            _find_member(file, deb, "data.tar")
+            _unpack_tar(file, part, deb, keep)
         (part / ROOT_FILE).write_text(f"{name} {version}\n", encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
+    except InputError:
+        raise
+    except DAMAGE as error:
+        raise InputError(f"'{deb}' is damaged ({error}); delete it and download it again") from error
+    except OSError as error:
+        if error.errno in NAME_FAULTS and part is not None:
+            raise InputError(
+                f"'{deb}' has a file of a name that cannot be ({error.strerror}); do not use it"
+            ) from error
+        raise _cannot_write(folder, error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
     return target
 
 
-def _find_data(file, deb: Path) -> None:
-    """Goes to the first byte of the archive 'data.tar.*' inside a .deb, which is an 'ar' archive."""
+def _cannot_write(folder: Path, error: OSError) -> CannotWriteError:
+    existing = next((place for place in (folder, *folder.parents) if place.is_dir()), Path("/"))
+    return CannotWriteError(f"cannot write to '{folder}': {describe_write_fault(error, existing)}")
+
+
+def _check_version(file, deb: Path) -> None:
+    """Holds what a package says of itself, if it does, against the name of its file."""
+    if not _find_member(file, deb, "control.tar", is_needed=False):
+        return
+    with tarfile.open(fileobj=file, mode="r|*") as tar:
+        control = next((member for member in tar if member.name in ("control", "./control")), None)
+        text = tar.extractfile(control).read(MAX_CONTROL) if control is not None and control.isreg() else b""
+    fields = dict(line.split(": ", 1) for line in text.decode("utf-8", "replace").splitlines() if ": " in line)
+    given = package_of(deb)
+    found = fields.get("Package", given[0]), fields.get("Version", given[1])
+    if found != given:
+        raise InputError(
+            f"'{deb.name}' holds package '{found[0]}' of version {found[1]}; give packages their own names back"
+        )
+
+
+def _find_member(file, deb: Path, wanted: str, is_needed: bool = True) -> bool:
+    """Goes to the first byte of an archive, as 'data.tar', inside a .deb, which is an 'ar' archive."""
     damaged = f"'{deb}' is no Debian package or is cut off; delete it and download it again"
     size = os.fstat(file.fileno()).st_size
+    file.seek(0)
     if file.read(8) != b"!<arch>\n":
         raise InputError(damaged)
     while len(header := file.read(60)) == 60:
         length = header[48:58].strip()
         if header[58:] != b"`\n" or not length.isdigit() or file.tell() + int(length) > size:
             raise InputError(damaged)
-        if header.startswith(b"data.tar"):
-            if header.startswith(b"data.tar.zst"):
+        if header.startswith(wanted.encode()):
+            if header.startswith(f"{wanted}.zst".encode()):
                 raise InputError(f"'{deb}' is compressed with zstd; repack it with 'dpkg-deb -Zxz', or use Debian's")
-            return
+            return True
         file.seek(int(length) + int(length) % 2, 1)
-    raise InputError(damaged)
+    if is_needed:
+        raise InputError(damaged)
+    return False
 
 
 def _unpack_tar(file, target: Path, deb: Path, keep: Callable[[str], bool] | None) -> None:

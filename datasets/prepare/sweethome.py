@@ -34,6 +34,7 @@ def read_catalogue(archive: Path) -> tuple[str, tuple[dict[str, str], ...]]:
         if line.startswith(("#", "!")) or not equals:
             continue
         value = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match.group(1), 16)), value).strip()
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # Java writes pairs of halves
         name, hash_sign, number = key.strip().partition("#")
         if not hash_sign:
             common[name] = value

@@ -76,7 +76,7 @@ def open_archive(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo
     """
     try:
         return _open_archive(path, path.stat().st_mtime_ns)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise MeshError(
             f"'{path}' is no archive that can be read ({error}); unpack its package again", "unreadable"
         ) from error

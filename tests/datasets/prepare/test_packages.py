@@ -1,6 +1,8 @@
 """Packages: unpacked whole or not at all; names that lead out, links and damage are refused."""
 
+import errno
 import io
+import os
 import subprocess
 import tarfile
 
@@ -11,8 +13,20 @@ from datasets.prepare.packages import ROOT_FILE, download, package_of, unpack
 from utils.errors import InputError
 
 
-def make_deb(path, members, kind="gz"):
-    """Writes a .deb of (name, content or a link's target)."""
+def make_deb(path, members, kind="gz", control=None):
+    """Writes a .deb of (name, content or a link's target), and what it says of itself."""
+    parts = [("debian-binary", b"2.0\n"), (f"data.tar.{kind}", make_tar(members, kind))]
+    if control is not None:
+        parts.insert(1, (f"control.tar.{kind}", make_tar([("./control", control.encode())], kind)))
+    data = b"!<arch>\n"
+    for name, content in parts:
+        data += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content
+        data += b"\n" * (len(content) % 2)
+    path.write_bytes(data)
+    return path
+
+
+def make_tar(members, kind):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=f"w:{kind}") as tar:
         for name, content in members:
@@ -23,12 +37,7 @@ def make_deb(path, members, kind="gz"):
             else:
                 info.type, info.linkname = tarfile.SYMTYPE, content
                 tar.addfile(info)
-    data = b"!<arch>\n"
-    for name, content in (("debian-binary", b"2.0\n"), (f"data.tar.{kind}", out.getvalue())):
-        data += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content
-        data += b"\n" * (len(content) % 2)
-    path.write_bytes(data)
-    return path
+    return out.getvalue()
 
 
 FILES = [
@@ -88,3 +97,50 @@ def test_download_takes_what_is_there_and_explains_failures(tmp_path, monkeypatc
     with pytest.raises(InputError, match="Unable to locate package b"):
         download(["b"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [deb.name]
+
+
+def test_a_package_under_the_name_of_another_version_is_refused(tmp_path):
+    control = "Package: a\nVersion: 1:2-3\nDescription: toys\n more: of them\n"
+    deb = make_deb(tmp_path / "a_1%3a2-3_all.deb", FILES, "xz", control)
+    assert unpack(deb, tmp_path / "out").is_dir()
+    renamed = make_deb(tmp_path / "a_4_all.deb", FILES, "xz", control)
+    with pytest.raises(InputError, match="'a_4_all.deb' holds package 'a' of version 1:2-3"):
+        unpack(renamed, tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [("usr/" + "x" * 300,), ("usr/a", "usr/a/b")], ids=["long", "file and folder"])
+def test_names_that_no_disk_takes_are_the_package_s_fault(tmp_path, names):
+    deb = make_deb(tmp_path / "a_1_all.deb", [(name, b"x") for name in names])
+    with pytest.raises(InputError, match="a name that cannot be") as caught:
+        unpack(deb, tmp_path / "out")
+    assert not isinstance(caught.value, packages.CannotWriteError) and not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_nothing_is_told_as_that(tmp_path, monkeypatch, fault):
+    deb = make_deb(tmp_path / "a_1_all.deb", FILES)
+
+    def copy(*arguments):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(packages.shutil, "copyfileobj", copy)
+    with pytest.raises(packages.CannotWriteError, match=os.strerror(fault).lower()):
+        unpack(deb, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_place_that_is_no_folder_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(packages.CannotWriteError, match="cannot write to"):
+        unpack(make_deb(tmp_path / "a_1_all.deb", FILES), tmp_path / "file" / "out")
+    with pytest.raises(packages.CannotWriteError, match="cannot write to"):
+        download(["a"], tmp_path / "file" / "out")
+
+
+def test_a_download_that_fails_on_a_full_disk_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages.shutil, "which", lambda name: "/usr/bin/apt-get")
+    failed = subprocess.CompletedProcess([], 100, "", "E: Failed to fetch\n")
+    monkeypatch.setattr(packages.subprocess, "run", lambda *args, **kwargs: failed)
+    monkeypatch.setattr(packages, "MIN_FREE", 1 << 60)
+    with pytest.raises(packages.CannotWriteError, match="no space left"):
+        download(["b"], tmp_path)

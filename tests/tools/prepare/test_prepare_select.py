@@ -12,7 +12,7 @@ from datasets.sweethome3d import SweetHome3D
 from extensions import ops
 from tools.prepare_select import Rules, select
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = Path(__file__).resolve().parents[3] / "data"
 
 
 @pytest.fixture(scope="module")
