@@ -73,10 +73,11 @@ class PointTransform:
     def vary(self, points: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, pool or N, 3) -> (B, n, 3), drawn anew each time."""
         sampling = "first" if self.is_fps_ordered and self.sampling == "fps" else self.sampling
-        points = sample(points, self.num_points, sampling, generator)
-        if self.normalize:
-            points = normalize_unit_sphere(points)
-        return points if self.augment is None else augment(points, self.augment, generator)
+        with torch.autocast(points.device.type, enabled=False):  # coordinates keep their digits
+            points = sample(points, self.num_points, sampling, generator)
+            if self.normalize:
+                points = normalize_unit_sphere(points)
+            return points if self.augment is None else augment(points, self.augment, generator)
 
 
 def sample(points: Tensor, num_points: int, how: str, generator: torch.Generator | None = None) -> Tensor:
@@ -102,7 +103,8 @@ def augment(points: Tensor, options: Mapping, generator: torch.Generator | None 
         points = points @ _turns_about_y(points, options["rotate_y"], generator)
     if options["flip_x"]:
         is_mirrored = _uniform(points, (len(points), 1, 1), generator) < options["flip_x"]
-        points = torch.where(is_mirrored, points * points.new_tensor([-1.0, 1.0, 1.0]), points)
+        mirrored = torch.cat([-points[..., :1], points[..., 1:]], dim=-1)  # no constant, which a GPU would wait for
+        points = torch.where(is_mirrored, mirrored, points)
     low, high = options["scale"]
     if (low, high) != (1.0, 1.0):
         num_factors = 1 if options["scale_isotropic"] else 3

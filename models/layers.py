@@ -121,6 +121,11 @@ class PositionEmbedding(nn.Sequential):
     def __init__(self, dim: int) -> None:
         super().__init__(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
 
+    def forward(self, centers: Tensor) -> Tensor:
+        """(..., 3) -> (..., C), in float32 under autocast: bf16 would leave a coordinate three digits."""
+        with torch.autocast(centers.device.type, enabled=False):
+            return super().forward(centers)
+
 
 def check_heads(dim: int, num_heads: int) -> None:
     """Raises InputError unless num_heads divides dim."""

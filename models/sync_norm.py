@@ -19,7 +19,7 @@ class SyncBatchNorm1d(nn.BatchNorm1d):
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             rows = x.to(torch.promote_types(x.dtype, torch.float32))
-            count = distributed.all_reduce_sum(torch.tensor(float(len(rows)), device=x.device, dtype=rows.dtype))
+            count = distributed.all_reduce_sum(rows.new_full((), len(rows)))
             mean = distributed.sum_with_gradient(rows.sum(dim=0)) / count
             # The variance from the centred rows: from squares alone it cancels.
             variance = distributed.sum_with_gradient((rows - mean).square().sum(dim=0)) / count
@@ -45,7 +45,7 @@ def merge_moments(mean: Tensor, variance: Tensor, count: int) -> tuple[Tensor, T
     Returns:
         mean (C,), biased variance (C,) and N, with gradients to every process.
     """
-    total = distributed.all_reduce_sum(torch.tensor(float(count), device=mean.device, dtype=mean.dtype))
+    total = distributed.all_reduce_sum(mean.new_full((), count))
     share = count / total
     merged = distributed.sum_with_gradient(mean * share)
     return merged, distributed.sum_with_gradient((variance + (mean - merged).square()) * share), total

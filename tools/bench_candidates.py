@@ -160,7 +160,7 @@ def _try_out(operation: str, candidate: Candidate, trials: Sequence[Tensor]) -> 
         centers = points[:, : SMALL.num_samples].contiguous()
         try:
             result = call(candidate, points, centers, SMALL)
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001  (those of Triton's compiler have no class in common)
             return " ".join(str(error).split())[:200]
         if reason := find_mistake(operation, candidate, result, points, expect(operation, points, centers, SMALL)):
             return reason

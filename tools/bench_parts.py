@@ -107,6 +107,7 @@ def largest_costs(step: Callable[[], None], device: torch.device, num_steps: int
         num_steps: steps that are looked at.
         count: operations that are named.
     """
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     is_cuda = device.type == "cuda"
@@ -115,7 +116,9 @@ def largest_costs(step: Callable[[], None], device: torch.device, num_steps: int
             step()
         wait_for(device)
     events = profiler.key_averages()
-    own = [(e.key, e.self_device_time_total if is_cuda else e.self_cpu_time_total) for e in events]
+    # The call of an operation and its kernels are separate rows, and both carry the kernels' time.
+    timed = [e for e in events if e.device_type == DeviceType.CUDA and not e.is_user_annotation] if is_cuda else events
+    own = [(e.key, e.self_device_time_total if is_cuda else e.self_cpu_time_total) for e in timed]
     total = sum(time_us for _, time_us in own) or 1
     largest = sorted(own, key=lambda pair: -pair[1])[:count]
     costs = [{"operation": key, "share": round(time_us / total, 4)} for key, time_us in largest]

@@ -102,7 +102,7 @@ def bench(
         seconds, gemm = measure(cases, place, precision, num_rounds, num_steps)
         typical = [statistics.median(times) for times in seconds]
         rates = [case.shapes_a_step / value for case, value in zip(cases, typical, strict=True)]
-        peak = peak_memory_mb(place)  # before the profiler takes some
+        peak = step_peak_mb(first)  # before the profiler takes some
         result = {
             "config": config,
             "overrides": shared,
@@ -251,12 +251,25 @@ def count_gflop(case: Case) -> float:
         runner.task.model.zero_grad(set_to_none=True)
 
 
+def step_peak_mb(case: Case) -> float:
+    """Peak memory of a step; on a GPU without what counting and the matrix products took before."""
+    device = case.runner.ctx.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        case.step()
+        wait_for(device)
+    return peak_memory_mb(device)
+
+
 def loader_seconds(case: Case, num_steps: int) -> float:
     """Seconds that the data of a step take when nothing else runs."""
+    device = case.runner.ctx.device
     case.runner.read_batches(case.batches)
+    wait_for(device)
     start = time.perf_counter()
     for _ in range(num_steps):
         case.runner.read_batches(case.batches)
+    wait_for(device)
     return (time.perf_counter() - start) / num_steps
 
 

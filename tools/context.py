@@ -106,6 +106,8 @@ def make_context(
     """
     _check_values(cfg)
     device = find_device(cfg.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what names no device shall not open another one
     _check_backend()
     folder = run_folder(cfg.output_root, config_path, exp_name)
     if distributed.is_main() and not cfg.resume:

@@ -70,13 +70,25 @@ class LossGuard:
         self.cfg, self.ctx = cfg, ctx
         self.num_skipped = 0
 
-    def is_due(self, step: int) -> bool:
-        """A look makes a GPU's host wait, so that it looks only when the loss is shown; a CPU's is there anyway."""
-        always = self.ctx.device.type == "cpu" or self.cfg["skip_nonfinite"] > 0
-        return always or (step + 1) % self.cfg["log_every"] == 0
+    @property
+    def looks_always(self) -> bool:
+        """A look makes a GPU's host wait; a CPU's loss is there anyway."""
+        return self.ctx.device.type == "cpu" or self.cfg["skip_nonfinite"] > 0
 
-    def look(self, parts: Sequence[Part], step: int, model: nn.Module) -> tuple[bool, float | None]:
+    def is_due(self, step: int, is_saved: bool = False) -> bool:
+        """A GPU's loss is looked at when it is shown, and before the weights are saved."""
+        return self.looks_always or is_saved or (step + 1) % self.cfg["log_every"] == 0
+
+    def look(
+        self, parts: Sequence[Part], step: int, model: nn.Module, is_saved: bool = False
+    ) -> tuple[bool, float | None]:
         """Looks at the losses of a step, in one wait for all of them, if it is due.
+
+        Args:
+            parts: what the step was made of.
+            step: its number, from 0.
+            model: whose weights it started from.
+            is_saved: whether a checkpoint follows it.
 
         Returns:
             Whether the step is to be left out (in all processes, if in one), and the last loss, None if not looked at.
@@ -84,7 +96,7 @@ class LossGuard:
         Raises:
             InputError: a loss is no number, and no more steps may be left out. nan.pth has what it came from.
         """
-        if not self.is_due(step):
+        if not self.is_due(step, is_saved):
             return False, None
         losses = torch.stack([part.loss.detach() for part in parts]).tolist()
         bad = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
@@ -107,10 +119,13 @@ class LossGuard:
         shown = ", ".join(ids[:MAX_IDS]) + (f" and {len(ids) - MAX_IDS} more" if len(ids) > MAX_IDS else "")
         path = self.ctx.folder / f"nan{f'-{self.ctx.rank}' if self.ctx.rank else ''}.pth"
         save_evidence(path, part.batch, part.report, step, model)
+        late = ""
+        if not self.looks_always:
+            late = f" (it is looked at every {self.cfg['log_every']} steps, and may have come before)"
         raise InputError(
-            f"the loss became {part.loss.item()} at step {step + 1} ({terms}) on the shapes {shown}; '{path}' has the "
-            "batch and the weights before it; lower optim.lr, set optim.grad_clip or look at these shapes, then go on "
-            "with --resume, or set skip_nonfinite to leave out some steps"
+            f"the loss became {part.loss.item()} at step {step + 1}{late} ({terms}) on the shapes {shown}; '{path}' "
+            "has the batch and the weights before it; lower optim.lr, set optim.grad_clip or look at these shapes, "
+            "then go on with --resume, or set skip_nonfinite to leave out some steps"
         )
 
 

@@ -1,6 +1,7 @@
 """The loop: restore -> (train an epoch -> evaluate -> save)* -> evaluate."""
 
 import contextlib
+import importlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ class Runner:
         self.epochs, self.select = num_epochs(cfg), selection(cfg)
         self.sums_losses, self.steps_twice = has_quirk(cfg, "undivided_accumulation"), has_quirk(cfg, "double_step")
         self.guard, self.meter = LossGuard(cfg, ctx), MeanMeter()
+        self.signals = Signals(ctx.is_main)  # heard while training
         self.start, self.is_best = time.monotonic(), False
         self.saved: dict[str, Any] | None = None
         if cfg["resume"] and cfg["epochs"] and task.train_loader is not None:
@@ -84,7 +86,7 @@ class Runner:
         shown = Progress(
             total, self.ctx.logger, self.cfg["task"], self.state.step, self.cfg["log_every"], enabled=self.ctx.is_main
         )
-        with shown as progress, Signals(self.ctx.is_main) as self.signals, CheckpointWriter(self.write) as self.writer:
+        with shown as progress, self.signals, CheckpointWriter(self.write) as self.writer:
             while self.state.epoch < self.epochs:
                 self.train_epoch(progress)
                 self.validate()
@@ -124,6 +126,7 @@ class Runner:
             # With the contrastive loss or a teacher switched off, some parameters get no gradient.
             network = nn.parallel.DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
         if self.cfg["compile"]:
+            keep_backward_as_it_is()
             network = torch.compile(network)
         self.task.network = network
 
@@ -179,7 +182,7 @@ class Runner:
             with contextlib.nullcontext() if is_last else self.no_sync():
                 (loss * share).backward()
             parts.append(Part(loss.detach(), report, batch))
-        is_bad, shown = self.guard.look(parts, self.state.step, self.task.model)
+        is_bad, shown = self.guard.look(parts, self.state.step, self.task.model, self.is_saved_next)
         if is_bad:
             self.optimizer.zero_grad(set_to_none=True)
         else:
@@ -189,6 +192,15 @@ class Runner:
         self.state.step += 1
         loss = parts[-1].report["loss"] if shown is None else shown
         progress.update(num_shapes * self.ctx.world_size, loss=loss, lr=rate)
+
+    def is_saved_after(self, num_steps: int) -> bool:
+        """Whether `save_every` asks for a checkpoint after so many steps."""
+        return bool(self.cfg["save_every"]) and num_steps % self.cfg["save_every"] == 0
+
+    @property
+    def is_saved_next(self) -> bool:
+        """Whether there will be a checkpoint after the present step: its loss is then looked at before."""
+        return self.signals.must_save or self.is_saved_after(self.state.step + 1)
 
     def read_batches(self, batches: Any) -> list[Any]:
         """The batches of a step. What it draws depends on (seed, step) alone: if resumed, and in several processes."""
@@ -241,7 +253,7 @@ class Runner:
             InputError: the checkpoint before could not be written.
         """
         self.writer.check()
-        is_due = self.cfg["save_every"] and self.state.step % self.cfg["save_every"] == 0
+        is_due = self.is_saved_after(self.state.step)
         if is_due or self.signals.must_save:
             # A signal comes to the main process alone, which then counts what it has seen itself.
             self.state.sums = self.meter.state(is_shared=bool(is_due))
@@ -319,6 +331,17 @@ class Runner:
                 f"the loss became {report['loss']} in epoch {self.state.epoch}; lower optim.lr, set optim.grad_clip or "
                 f"look at the data, then go on from the last good epoch with --resume"
             )
+
+
+def keep_backward_as_it_is() -> None:
+    """Has a compiled backward pass take the precisions that its forward pass took, as the eager one does.
+
+    The compiler would trace it under the autocast that is around the call, and turn to bf16 what was kept in float32.
+    Versions of torch without this setting do so.
+    """
+    config = importlib.import_module("torch._functorch.config")
+    if hasattr(config, "backward_pass_autocast"):
+        config.backward_pass_autocast = "off"
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -92,9 +92,10 @@ class CarriedFeatures:
 
     def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
         """(B, D) float32: one of each sample's features at random."""
-        choice = _choose(self.count, len(batch[self.name]), generator).cpu()
-        picked = batch[self.name][torch.arange(len(choice)), choice]
-        return _subtract(picked.to(self.device, non_blocking=True).float(), self.mean)
+        features = batch[self.name].to(self.device, non_blocking=True)  # all of them: the choice is made there
+        choice = _choose(self.count, len(features), generator).to(self.device, non_blocking=True)
+        picked = features[torch.arange(len(choice), device=self.device), choice]
+        return _subtract(picked.float(), self.mean)
 
 
 class LiveImages:

@@ -55,7 +55,9 @@ class _SmallPairs(torch.autograd.Function):
     def backward(ctx, grad):
         a, b, nearest_b, nearest_a = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
-            return *reference.chamfer_gradient(a, b, nearest_b.long(), nearest_a.long(), ctx.norm, grad), None
+            # Where coordinates are not finite there is no nearest, and the number is one past the last.
+            index = nearest_b.long().clamp(max=b.shape[1] - 1), nearest_a.long().clamp(max=a.shape[1] - 1)
+            return *reference.chamfer_gradient(a, b, *index, ctx.norm, grad), None
         scale = (grad / a.shape[0]).float().contiguous()  # read by the kernel, so that nothing waits for the GPU here
         grad_a, grad_b = torch.empty_like(a), torch.empty_like(b)
         sizes, options = _sizes(a, b, ctx.norm)

@@ -114,3 +114,20 @@ def test_training_draws_from_a_pool_of_farthest_points(points):
 def test_points_in_fps_order_need_no_sampling(points):
     picked = PointTransform(10, "fps", normalize=False, is_fps_ordered=True)(points)
     assert torch.equal(picked, points[:, :10])
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_under_autocast_coordinates_keep_their_digits(points, normalize):
+    options = OFF | {
+        "rotate_y": 180.0,
+        "flip_x": 0.5,
+        "scale": [0.7, 1.3],
+        "shift": 0.2,
+        "jitter": 0.01,
+        "dropout": 0.5,
+    }
+    transform = PointTransform(20, normalize=normalize, augment=options)
+    wanted = transform(points, draw())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = transform(points, draw())
+    assert found.dtype == torch.float32 and torch.equal(found, wanted)

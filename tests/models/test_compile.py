@@ -4,7 +4,10 @@ import copy
 
 import pytest
 import torch
+import torch._functorch.config
 
+from models.patch_embed import MiniPointNet
+from tools.runner import keep_backward_as_it_is
 from utils.seed import generator
 
 
@@ -46,3 +49,24 @@ def test_inductor_is_equal_too(make_recon, inputs):
     wanted, actual = run(eager, eager, inputs)[0], run(other, torch.compile(other), inputs)[0]
     for name, value in actual.items():
         torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_compiled_backward_pass_keeps_the_precisions_of_its_forward_pass(monkeypatch):
+    """Under autocast what is kept in float32 has a backward pass in float32 too."""
+    if not hasattr(torch._functorch.config, "backward_pass_autocast"):
+        pytest.skip("this torch cannot be told")
+    torch.compiler.reset()
+    monkeypatch.setattr(torch._functorch.config, "backward_pass_autocast", "same_as_forward")
+    keep_backward_as_it_is()
+    patches = torch.randn(4, 6, 8, 3, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for compile_it in (False, True):
+        torch.manual_seed(0)
+        model = MiniPointNet(32, 16)
+        network = torch.compile(model, backend="aot_eager") if compile_it else model
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = network(patches).float().square().mean()
+        loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for eager, compiled in zip(*gradients, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-3, atol=1e-3 * eager.abs().max().item())

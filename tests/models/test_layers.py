@@ -159,3 +159,10 @@ def test_dropout_of_one_process_is_torchs():
     torch.manual_seed(3)
     assert torch.equal(Dropout(0.4)(x), expected)
     assert torch.equal(Dropout(0.4).eval()(x), x)
+
+
+def test_places_keep_their_digits_under_autocast():
+    embedding, centers = PositionEmbedding(16), torch.rand(2, 5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = embedding(centers)
+    assert torch.equal(found, embedding(centers))

@@ -16,7 +16,7 @@ from utils.errors import InputError
 def test_every_step_fits_the_time():
     assert gpu_check.TOTAL_SECONDS < 480
     names = [step.name for step in make_steps(Path("out"), "cuda")]
-    assert len(names) == len(set(names)) and names[0] == "tests"
+    assert len(names) == len(set(names)) and names[0] == "tests_operations"
 
 
 def test_the_configs_and_overrides_of_the_steps_exist():
@@ -38,10 +38,18 @@ def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):
 
 
 def test_a_step_keeps_its_figures_and_its_last_words(tmp_path):
-    (tmp_path / "good.json").write_text(json.dumps({"rate": 3}))
-    result = run_step(Step("good", ("-c", "print('well done')"), 30), tmp_path, 100)
+    write = f"open({str(tmp_path / 'good.json')!r}, 'w').write('{json.dumps({'rate': 3})}')"
+    result = run_step(Step("good", ("-c", f"{write}; print('well done')"), 30), tmp_path, 100)
     assert (result["state"], result["exit_code"], result["figures"]) == ("passed", 0, {"rate": 3})
     assert "well done" in result["output"]
+
+
+@pytest.mark.parametrize("left", ['{"rate": 1}', "{"])
+def test_figures_of_an_earlier_check_and_halves_are_not_a_steps_own(tmp_path, left):
+    (tmp_path / "bad.json").write_text(left)
+    assert run_step(Step("bad", ("-c", "raise SystemExit(3)"), 30), tmp_path, 100)["figures"] is None
+    half = f"open({str(tmp_path / 'half.json')!r}, 'w').write('{{')"
+    assert run_step(Step("half", ("-c", half), 30), tmp_path, 100)["figures"] is None
 
 
 def test_a_step_that_fails_is_told(tmp_path):
@@ -63,6 +71,15 @@ def test_no_step_begins_without_time(tmp_path):
 def test_one_bad_step_makes_the_whole_bad(monkeypatch, tmp_path):
     steps = [Step("one", ("-c", "raise SystemExit(1)"), 30), Step("two", ("-c", "pass"), 30)]
     monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device: steps)
-    lines = []
-    result = check(tmp_path, "cpu", lines.append)
+    lines, kept = [], []
+    result = check(tmp_path, "cpu", lines.append, kept.append)
+    assert [len(one["steps"]) for one in kept] == [1, 2] and kept[-1] == result and result["left_out"] == []
     assert not result["is_well"] and [step["state"] for step in result["steps"]][1] == "passed" and len(lines) == 2
+
+
+def test_what_no_time_is_left_for_is_named_and_is_no_failure(monkeypatch, tmp_path):
+    steps = [Step("one", ("-c", "pass"), 30), Step("two", ("-c", "pass"), 30)]
+    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device: steps)
+    monkeypatch.setattr(gpu_check, "TOTAL_SECONDS", 0)
+    result = check(tmp_path, "cpu")
+    assert result["is_well"] and result["left_out"] == ["one", "two"]

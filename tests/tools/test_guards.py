@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tools import runner
-from tools.guards import Signals
+from tools.guards import LossGuard, Part, Signals
 from tools.tasks.pretrain import PretrainTask
+from utils.errors import InputError
 
 
 def content(folder, name="ckpt-last.pth"):
@@ -90,3 +91,37 @@ def test_some_steps_may_be_left_out(launch, monkeypatch, capsys):
     spoil(monkeypatch, {2, 5})
     code, _ = launch("epochs=1", "skip_nonfinite=1", name="one")
     assert code == 2 and "at step 6" in capsys.readouterr().err
+
+
+class OnGpu:
+    """The surroundings of a run on a GPU, whose loss is not looked at in each step."""
+
+    device, rank, folder = torch.device("cuda"), 0, None
+
+
+@pytest.mark.parametrize(("step", "is_saved", "looks"), [(0, False, False), (0, True, True), (4, False, True)])
+def test_on_a_gpu_a_loss_is_looked_at_when_shown_and_before_weights_are_saved(tmp_path, step, is_saved, looks):
+    ctx = OnGpu()
+    ctx.folder = tmp_path
+    guard = LossGuard({"skip_nonfinite": 0, "log_every": 5}, ctx)
+    nan = torch.tensor(float("nan"))
+    parts = [Part(nan, {"loss": nan}, {"id": ["a", "b"]})]
+    if not looks:
+        assert guard.look(parts, step, torch.nn.Linear(1, 1), is_saved) == (False, None)
+        return
+    message = rf"nan at step {step + 1} \(it is looked at every 5 steps, and may have come before\).* shapes a, b"
+    with pytest.raises(InputError, match=message):
+        guard.look(parts, step, torch.nn.Linear(1, 1), is_saved)
+    assert (tmp_path / "nan.pth").is_file()
+
+
+def test_the_runner_has_the_loss_looked_at_before_it_saves(launch, monkeypatch):
+    asked, look = [], LossGuard.look
+
+    def note(self, parts, step, model, is_saved):
+        asked.append(is_saved)
+        return look(self, parts, step, model, is_saved)
+
+    monkeypatch.setattr(LossGuard, "look", note)
+    assert launch("epochs=1", "save_every=3")[0] == 0
+    assert asked == [False, False, True, False, False, True, False, False]

@@ -86,4 +86,5 @@ class PretrainTask:
 
 def each_unlabelled_its_own(labels: Tensor, rank: int = 0) -> Tensor:
     """(B,) -> (B,): objects of no class (-1) are not one class together; each gets a negative label of its own."""
-    return torch.where(labels < 0, -1 - torch.arange(len(labels)) - rank * len(labels), labels)
+    own = -1 - torch.arange(len(labels), device=labels.device) - rank * len(labels)
+    return torch.where(labels < 0, own, labels)

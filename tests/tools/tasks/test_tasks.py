@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tools.tasks.pretrain import each_unlabelled_its_own
+
 
 def result(folder):
     return json.loads((folder / "result.json").read_text())
@@ -128,3 +130,8 @@ def test_a_checkpoint_of_another_size(launch, pretrained, capsys):
 def test_a_network_without_a_head_is_not_tested(launch, pretrained, capsys):
     code, folder = launch("task=classify", "--test", "--ckpts", pretrained, name="tested")
     assert code == 2 and "it lacks head" in capsys.readouterr().err and not folder.exists()
+
+
+def test_labels_of_their_own_lie_where_the_labels_lie():
+    assert each_unlabelled_its_own(torch.tensor([3, -1, -1]), rank=1).tolist() == [3, -5, -6]
+    assert each_unlabelled_its_own(torch.zeros(3, dtype=torch.long, device="meta")).device.type == "meta"
