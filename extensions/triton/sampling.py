@@ -107,6 +107,7 @@ def sample_stepwise(points: Tensor, num_samples: int, block: int) -> Tensor:
     # The winners of the parts, of this pick and of the one before. A key of index 0 alone starts it.
     keys = torch.zeros(2, batch, parts, dtype=torch.int64, device=points.device)
     keys[0, :, 0] = LARGEST_INDEX.value
+    in_turn = keys.unbind(0)  # views made once: the loop is bound by what Python does in it
     for step in range(1, num_samples):
         launch(
             stepwise_kernel,
@@ -114,8 +115,8 @@ def sample_stepwise(points: Tensor, num_samples: int, block: int) -> Tensor:
             points,
             picked,
             nearest,
-            keys[(step - 1) % 2],
-            keys[step % 2],
+            in_turn[(step - 1) % 2],
+            in_turn[step % 2],
             step,
             num_points,
             num_samples,
