@@ -124,4 +124,4 @@ def test_the_runner_has_the_loss_looked_at_before_it_saves(launch, monkeypatch):
 
     monkeypatch.setattr(LossGuard, "look", note)
     assert launch("epochs=1", "save_every=3")[0] == 0
-    assert asked == [False, False, True, False, False, True, False, False]
+    assert asked == [False, False, True, False, False, True, False, True]

@@ -207,7 +207,7 @@ def test_the_host_waits_once_between_two_looks_at_the_loss(launch, monkeypatch):
     tolist = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda self: (mode.is_off or looks.append(1), tolist(self))[1])
     # As on a GPU. On a CPU alone the data are read, points are checked and the optimizer looks at its step counters.
-    monkeypatch.setattr(LossGuard, "is_due", lambda self, step: (step + 1) % self.cfg["log_every"] == 0)
+    monkeypatch.setattr(LossGuard, "looks_always", False)
     for owner, name in ((runner.Runner, "read_batches"), (runner.Runner, "step_optimizer")):
         mode.leave_out(monkeypatch, owner, name)
     mode.leave_out(monkeypatch, PretrainTask, "training_step")
@@ -220,5 +220,6 @@ def test_the_host_waits_once_between_two_looks_at_the_loss(launch, monkeypatch):
         waits[self.state.step] = (*mode.found, len(looks))
 
     monkeypatch.setattr(runner.Runner, "train_step", train_step)
-    code, _ = launch("epochs=1", "log_every=3", "batch_size=6", "accum_steps=2", "save_every=2")
-    assert code == 0 and waits == {step: (int(step % 3 == 0),) for step in range(1, 7)}
+    code, _ = launch("epochs=1", "log_every=4", "batch_size=6", "accum_steps=2", "save_every=5")
+    # A loss is looked at when it is shown, and before a checkpoint: the one of `save_every` and the epoch's.
+    assert code == 0 and waits == {step: (int(step in (4, 5, 6)),) for step in range(1, 7)}
