@@ -31,6 +31,7 @@ from utils.memory import peak_memory_mb
 
 NUM_SHAPES = 512  # stand-in shapes, at least: an epoch has a few steps
 FEATURE_DIMS = {"image": 768, "text": 512}  # of the published teachers
+STEPS_PER_EPOCH = 1000  # for what happens once an epoch: the loss is looked at
 NUM_VIEWS, NUM_PROMPTS = 8, 60
 GEMM_SIZE = {"cpu": 2048, "cuda": 8192}
 
@@ -148,7 +149,7 @@ def make_case(config: str, overrides: Sequence[str], folder: Path, is_own_data: 
     task = TASKS.get(cfg["task"])(cfg, ctx)
     runner = Runner(task, cfg, ctx)
     runner.optimizer = runner.make_optimizer()
-    runner.schedule = CosineSchedule(cfg["optim"], 1, cfg["epochs"])
+    runner.schedule = CosineSchedule(cfg["optim"], STEPS_PER_EPOCH, cfg["epochs"])
     runner.prepare_network()
     task.network.train()
     progress = Progress(cfg["epochs"], ctx.logger, every=cfg["log_every"], enabled=False)

@@ -201,7 +201,7 @@ class Runner:
     def is_saved_next(self) -> bool:
         """Whether there will be a checkpoint after the present step: its loss is then looked at before."""
         step = self.state.step + 1
-        return self.signals.must_save or self.is_saved_after(step) or step % self.steps_per_epoch == 0
+        return self.signals.must_save or self.is_saved_after(step) or step % self.schedule.steps_per_epoch == 0
 
     def read_batches(self, batches: Any) -> list[Any]:
         """The batches of a step. What it draws depends on (seed, step) alone: if resumed, and in several processes."""
