@@ -29,17 +29,17 @@ def _run(operation: str, **clouds: Tensor) -> tuple[Callable, list[Tensor]]:
     return getattr(backend, operation), [cloud.contiguous() for cloud in clouds.values()]
 
 
-def _fps(points, num_samples):
+def run_fps(points, num_samples):
     function, clouds = _run("fps", points=points)
     return function(*clouds, num_samples)
 
 
-def _knn(points, queries, k):
+def run_knn(points, queries, k):
     function, clouds = _run("knn", points=points, queries=queries)
     return function(*clouds, k)
 
 
-def _patchify(points, num_groups, group_size):
+def run_patchify(points, num_groups, group_size):
     function, clouds = _run("patchify", points=points)
     return function(*clouds, num_groups, group_size)
 
@@ -56,6 +56,26 @@ def _nearest(a, b, check_a=False, check_b=False):
     a, b = a.contiguous(), b.contiguous()
     backend = select_backend(a, "nearest") if a.dtype == torch.float32 else reference
     return backend.nearest(a, b)
+
+
+def _pairs(a, b, norm, check_a=False, check_b=False):
+    for name, cloud, is_checked in (("a", a, check_a), ("b", b, check_b)):
+        if is_checked:
+            check_finite(name, cloud)
+    return select_backend(a, "pairs_forward").pairs_forward(a.contiguous(), b.contiguous(), norm)
+
+
+def _pairs_backward(a, b, nearest_b, nearest_a, grad, norm):
+    clouds = a.contiguous(), b.contiguous()
+    return select_backend(a, "pairs_backward").pairs_backward(*clouds, nearest_b, nearest_a, grad, norm)
+
+
+def _fake_pairs(a, b, norm, check_a=False, check_b=False):
+    return a.new_empty(()), *(cloud.new_empty(cloud.shape[:2], dtype=torch.int8) for cloud in (a, b))
+
+
+def _fake_pairs_backward(a, b, nearest_b, nearest_a, grad, norm):
+    return a.new_empty(a.shape), b.new_empty(b.shape)
 
 
 def _index(like: Tensor, *shape) -> Tensor:
@@ -79,17 +99,17 @@ def _fake_nearest(a, b, check_a=False, check_b=False):
 _OPERATIONS = {
     "fps": (
         "(Tensor points, SymInt num_samples) -> Tensor",
-        _fps,
+        run_fps,
         lambda points, num_samples: _index(points, points.shape[0], num_samples),
     ),
     "knn": (
         "(Tensor points, Tensor queries, SymInt k) -> Tensor",
-        _knn,
+        run_knn,
         lambda points, queries, k: _index(points, *queries.shape[:2], k),
     ),
     "patchify": (
         "(Tensor points, SymInt num_groups, SymInt group_size) -> (Tensor, Tensor, Tensor)",
-        _patchify,
+        run_patchify,
         _fake_patchify,
     ),
     "three_nn": ("(Tensor queries, Tensor points) -> (Tensor, Tensor)", _three_nn, _fake_three_nn),
@@ -97,6 +117,16 @@ _OPERATIONS = {
         "(Tensor a, Tensor b, bool check_a=False, bool check_b=False) -> (Tensor, Tensor)",
         _nearest,
         _fake_nearest,
+    ),
+    "pairs": (
+        "(Tensor a, Tensor b, int norm, bool check_a=False, bool check_b=False) -> (Tensor, Tensor, Tensor)",
+        _pairs,
+        _fake_pairs,
+    ),
+    "pairs_backward": (
+        "(Tensor a, Tensor b, Tensor nearest_b, Tensor nearest_a, Tensor grad, int norm) -> (Tensor, Tensor)",
+        _pairs_backward,
+        _fake_pairs_backward,
     ),
 }
 
@@ -115,6 +145,16 @@ def _distance_backward(ctx, grad_squared, _):
     rows = index.flatten(1).unsqueeze(-1).expand(-1, -1, 3)
     grad_points = torch.zeros_like(points).scatter_add(1, rows, -part.flatten(1, 2))
     return part.sum(dim=2), grad_points, *[None] * ctx.num_options
+
+
+def _save_pairs(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:2], *output[1:])
+    ctx.norm, ctx.num_options = inputs[2], len(inputs) - 2
+    ctx.mark_non_differentiable(*output[1:])
+
+
+def _backward_of_pairs(ctx, grad, *_):
+    return *pairs_backward(*ctx.saved_tensors, grad, ctx.norm), *[None] * ctx.num_options
 
 
 def _save_patches(ctx, inputs, output):
@@ -141,9 +181,11 @@ for _name, _backward, _save in (
     ("three_nn", _distance_backward, _save_distances),
     ("nearest", _distance_backward, _save_distances),
     ("patchify", _patchify_backward, _save_patches),
+    ("pairs", _backward_of_pairs, _save_pairs),
 ):
     torch.library.register_autograd(f"{NAMESPACE}::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
 
 _registered = getattr(torch.ops, NAMESPACE)
 fps, knn, patchify = _registered.fps.default, _registered.knn.default, _registered.patchify.default
 three_nn, nearest = _registered.three_nn.default, _registered.nearest.default
+pairs, pairs_backward = _registered.pairs.default, _registered.pairs_backward.default

@@ -34,6 +34,8 @@ def fps(points: Tensor, num_samples: int) -> Tensor:
     """
     (points,) = check_coordinates(points=points)
     check_count("fps", "num_samples", num_samples, points)
+    if _is_direct(points):
+        return library.run_fps(points, num_samples)
     return library.fps(points.detach(), num_samples)
 
 
@@ -53,6 +55,8 @@ def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
     """
     points, queries = check_coordinates(points=points, queries=queries)
     check_count("knn", "k", k, points)
+    if _is_direct(points, queries):
+        return library.run_knn(points, queries, k)
     return library.knn(points.detach(), queries.detach(), k)
 
 
@@ -74,6 +78,8 @@ def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, 
     (points,) = check_coordinates(points=points)
     check_count("patchify", "num_groups", num_groups, points)
     check_count("patchify", "group_size", group_size, points)
+    if _is_direct(points):
+        return library.run_patchify(points, num_groups, group_size)
     return library.patchify(points, num_groups, group_size)
 
 
@@ -173,6 +179,9 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
         raise ValueError(f"chamfer_distance: a cloud is empty: {tuple(a.shape)} against {tuple(b.shape)}")
     is_checked = [not cloud.requires_grad for cloud in (a, b)]
     if torch.compiler.is_compiling():
+        is_small = max(a.shape[1], b.shape[1]) <= reference.SMALL_PAIR
+        if is_small and a.device.type == "cuda" and a.dtype == torch.float32:
+            return library.pairs(a, b, norm, *is_checked)[0]
         (from_a, _), (from_b, _) = library.nearest(a, b, *is_checked), library.nearest(b, a)
         return reference.combine_chamfer(from_a, from_b, norm)
     for name, cloud, is_one in zip("ab", (a, b), is_checked, strict=True):
@@ -243,6 +252,15 @@ def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
             f"and {tuple(kv.shape)}"
         )
     return _projected_backend("cross_attention", q, kv).cross_attention(q, kv)
+
+
+def _is_direct(*clouds: Tensor) -> bool:
+    """Whether nobody is there whom the registered operation would serve: no compiler, no gradient, no other tensor.
+
+    Its way through torch's dispatcher takes the host as long as a kernel takes a GPU.
+    """
+    is_plain = all(type(cloud) is Tensor and not cloud.requires_grad for cloud in clouds)
+    return is_plain and not torch.compiler.is_compiling()
 
 
 def _projected_backend(operation: str, *projected: Tensor):

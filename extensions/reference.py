@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 # Distances are formed a slab of queries at a time, so that memory stays bounded for large clouds.
 MAX_SLAB_ELEMENTS = 1 << 25
+SMALL_PAIR = 64  # points a cloud up to which kernels take a Chamfer distance in one go; an index fits into a byte
 
 
 @torch.no_grad()
@@ -127,6 +128,29 @@ def chamfer_gradient(
     wanted = [cloud for cloud in (a, b) if cloud.requires_grad]
     grads = iter(torch.autograd.grad(combine_chamfer(from_a, from_b, norm), wanted, grad, create_graph=True))
     return tuple(next(grads) if cloud.requires_grad else None for cloud in (a, b))
+
+
+def pairs_forward(a: Tensor, b: Tensor, norm: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The Chamfer distance and which points it is made of: a scalar, (B, N) and (B, M) int8; N and M small."""
+    (from_a, nearest_b), (from_b, nearest_a) = nearest(a, b), nearest(b, a)
+    return combine_chamfer(from_a, from_b, norm), nearest_b.to(torch.int8), nearest_a.to(torch.int8)
+
+
+def pairs_backward(
+    a: Tensor, b: Tensor, nearest_b: Tensor, nearest_a: Tensor, grad: Tensor, norm: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients (B, N, 3) and (B, M, 3) of what `pairs_forward` was given; grad is that of the scalar."""
+    grads = torch.zeros_like(a), torch.zeros_like(b)
+    for (own, other), (grad_own, grad_other), index in (((a, b), grads, nearest_b), ((b, a), grads[::-1], nearest_a)):
+        index = index.long()
+        pull = 2 * (own - gather(other, index))
+        if norm == 1:
+            distance = pull.norm(dim=-1, keepdim=True) / 2
+            pull = torch.where(distance > 0, pull / (4 * distance), 0.0)
+        pull = pull * grad / index.numel()
+        grad_own += pull
+        grad_other.scatter_add_(1, index.unsqueeze(-1).expand_as(pull), -pull)
+    return grads
 
 
 def combine_chamfer(from_a: Tensor, from_b: Tensor, norm: int) -> Tensor:

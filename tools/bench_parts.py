@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from tools.passes import Passes
+
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")
 
 
@@ -68,7 +70,10 @@ def timed_parts(runner: Any) -> Iterator[PartTimer]:
     task = runner.task
     timer = PartTimer(runner.ctx.device)
     network, handles = task.network, []
-    task.network = task.model  # a compiled network cannot be cut into parts
+    task.network = task.model  # a compiled network cannot be cut into parts, nor can a recording
+    passes = getattr(runner, "passes", None)
+    if passes is not None:
+        runner.passes = Passes(task, passes.autocast)
     encoder = getattr(task.model, "encoder", None)
     for name, module in (
         ("patches", getattr(encoder, "group", None)),
@@ -96,6 +101,8 @@ def timed_parts(runner: Any) -> Iterator[PartTimer]:
         for handle in handles:
             handle.remove()
         task.network = network
+        if passes is not None:
+            runner.passes = passes
 
 
 def largest_costs(step: Callable[[], None], device: torch.device, num_steps: int, count: int = 3) -> dict[str, Any]:

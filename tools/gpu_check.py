@@ -25,7 +25,7 @@ LEFT_OUT = "left out"
 TAIL_CHARACTERS = 6000
 KILL_SECONDS = 15  # a process that the driver holds may not end even when killed
 FAST = ("precision=bf16", "compile=true", "data.device_resident=true")
-PLAIN = ("precision=fp32", "compile=false", "data.device_resident=false")
+PLAIN = ("precision=fp32", "compile=false", "cuda_graph=false", "data.device_resident=false")
 LIVE = (
     *PLAIN,
     "teachers.image={type: TimmTeacher, cached: false, options: {model: vit_base_patch16_224, pretrained: null}}",

@@ -1,7 +1,5 @@
 """The loop: restore -> (train an epoch -> evaluate -> save)* -> evaluate."""
 
-import contextlib
-import importlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -11,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.sync_norm import synchronize_norms
 from tools import checkpoint
 from tools.guards import TERMINATED, LossGuard, Part, Signals
 from tools.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head
+from tools.passes import make_passes
 from tools.protocol import has_quirk, num_epochs, selection
 from tools.result import describe_metrics, make_result, only_numbers
 from tools.snapshot import (
@@ -35,7 +33,7 @@ from utils.errors import InputError
 from utils.io import write_json
 from utils.log import Progress, format_seconds
 from utils.meters import MeanMeter
-from utils.seed import seed_step, set_rng_state, shared_batch
+from utils.seed import seed_step, set_rng_state
 
 
 def run(task: Task, cfg: Mapping[str, Any], ctx: Any) -> dict[str, Any]:
@@ -117,18 +115,8 @@ class Runner:
         self.ctx.logger.info(f"resumed after epoch {self.state.epoch}, step {self.state.step}")
 
     def prepare_network(self) -> None:
-        """Puts the compiled or distributed version of the model into the task."""
-        network: nn.Module = self.task.model
-        if self.cfg["sync_bn"] and self.ctx.world_size > 1:
-            network = synchronize_norms(network)
-        if self.ctx.world_size > 1:
-            devices = [self.ctx.device.index] if self.ctx.device.type == "cuda" else None
-            # With the contrastive loss or a teacher switched off, some parameters get no gradient.
-            network = nn.parallel.DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
-        if self.cfg["compile"]:
-            keep_backward_as_it_is()
-            network = torch.compile(network)
-        self.task.network = network
+        """Compiles or distributes the network where asked, and gets ready to run its passes."""
+        self.passes = make_passes(self.task, self.cfg, self.ctx)
 
     def describe(self) -> None:
         """Says what is about to be trained."""
@@ -174,14 +162,8 @@ class Runner:
         rate = self.schedule.apply(self.optimizer, self.state.step)
         num_shapes, parts = sum(len(batch["points"]) for batch in group), []
         for number, batch in enumerate(group, start=1):
-            # Only the last backward pass needs to exchange gradients between processes.
-            is_last = number == len(group)
-            with contextlib.nullcontext() if is_last else self.no_sync(), self.autocast(), shared_batch():
-                loss, report = self.task.training_step(batch)
             share = 1.0 if self.sums_losses else len(batch["points"]) / num_shapes
-            with contextlib.nullcontext() if is_last else self.no_sync():
-                (loss * share).backward()
-            parts.append(Part(loss.detach(), report, batch))
+            parts.append(Part(*self.passes.run(batch, share, is_last=number == len(group)), batch))
         is_bad, shown = self.guard.look(parts, self.state.step, self.task.model, self.is_saved_next)
         if is_bad:
             self.optimizer.zero_grad(set_to_none=True)
@@ -222,14 +204,6 @@ class Runner:
             nn.utils.clip_grad_norm_(self.task.model.parameters(), self.cfg["optim"]["grad_clip"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-    def no_sync(self) -> Any:
-        """Holds back the exchange of gradients, where there is one."""
-        return getattr(self.task.network, "no_sync", contextlib.nullcontext)()
-
-    def autocast(self) -> Any:
-        """bf16 where asked; losses and distances stay in float32 by themselves."""
-        return torch.autocast(self.ctx.device.type, torch.bfloat16, enabled=self.cfg["precision"] == "bf16")
 
     def validate(self) -> None:
         """Measures what `select` asks for, and notes a new best. The test split is read here only if asked."""
@@ -332,17 +306,6 @@ class Runner:
                 f"the loss became {report['loss']} in epoch {self.state.epoch}; lower optim.lr, set optim.grad_clip or "
                 f"look at the data, then go on from the last good epoch with --resume"
             )
-
-
-def keep_backward_as_it_is() -> None:
-    """Has a compiled backward pass take the precisions that its forward pass took, as the eager one does.
-
-    The compiler would trace it under the autocast that is around the call, and turn to bf16 what was kept in float32.
-    Versions of torch without this setting do so.
-    """
-    config = importlib.import_module("torch._functorch.config")
-    if hasattr(config, "backward_pass_autocast"):
-        config.backward_pass_autocast = "off"
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

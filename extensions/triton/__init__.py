@@ -15,7 +15,7 @@ if __name__ == "triton":
     sys.modules["triton"] = importlib.util.module_from_spec(_spec)
     _spec.loader.exec_module(sys.modules["triton"])
 else:
-    from .chamfer import chamfer_distance
+    from .chamfer import chamfer_distance, pairs_backward, pairs_forward
     from .launch import is_available, unavailable_reason
     from .neighbors import knn, nearest, three_nn
     from .patches import patchify
@@ -27,6 +27,8 @@ else:
         "is_available",
         "knn",
         "nearest",
+        "pairs_backward",
+        "pairs_forward",
         "patchify",
         "three_nn",
         "unavailable_reason",

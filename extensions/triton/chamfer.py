@@ -16,7 +16,6 @@ from .. import reference
 from .launch import launch, load_points
 from .neighbors import nearest
 
-SMALL = 64  # points a cloud whose distances fit into the registers of a program; indices fit into int8
 MIN_BLOCK = 16
 DISTANCES_PER_WARP = 2048
 
@@ -32,24 +31,50 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
     Returns:
         A scalar, differentiable in a and b (subgradient 0 where two points coincide).
     """
-    if max(a.shape[1], b.shape[1]) <= SMALL:
+    if max(a.shape[1], b.shape[1]) <= reference.SMALL_PAIR:
         return _SmallPairs.apply(a, b, norm)
     (from_a, _), (from_b, _) = nearest(a, b), nearest(b, a)
     return reference.combine_chamfer(from_a, from_b, norm)
+
+
+def pairs_forward(a: Tensor, b: Tensor, norm: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The distance and which points it is made of, for clouds of at most `reference.SMALL_PAIR` points.
+
+    Args:
+        a: (B, N, 3) float32, contiguous.
+        b: (B, M, 3) float32, contiguous.
+        norm: 1 or 2.
+
+    Returns:
+        The scalar; the nearest in b of each point of a (B, N) and the other way (B, M), int8.
+    """
+    losses = a.new_empty(a.shape[0])
+    nearest_b = torch.empty(a.shape[:2], dtype=torch.int8, device=a.device)
+    nearest_a = torch.empty(b.shape[:2], dtype=torch.int8, device=a.device)
+    sizes, options = _sizes(a, b, norm)
+    launch(forward_kernel, a.shape[0], a, b, losses, nearest_b, nearest_a, *sizes, **options)
+    return losses.mean(), nearest_b, nearest_a
+
+
+def pairs_backward(
+    a: Tensor, b: Tensor, nearest_b: Tensor, nearest_a: Tensor, grad: Tensor, norm: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients (B, N, 3) and (B, M, 3) of what `pairs_forward` was given; grad is that of the scalar."""
+    scale = (grad / a.shape[0]).float().contiguous()  # read by the kernel, so that nothing waits for the GPU here
+    grad_a, grad_b = torch.empty_like(a), torch.empty_like(b)
+    sizes, options = _sizes(a, b, norm)
+    launch(backward_kernel, a.shape[0], a, b, nearest_b, nearest_a, scale, grad_a, grad_b, *sizes, **options)
+    return grad_a, grad_b
 
 
 class _SmallPairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, b, norm):
         a, b = a.contiguous(), b.contiguous()
-        losses = a.new_empty(a.shape[0])
-        nearest_b = torch.empty(a.shape[:2], dtype=torch.int8, device=a.device)
-        nearest_a = torch.empty(b.shape[:2], dtype=torch.int8, device=a.device)
-        sizes, options = _sizes(a, b, norm)
-        launch(forward_kernel, a.shape[0], a, b, losses, nearest_b, nearest_a, *sizes, **options)
+        loss, nearest_b, nearest_a = pairs_forward(a, b, norm)
         ctx.save_for_backward(a, b, nearest_b, nearest_a)
         ctx.norm = norm
-        return losses.mean()
+        return loss
 
     @staticmethod
     def backward(ctx, grad):
@@ -58,11 +83,7 @@ class _SmallPairs(torch.autograd.Function):
             # Where coordinates are not finite there is no nearest, and the number is one past the last.
             index = nearest_b.long().clamp(max=b.shape[1] - 1), nearest_a.long().clamp(max=a.shape[1] - 1)
             return *reference.chamfer_gradient(a, b, *index, ctx.norm, grad), None
-        scale = (grad / a.shape[0]).float().contiguous()  # read by the kernel, so that nothing waits for the GPU here
-        grad_a, grad_b = torch.empty_like(a), torch.empty_like(b)
-        sizes, options = _sizes(a, b, ctx.norm)
-        launch(backward_kernel, a.shape[0], a, b, nearest_b, nearest_a, scale, grad_a, grad_b, *sizes, **options)
-        return grad_a, grad_b, None
+        return *pairs_backward(a, b, nearest_b, nearest_a, grad, ctx.norm), None
 
 
 def _sizes(a: Tensor, b: Tensor, norm: int) -> tuple[tuple[int, int], dict[str, int]]:

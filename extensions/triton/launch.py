@@ -59,7 +59,9 @@ def launch(kernel: Any, num_programs: int, *arguments: Any, num_warps: int, **op
         options: the kernel's compile-time arguments, by name, and further launch options.
     """
     device = arguments[0].device
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+    # Changing the device costs a small kernel's time, and hardly anybody needs it.
+    is_other = device.type == "cuda" and device.index != torch.cuda.current_device()
+    with torch.cuda.device(device) if is_other else nullcontext():
         kernel[(num_programs,)](*arguments, num_warps=num_warps, **EXACT, **options)
 
 

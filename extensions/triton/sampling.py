@@ -2,8 +2,8 @@
 
 Three schedules of one loop, by the size of the clouds and their number:
 resident: a program a cloud, all points in its registers, the whole loop in one launch;
-cooperative: few large clouds, several resident programs a cloud, which agree on each pick through global memory; only
-with POINT_OPS_COOPERATIVE=1, since a fault in it would hang and it has not run on a GPU yet;
+cooperative: few large clouds, several resident programs a cloud, which agree on each pick through global memory; they
+must all run at once, which the launch makes sure of; POINT_OPS_COOPERATIVE=0 does without them;
 stepwise: any size, a launch a pick, the distances in global memory.
 
 Shape legend: B batch, N points, G samples, P parts of a cloud.
@@ -20,14 +20,11 @@ from .launch import distance_bits, launch, load_point, load_points
 
 MIN_BLOCK = 256
 RESIDENT_POINTS = 8192  # more would not fit into the registers of one program
-COOPERATIVE_BLOCKS = (
-    2048,
-    4096,
-    8192,
-)  # points a part: the fewest that leave no more parts than the GPU has processors
+# Points a part: the fewest that leave no more parts than the GPU has processors.
+COOPERATIVE_BLOCKS = (1024, 2048, 4096, 8192)
 STEPWISE_BLOCK = 4096
-POINTS_PER_THREAD = 8
-MAX_WARPS = 16
+# Warps a program, by its points: fewer points a thread make the reductions over the warps longer than they spare.
+WARPS = {1024: 4, 2048: 4, 4096: 8, 8192: 8}
 
 LARGEST_INDEX = tl.constexpr(0x7FFFFFFF)
 INFINITY_BITS = tl.constexpr(0x7F800000)
@@ -68,10 +65,13 @@ def sample_resident(points: Tensor, num_samples: int, block: int) -> Tensor:
     batch, num_points, _ = points.shape
     parts = triton.cdiv(num_points, block)
     picked = torch.empty(batch, num_samples, dtype=torch.int64, device=points.device)
-    # A slot a pick, so that none has to be cleared while another program may still read it.
-    keys = torch.zeros(batch, num_samples if parts > 1 else 1, dtype=torch.int64, device=points.device)
-    arrivals = torch.zeros_like(keys, dtype=torch.int32)
-    options = {"launch_cooperative_grid": True} if parts > 1 else {}
+    keys = arrivals = picked  # of a cloud of one part nobody reads them
+    options = {}
+    if parts > 1:
+        # A slot a pick, so that none has to be cleared while another program may still read it.
+        keys = torch.zeros_like(picked)
+        arrivals = torch.zeros_like(picked, dtype=torch.int32)
+        options["launch_cooperative_grid"] = True
     launch(
         resident_kernel,
         batch * parts,
@@ -131,7 +131,7 @@ def sample_stepwise(points: Tensor, num_samples: int, block: int) -> Tensor:
 
 def _cooperative_block(points: Tensor) -> int:
     """Points a part with which all parts of all clouds run at once; 0 if none does, or it is not wanted."""
-    if points.device.type != "cuda" or os.environ.get("POINT_OPS_COOPERATIVE") != "1":
+    if points.device.type != "cuda" or os.environ.get("POINT_OPS_COOPERATIVE") == "0":
         return 0
     from triton.backends.nvidia.compiler import CUDAOptions
 
@@ -143,7 +143,7 @@ def _cooperative_block(points: Tensor) -> int:
 
 
 def _num_warps(block: int) -> int:
-    return min(MAX_WARPS, max(1, block // (32 * POINTS_PER_THREAD)))
+    return WARPS.get(block, max(1, min(8, block // 256)))
 
 
 @triton.jit(do_not_specialize=["num_points", "num_samples"])

@@ -85,3 +85,28 @@ def test_a_compiled_chamfer_refuses_what_is_not_finite_unless_a_network_put_it_o
         with pytest.raises(ValueError, match="must be finite, but point 2 of cloud 1"):
             compiled(*pair)
     assert not compiled(bad.requires_grad_(), b).isfinite()
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_small_pairs_in_one_operation_are_the_same(norm):
+    """What a compiled network runs on a GPU, here traced with the reference below it."""
+    torch.compiler.reset()
+    in_one = torch.compile(lambda a, b: library.pairs(a, b, norm)[0], fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (in_one, lambda a, b: ops.chamfer_distance(a, b, norm)):
+        a, b = random_points(4, 9, 3).requires_grad_(), random_points(4, 7, 3, seed=1).requires_grad_()
+        with torch.no_grad():
+            b[0, 0] = a[0, 0]  # where norm 1 has no derivative
+        distance = 3 * function(a, b)
+        results.append([distance.detach(), *torch.autograd.grad(distance, (a, b))])
+    for actual, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(actual, wanted)
+
+
+@pytest.mark.parametrize("norm", [1, 2])
+def test_small_pairs_are_registered_in_full(norm):
+    a, b = random_points(3, 5, 3).requires_grad_(), random_points(3, 4, 3, seed=1).requires_grad_()
+    torch.library.opcheck(library.pairs, (a, b, norm))
+    bad = torch.full_like(a, float("nan"))
+    with pytest.raises(ValueError, match="a .* must be finite"):
+        library.pairs(bad, b, norm, True, True)

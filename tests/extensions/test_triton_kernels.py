@@ -178,7 +178,7 @@ class TestChamfer:
         self.check(norm, make, pairs, num_a, num_b)
 
     def test_larger_clouds(self, norm, monkeypatch):
-        monkeypatch.setattr(chamfer, "SMALL", 4)
+        monkeypatch.setattr(reference, "SMALL_PAIR", 4)
         self.check(norm, few_values, 1, 3, 5)
 
     @staticmethod
@@ -202,7 +202,7 @@ class TestChamfer:
 
     @pytest.mark.parametrize("small", [64, 4])
     def test_what_is_not_finite_shows(self, norm, small, monkeypatch):
-        monkeypatch.setattr(chamfer, "SMALL", small)
+        monkeypatch.setattr(reference, "SMALL_PAIR", small)
         a, b = random_points(1, 5), random_points(1, 4, seed=1)
         a[0, 2, 1] = float("nan")
         for pair in ((a, b), (b, a)):

@@ -7,7 +7,7 @@ import torch
 import torch._functorch.config
 
 from models.patch_embed import MiniPointNet
-from tools.runner import keep_backward_as_it_is
+from tools.passes import keep_backward_as_it_is
 from utils.seed import generator
 
 

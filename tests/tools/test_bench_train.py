@@ -71,3 +71,11 @@ def test_the_rate_of_products_is_positive():
 def test_a_wrong_override_is_told():
     with pytest.raises(InputError, match="model.dept"):
         bench(CONFIG, ["model.dept=2"])
+
+
+def test_a_data_set_with_options_of_its_own_is_stood_in_for(tmp_path):
+    small = [change for change in SMALL if not change.startswith("data.")]
+    case = make_case("cfgs/full/finetune_scan_hardest.yaml", [*small, "batch_size=2"], tmp_path, is_own_data=False)
+    case.step()
+    assert case.runner.task.network is not None and case.runner.state.step == 1
+    case.runner.ctx.metrics.close()

@@ -51,8 +51,15 @@ class ClassifyTask:
 
     def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy, and the accuracy on the augmented batch."""
+        return self.compute_loss(*self.prepare(batch))
+
+    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Points (B, N, 3) and labels (B,)."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
-        labels = batch["label"].to(self.ctx.device, non_blocking=True)
+        return points, batch["label"].to(self.ctx.device, non_blocking=True)
+
+    def compute_loss(self, points: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy, and the accuracy on the augmented batch."""
         logits = self.network(points).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.cfg["classifier"]["label_smoothing"])
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()

@@ -51,10 +51,19 @@ class PretrainTask:
 
     def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the loss terms, and the terms."""
+        return self.compute_loss(*self.prepare(batch))
+
+    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor | None, ...]:
+        """Points (B, N, 3), what the teachers say of the objects, labels (B,)."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
         image, text = self.teachers.draw(batch, self.generator)
         labels = each_unlabelled_its_own(batch["label"], self.ctx.rank)
-        labels = labels.to(self.ctx.device, non_blocking=True)
+        return points, image, text, labels.to(self.ctx.device, non_blocking=True)
+
+    def compute_loss(
+        self, points: Tensor, image: Tensor | None, text: Tensor | None, labels: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum of the loss terms, and the terms."""
         terms = self.network(points, image, text, labels, generator=self.generator)
         loss = sum(terms.values())
         return loss, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}

@@ -70,8 +70,15 @@ class SegmentTask:
 
     def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy over all points and all parts, and the accuracy on the augmented batch."""
+        return self.compute_loss(*self.prepare(batch))
+
+    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """Points (B, N, 3), categories (B,) and part labels (B, N)."""
         points, labels, parts = self._read(batch)
-        points = self.transform(points, self.generator)
+        return self.transform(points, self.generator), labels, parts
+
+    def compute_loss(self, points: Tensor, labels: Tensor, parts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy over all points and all parts, and the accuracy on the augmented batch."""
         logits = self.network(points, labels).float()
         loss = F.cross_entropy(logits.flatten(0, 1), parts.flatten())
         accuracy = (predict_parts(logits.detach(), labels, self.belongs) == parts).float().mean()
