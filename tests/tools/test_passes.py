@@ -1,0 +1,159 @@
+"""Passes that are recorded and replayed are those that are run as they are."""
+
+import contextlib
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from tools import passes
+from tools.bench_train import make_case
+from tools.passes import NUM_PLAIN, Passes, RecordedPasses, make_passes
+from tools.tasks.pretrain import PretrainTask
+
+SMALL = ["model.embed_dim=24", "model.depth=2", "model.num_heads=2", "model.patch_width=16", "model.num_groups=16"]
+SMALL += ["model.group_size=8", "data.num_points=64", "batch_size=8", "model.drop_path=0.3"]
+PRETRAIN = ("cfgs/pretrain/base.yaml", "model.decoder_num_heads=2", "model.decoder_depth=1")
+CLASSIFY = ("cfgs/full/finetune_scan_hardest.yaml",)
+
+
+class LineTask:
+    """Fits a line; the `generator` is not used."""
+
+    def __init__(self):
+        self.model = self.network = nn.Linear(1, 1)
+        self.generator = torch.Generator()
+
+    def prepare(self, batch):
+        return batch["points"], None
+
+    def compute_loss(self, points, nothing):
+        assert nothing is None
+        loss = self.network(points).square().mean()
+        return loss, {"loss": loss.detach()}
+
+    def training_step(self, batch):
+        return self.compute_loss(*self.prepare(batch))
+
+
+class FakeRecording:
+    """Computes when it is replayed, from inputs that it keeps."""
+
+    def __init__(self, compute, inputs, parameters, generator, stream):
+        assert all(parameter.grad is None for parameter in parameters)
+        self.kind, self.compute, self.num_replays = passes._kind_of(inputs), compute, 0
+
+    def replay(self, inputs):
+        self.num_replays += 1
+        return self.compute(inputs)
+
+
+@pytest.fixture
+def on_a_fake_gpu(monkeypatch):
+    monkeypatch.setattr(passes, "_Recording", FakeRecording)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(wait_stream=lambda other: None))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(wait_stream=lambda other: None))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+
+
+def batch_of(size):
+    return {"points": torch.arange(float(size)).unsqueeze(1)}
+
+
+def run_all(own_passes, task, batches):
+    losses, grads = [], []
+    for batch in batches:
+        loss, report = own_passes.run(batch)
+        assert report["loss"] == loss and not loss.requires_grad
+        losses.append(loss.item())
+        grads.append(task.model.weight.grad.clone())
+        task.model.zero_grad(set_to_none=True)
+    return losses, grads
+
+
+def test_whole_batches_are_replayed_and_others_run_as_they_are(on_a_fake_gpu):
+    task, batches = LineTask(), [batch_of(size) for size in (4, 4, 3, 4, 4, 4, 3, 4)]
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
+    actual = run_all(recorded, task, batches)
+    assert recorded.recording.num_replays == 6 - NUM_PLAIN
+    assert actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
+
+
+def test_what_cannot_be_recorded_runs_as_it_is(on_a_fake_gpu, monkeypatch, caplog):
+    def refuse(*_):
+        raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+
+    monkeypatch.setattr(passes, "_Recording", refuse)
+    task, batches = LineTask(), [batch_of(4)] * 6
+    ctx = SimpleNamespace(device="cuda", logger=logging.getLogger("passes"))
+    actual = run_all(RecordedPasses(task, contextlib.nullcontext, ctx), task, batches)
+    assert actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
+    assert caplog.text.count("cannot be recorded") == 1 and "stream is capturing CUDA kernel errors" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes", [{"device": "cpu"}, {"cuda_graph": False}, {"world_size": 2}, {"accum_steps": 2}], ids=str
+)
+def test_where_nothing_is_recorded(on_a_fake_gpu, monkeypatch, changes):
+    monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda network, **_: network)
+    given = {"device": "cuda", "cuda_graph": True, "world_size": 1, "accum_steps": 1} | changes
+    ctx = SimpleNamespace(device=torch.device(given["device"], 0), world_size=given["world_size"], logger=None)
+    cfg = {"sync_bn": False, "compile": False, "precision": "fp32", **given}
+    assert type(make_passes(LineTask(), cfg, ctx)) is Passes
+
+
+def run_case(tmp_path, config, *overrides, num_steps=NUM_PLAIN + 4):
+    case = make_case(config, [*SMALL, *overrides, "device=cuda"], tmp_path, is_own_data=False)
+    losses = []
+    case.progress.update = lambda num_shapes, loss, lr: losses.append(float(loss))
+    for _ in range(num_steps):
+        case.step()
+    case.runner.ctx.metrics.close()
+    weights = [parameter.detach().clone() for parameter in case.runner.task.model.parameters()]
+    return case.runner, losses, weights
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", [PRETRAIN, CLASSIFY], ids=lambda case: case[0])
+@pytest.mark.parametrize("options", [[], ["compile=true"], ["precision=bf16"], ["data.device_resident=true"]], ids=str)
+def test_recorded_steps_are_plain_steps(tmp_path, case, options):
+    """What is drawn, dropped, masked and learned is the same; products in half precision may add up in another order."""
+    runner, losses, weights = run_case(tmp_path / "recorded", *case, *options)
+    assert type(runner.passes) is RecordedPasses and runner.passes.recording is not None
+    _, plain_losses, plain_weights = run_case(tmp_path / "plain", *case, *options, "cuda_graph=false")
+    tolerance = 2e-2 if "precision=bf16" in options else 1e-3
+    assert losses == pytest.approx(plain_losses, rel=tolerance)
+    assert len(set(losses)) == len(losses)
+    for actual, wanted in zip(weights, plain_weights, strict=True):
+        torch.testing.assert_close(actual, wanted, rtol=tolerance, atol=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_step_that_waits_for_the_gpu_still_trains(tmp_path, monkeypatch):
+    original = PretrainTask.compute_loss
+
+    def compute_loss(self, *inputs):
+        loss, report = original(self, *inputs)
+        return loss * (1.0 if loss.item() else 0.0), report
+
+    monkeypatch.setattr(PretrainTask, "compute_loss", compute_loss)
+    runner, losses, _ = run_case(tmp_path / "waiting", *PRETRAIN)
+    assert runner.passes.recording is None
+    monkeypatch.undo()
+    _, plain_losses, _ = run_case(tmp_path / "plain", *PRETRAIN, "cuda_graph=false")
+    assert losses == pytest.approx(plain_losses, rel=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_run_that_goes_on_is_recorded_anew(launch):
+    options = ("device=cuda", "save_every=5", "epochs=3")
+    _, whole = launch(*options, name="whole")
+    launch(*options, "epochs=2", name="parts")
+    code, parts = launch(*options, "resume=true", "resume_changed=true", name="parts")
+    assert code == 0
+    records = [[json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (whole, parts)]
+    losses = [[record["loss"] for record in one if record["split"] == "train"] for one in records]
+    assert losses[0][:1] == pytest.approx(losses[1][:1], rel=1e-3) and len(losses[0]) == len(losses[1]) == 3
