@@ -70,6 +70,17 @@ def _pairs_backward(a, b, nearest_b, nearest_a, grad, norm):
     return select_backend(a, "pairs_backward").pairs_backward(*clouds, nearest_b, nearest_a, grad, norm)
 
 
+def _pool_max(x):
+    is_kernel = x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    backend = select_backend(x, "pool_max") if is_kernel else reference
+    return backend.pool_max(x.contiguous())
+
+
+def _fake_pool_max(x):
+    values = x.new_empty(x.shape[0], x.shape[2])
+    return values, torch.empty_like(values, dtype=torch.uint8)
+
+
 def _fake_pairs(a, b, norm, check_a=False, check_b=False):
     return a.new_empty(()), *(cloud.new_empty(cloud.shape[:2], dtype=torch.int8) for cloud in (a, b))
 
@@ -128,6 +139,7 @@ _OPERATIONS = {
         _pairs_backward,
         _fake_pairs_backward,
     ),
+    "pool_max": ("(Tensor x) -> (Tensor, Tensor)", _pool_max, _fake_pool_max),
 }
 
 
@@ -157,6 +169,18 @@ def _backward_of_pairs(ctx, grad, *_):
     return *pairs_backward(*ctx.saved_tensors, grad, ctx.norm), *[None] * ctx.num_options
 
 
+def _save_maxima(ctx, inputs, output):
+    ctx.save_for_backward(output[1])
+    ctx.num_points = inputs[0].shape[1]
+    ctx.mark_non_differentiable(output[1])
+
+
+def _maxima_backward(ctx, grad, _):
+    (index,) = ctx.saved_tensors
+    rows = grad.new_zeros(grad.shape[0], ctx.num_points, grad.shape[1])
+    return rows.scatter(1, index.long().unsqueeze(1), grad.unsqueeze(1))
+
+
 def _save_patches(ctx, inputs, output):
     points, ctx.num_groups, _ = inputs
     ctx.save_for_backward(points, output[2])
@@ -182,6 +206,7 @@ for _name, _backward, _save in (
     ("nearest", _distance_backward, _save_distances),
     ("patchify", _patchify_backward, _save_patches),
     ("pairs", _backward_of_pairs, _save_pairs),
+    ("pool_max", _maxima_backward, _save_maxima),
 ):
     torch.library.register_autograd(f"{NAMESPACE}::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
 
@@ -189,3 +214,4 @@ _registered = getattr(torch.ops, NAMESPACE)
 fps, knn, patchify = _registered.fps.default, _registered.knn.default, _registered.patchify.default
 three_nn, nearest = _registered.three_nn.default, _registered.nearest.default
 pairs, pairs_backward = _registered.pairs.default, _registered.pairs_backward.default
+pool_max = _registered.pool_max.default

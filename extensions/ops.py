@@ -10,6 +10,7 @@ Shape legend: B batch, N points, M other points, Q queries, G samples or groups,
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from . import library, reference
 from .checks import check_coordinates, check_count, check_finite, check_rows
@@ -17,6 +18,8 @@ from .dispatch import select_backend
 
 __all__ = ["attention", "chamfer_distance", "cross_attention", "fps", "gather", "group", "knn", "linear_max"]
 __all__ += ["patchify", "three_interpolate", "three_nn"]
+
+MAX_POOLED = 256  # points a patch whose place fits into a byte
 
 
 def fps(points: Tensor, num_samples: int) -> Tensor:
@@ -210,6 +213,8 @@ def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
             f"linear_max takes x (P, K, D) with K of at least 1 and weight (C, D), got {tuple(x.shape)} and "
             f"{tuple(weight.shape)}"
         )
+    if x.device.type == "cuda" and x.shape[1] <= MAX_POOLED:
+        return library.pool_max(F.linear(x.relu() if relu else x, weight))[0]
     if not _is_plain(x, weight):
         return reference.linear_max(x, weight, relu)
     return select_backend(x, "linear_max").linear_max(x.contiguous(), weight.contiguous(), relu)

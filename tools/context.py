@@ -23,6 +23,7 @@ from utils.seed import seed_everything
 
 CHOICES = {"precision": ("fp32", "bf16"), "select": ("last", "val", "test")}
 MINIMA = {"epochs": 0, "batch_size": 1, "accum_steps": 1, "num_workers": 0, "eval_every": 1, "save_every": 0}
+MINIMA |= {"save_epochs": 1}
 MINIMA |= {"log_every": 1, "num_votes": 0}
 
 # What a run writes; --overwrite removes these and nothing else.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.sync_norm import synchronize_norms
 from tools.tasks.base import Task
+from utils.errors import InputError
 from utils.seed import shared_batch
 
 Losses = tuple[Tensor, Mapping[str, Tensor]]
@@ -43,7 +44,7 @@ def _wrap(model: nn.Module, cfg: Mapping[str, Any], ctx: Any) -> nn.Module:
         network = nn.parallel.DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
     if cfg["compile"]:
         keep_backward_as_it_is()
-        network = torch.compile(network)
+        network = torch.compile(network, options=dict(cfg["compile_options"]) or None)
     return network
 
 
@@ -95,13 +96,16 @@ class RecordedPasses(Passes):
     """Records the passes of the first whole batch after a few plain ones, and replays them for all that are like it.
 
     Reading and augmenting a batch, live teachers and the optimizer stay outside: what they do may depend on the batch,
-    and the GPU is busy with the recording meanwhile. A batch of another size runs as it is. So do all if a recording
-    fails, as it does where something on the way makes the host wait for the GPU.
+    and the GPU is busy with the recording meanwhile. A batch of another size runs as it is. So do all where something
+    in the passes makes the host wait for the GPU, for which the last plain batch is looked at.
 
     Args:
         task: has `prepare`, `compute_loss` and `generator`.
         autocast: makes the precision that forward passes run in.
-        ctx: its logger hears why a recording failed.
+        ctx: its logger hears why nothing can be recorded.
+
+    Raises:
+        InputError: a recording failed for another reason.
     """
 
     def __init__(self, task: Task, autocast: Callable[[], AbstractContextManager], ctx: Any) -> None:
@@ -110,18 +114,24 @@ class RecordedPasses(Passes):
         self.stream = torch.cuda.Stream(ctx.device)
         self.recording: _Recording | None = None
         self._num_seen: dict[Any, int] = {}
-        self._has_failed = False
+        self._is_refused = False
 
     def run(self, batch: Mapping[str, Any], share: float = 1.0, is_last: bool = True) -> Losses:
         """As in `Passes`; there must be no gradients yet. The loss and the report are overwritten by the next batch."""
         with self.autocast(), shared_batch():
             inputs = self.task.prepare(batch)
         kind = _kind_of(inputs)
-        self._num_seen[kind] = self._num_seen.get(kind, 0) + 1
-        if self.recording is None and not self._has_failed and self._num_seen[kind] > NUM_PLAIN:
-            self._record(inputs)
+        number = self._num_seen[kind] = self._num_seen.get(kind, 0) + 1
+        if self.recording is None and not self._is_refused and share == 1.0:
+            if number == NUM_PLAIN:
+                return self._run_watched(inputs)
+            if number > NUM_PLAIN:
+                self.recording = self._record(inputs)
         if self.recording is not None and self.recording.kind == kind and share == 1.0:
             return self.recording.replay(inputs)
+        return self._run_plain(inputs, share)
+
+    def _run_plain(self, inputs: Sequence[Tensor | None], share: float = 1.0) -> Losses:
         # On the stream of the recording: what autograd remembers of a parameter's stream must fit both.
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
@@ -129,22 +139,47 @@ class RecordedPasses(Passes):
         torch.cuda.current_stream().wait_stream(self.stream)
         return losses
 
+    def _run_watched(self, inputs: Sequence[Tensor | None]) -> Losses:
+        """As it is, but anything that makes the host wait for the GPU ends it, and then it is run again.
+
+        torch does not come back from a recording that fails, so that it is better not begun.
+        """
+        draws = [self.task.generator, torch.cuda.default_generators[inputs[0].device.index]]
+        states = [generator.get_state() for generator in draws]
+        buffers = [(buffer, buffer.clone()) for buffer in self.task.model.buffers()]
+        mode = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return self._run_plain(inputs)
+        except RuntimeError as error:
+            if "synchronizing" not in str(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            self.logger.warning(f"steps run as they are, not recorded, since something in them waits for the GPU: {reason}")
+        finally:
+            torch.cuda.set_sync_debug_mode(mode)
+        self._is_refused = True
+        self.task.model.zero_grad(set_to_none=True)
+        for generator, state in zip(draws, states, strict=True):
+            generator.set_state(state)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        return self._run_plain(inputs)
+
     def _compute(self, inputs: Sequence[Tensor | None], share: float = 1.0) -> Losses:
         with self.autocast(), shared_batch():
             loss, report = self.task.compute_loss(*inputs)
         (loss * share).backward()
         return loss.detach(), report
 
-    def _record(self, inputs: Sequence[Tensor | None]) -> None:
+    def _record(self, inputs: Sequence[Tensor | None]) -> "_Recording":
         parameters = [parameter for parameter in self.task.model.parameters() if parameter.requires_grad]
         try:
-            self.recording = _Recording(self._compute, inputs, parameters, self.task.generator, self.stream)
+            return _Recording(self._compute, inputs, parameters, self.task.generator, self.stream)
         except RuntimeError as error:
-            self._has_failed = True
             reason = " ".join(str(error).split())[:300]
-            self.logger.warning(f"a step cannot be recorded and runs as it is, more slowly (cuda_graph=false): {reason}")
-            for parameter in parameters:
-                parameter.grad = None
+            raise InputError(f"the steps cannot be recorded ({reason}); set cuda_graph=false") from error
 
 
 class _Recording:

@@ -179,11 +179,16 @@ class Runner:
         """Whether `save_every` asks for a checkpoint after so many steps."""
         return bool(self.cfg["save_every"]) and num_steps % self.cfg["save_every"] == 0
 
+    def is_epoch_saved(self, number: int) -> bool:
+        """Whether there is a checkpoint after so many epochs, whatever they were like."""
+        return number % self.cfg["save_epochs"] == 0 or number == self.epochs or number in self.cfg["keep_epochs"]
+
     @property
     def is_saved_next(self) -> bool:
         """Whether there will be a checkpoint after the present step: its loss is then looked at before."""
         step = self.state.step + 1
-        return self.signals.must_save or self.is_saved_after(step) or step % self.schedule.steps_per_epoch == 0
+        epoch, rest = divmod(step, self.schedule.steps_per_epoch)
+        return self.signals.must_save or self.is_saved_after(step) or (rest == 0 and self.is_epoch_saved(epoch))
 
     def read_batches(self, batches: Any) -> list[Any]:
         """The batches of a step. What it draws depends on (seed, step) alone: if resumed, and in several processes."""
@@ -237,7 +242,12 @@ class Runner:
         self.stop_if_asked()
 
     def save_epoch(self) -> None:
-        """ckpt-last.pth, after what must be there if that is: ckpt-best.pth, if it is, and the epochs to be kept."""
+        """ckpt-last.pth, after what must be there if that is: ckpt-best.pth, if it is, and the epochs to be kept.
+
+        Nothing, where `save_epochs` lets the epoch pass.
+        """
+        if not (self.is_best or self.signals.must_save or self.is_epoch_saved(self.state.epoch)):
+            return
         kept = [f"ckpt-epoch-{self.state.epoch}.pth"] if self.state.epoch in self.cfg["keep_epochs"] else []
         self.save([*([BEST] if self.is_best else []), *kept, LAST])
         self.is_best = self.signals.must_save = False

@@ -19,6 +19,7 @@ else:
     from .launch import is_available, unavailable_reason
     from .neighbors import knn, nearest, three_nn
     from .patches import patchify
+    from .pooling import pool_max
     from .sampling import fps
 
     __all__ = [
@@ -30,6 +31,7 @@ else:
         "pairs_backward",
         "pairs_forward",
         "patchify",
+        "pool_max",
         "three_nn",
         "unavailable_reason",
     ]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from extensions import library, ops
+from extensions import library, ops, reference
 
 
 def random_points(*shape, seed=0):
@@ -110,3 +110,22 @@ def test_small_pairs_are_registered_in_full(norm):
     bad = torch.full_like(a, float("nan"))
     with pytest.raises(ValueError, match="a .* must be finite"):
         library.pairs(bad, b, norm, True, True)
+
+
+def test_the_pooled_maximum_is_registered_in_full():
+    x = random_points(4, 5, 6).requires_grad_()
+    torch.library.opcheck(library.pool_max, (x,))
+    values, _ = library.pool_max(x)
+    (grad,) = torch.autograd.grad(values.square().sum(), x, create_graph=True)
+    (wanted,) = torch.autograd.grad(x.max(dim=1).values.square().sum(), x)
+    torch.testing.assert_close(grad, wanted)
+    assert torch.autograd.gradcheck(lambda x: library.pool_max(x)[0], x.detach().double().requires_grad_())
+
+
+def test_the_kernel_for_short_attention_can_be_asked_for_in_a_compiled_network(monkeypatch):
+    """On a CPU there is only the one that stands beside it; what is asked for must not break the graph."""
+    monkeypatch.setattr(reference, "nullcontext", lambda: reference.sdpa_kernel(reference.FOR_SHORT))
+    torch.compiler.reset()
+    qkv = random_points(2, 7, 3, 2, 8)
+    compiled = torch.compile(lambda qkv: reference.attention(qkv), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(qkv), ops.attention(qkv))

@@ -17,7 +17,7 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
 from extensions import triton as backend  # noqa: E402
-from extensions.triton import chamfer, launch, neighbors, patches, sampling  # noqa: E402
+from extensions.triton import chamfer, launch, neighbors, patches, pooling, sampling  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL_TESTS = ("tests/extensions/test_triton_kernels.py", "tests/extensions/test_definition.py")
@@ -56,9 +56,10 @@ COMPILED = {
     "cooperative": (
         sampling.resident_kernel,
         SAMPLING,
-        {"BLOCK": 2048, "PARTS": 49, "num_warps": 8, "launch_cooperative_grid": True},
+        {"BLOCK": 1024, "PARTS": 98, "num_warps": 4, "launch_cooperative_grid": True},
     ),
-    "stepwise": (sampling.stepwise_kernel, STEPWISE, {"BLOCK": 4096, "PARTS_BLOCK": 32, "num_warps": 16}),
+    "many points": (sampling.resident_kernel, SAMPLING, {"BLOCK": 8192, "PARTS": 1, "num_warps": 8}),
+    "stepwise": (sampling.stepwise_kernel, STEPWISE, {"BLOCK": 4096, "PARTS_BLOCK": 32, "num_warps": 8}),
     "knn": (
         neighbors.knn_kernel,
         {"points": FLOAT, "queries": FLOAT, "index": INT64},
@@ -99,6 +100,13 @@ def test_a_kernel_compiles_for_hopper_without_fused_multiply_add(name):
     assert "FMUL" in machine_code
     assert "FFMA" not in machine_code
     assert not re.search(r"\b(LDL|STL)\b", machine_code), "registers are spilled"
+
+
+@pytest.mark.slow
+def test_pooling_compiles_for_hopper():
+    pointers = {"x": "*bf16", "values": "*bf16", "index": "*u8"}
+    machine_code = compile_for_hopper(pooling.pool_kernel, pointers, {"BLOCK": 512, "num_warps": 2}, launch.EXACT)
+    assert not re.search(r"\b(LDL|STL)\b", machine_code.asm["sass"]), "registers are spilled"
 
 
 def test_fused_multiply_add_is_what_the_option_prevents():

@@ -219,3 +219,21 @@ class TestChamfer:
 def test_the_kernels_are_interpreted_where_there_is_no_gpu():
     assert kernels.is_available(DEVICE)
     assert isinstance(sampling.resident_kernel, triton.runtime.JITFunction) != IS_INTERPRETED
+
+
+class TestPooling:
+    @pytest.mark.parametrize("shape", [(3, 32, 40), (1, 1, 1), (5, 7, 600), (2, 256, 33)], ids=str)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+    def test_maximum_and_the_first_place_of_it(self, shape, dtype):
+        x = few_values(*shape)[..., 0].to(dtype).contiguous()
+        x[0, -1, 0] = float("nan")
+        x[-1, :, -1] = -float("inf")
+        values, index = kernels.pool_max(x.to(DEVICE))
+        assert values.dtype == dtype and index.dtype == torch.uint8
+        wanted, _ = reference.pool_max(x)
+        torch.testing.assert_close(values.cpu(), wanted, rtol=0, atol=0, equal_nan=True)
+        is_it = (x == wanted.unsqueeze(1)) | (x.isnan() & wanted.isnan().unsqueeze(1))
+        assert torch.equal(index.cpu().long(), is_it.int().argmax(dim=1))
+
+    def test_no_patch(self):
+        assert kernels.pool_max(torch.empty(0, 3, 5, device=DEVICE))[0].shape == (0, 5)

@@ -13,6 +13,7 @@ from tools import passes
 from tools.bench_train import make_case
 from tools.passes import NUM_PLAIN, Passes, RecordedPasses, make_passes
 from tools.tasks.pretrain import PretrainTask
+from utils.errors import InputError
 
 SMALL = ["model.embed_dim=24", "model.depth=2", "model.num_heads=2", "model.patch_width=16", "model.num_groups=16"]
 SMALL += ["model.group_size=8", "data.num_points=64", "batch_size=8", "model.drop_path=0.3"]
@@ -57,6 +58,10 @@ def on_a_fake_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: SimpleNamespace(wait_stream=lambda other: None))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(wait_stream=lambda other: None))
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    mode = {"now": "default"}
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda new: mode.update(now=new))
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: mode["now"])
+    monkeypatch.setattr(torch.cuda, "default_generators", {None: torch.Generator()})
 
 
 def batch_of(size):
@@ -82,16 +87,42 @@ def test_whole_batches_are_replayed_and_others_run_as_they_are(on_a_fake_gpu):
     assert actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
 
 
-def test_what_cannot_be_recorded_runs_as_it_is(on_a_fake_gpu, monkeypatch, caplog):
+def test_what_waits_for_the_gpu_is_found_before_the_recording_and_runs_as_it_is(on_a_fake_gpu, caplog):
+    class WaitingTask(LineTask):
+        def compute_loss(self, points, nothing):
+            if torch.cuda.get_sync_debug_mode() == "error":
+                self.model.weight.grad = torch.ones(1, 1)
+                self.generator.manual_seed(5)
+                raise RuntimeError("called a synchronizing CUDA operation")
+            return super().compute_loss(points, nothing)
+
+    task, batches = WaitingTask(), [batch_of(4)] * 6
+    state = task.generator.get_state()
+    ctx = SimpleNamespace(device="cuda", logger=logging.getLogger("passes"))
+    recorded = RecordedPasses(task, contextlib.nullcontext, ctx)
+    actual = run_all(recorded, task, batches)
+    assert recorded.recording is None and actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
+    assert caplog.text.count("not recorded") == 1 and torch.equal(task.generator.get_state(), state)
+
+
+def test_another_mistake_on_the_way_is_not_taken_for_a_wait(on_a_fake_gpu, monkeypatch):
+    task = LineTask()
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
+    run_all(recorded, task, [batch_of(4)] * (NUM_PLAIN - 1))
+    monkeypatch.setattr(task, "compute_loss", lambda *_: torch.empty(2) @ torch.empty(3))
+    with pytest.raises(RuntimeError, match="size"):
+        recorded.run(batch_of(4))
+
+
+def test_a_recording_that_fails_ends_the_run(on_a_fake_gpu, monkeypatch):
     def refuse(*_):
         raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
 
     monkeypatch.setattr(passes, "_Recording", refuse)
-    task, batches = LineTask(), [batch_of(4)] * 6
-    ctx = SimpleNamespace(device="cuda", logger=logging.getLogger("passes"))
-    actual = run_all(RecordedPasses(task, contextlib.nullcontext, ctx), task, batches)
-    assert actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
-    assert caplog.text.count("cannot be recorded") == 1 and "stream is capturing CUDA kernel errors" in caplog.text
+    task = LineTask()
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
+    with pytest.raises(InputError, match="stream is capturing CUDA kernel .*cuda_graph=false"):
+        run_all(recorded, task, [batch_of(4)] * 6)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +132,7 @@ def test_where_nothing_is_recorded(on_a_fake_gpu, monkeypatch, changes):
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda network, **_: network)
     given = {"device": "cuda", "cuda_graph": True, "world_size": 1, "accum_steps": 1} | changes
     ctx = SimpleNamespace(device=torch.device(given["device"], 0), world_size=given["world_size"], logger=None)
-    cfg = {"sync_bn": False, "compile": False, "precision": "fp32", **given}
+    cfg = {"sync_bn": False, "compile": False, "compile_options": {}, "precision": "fp32", **given}
     assert type(make_passes(LineTask(), cfg, ctx)) is Passes
 
 

@@ -166,6 +166,24 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint(lau
     assert all(value.isfinite().all() for value in weights(folder).values() if value.is_floating_point())
 
 
+def test_short_epochs_need_not_all_be_saved(launch, monkeypatch):
+    written, write = [], runner.Runner.write
+    monkeypatch.setattr(
+        runner.Runner,
+        "write",
+        lambda self, content, names: (written.append((content["epoch"], *names)), write(self, content, names)),
+    )
+    options = ("save_epochs=2", "keep_epochs=[3]")
+    assert launch("epochs=5", *options)[0] == 0
+    assert written == [(2, "ckpt-last.pth"), (3, "ckpt-epoch-3.pth", "ckpt-last.pth")] + [
+        (epoch, "ckpt-last.pth") for epoch in (4, 5)
+    ]
+    written.clear()
+    options = ("task=classify", "select=val", "data.val_fraction=0.3", "eval_every=3", "save_epochs=4")
+    assert launch("epochs=4", *options, name="best")[0] == 0
+    assert (3, "ckpt-best.pth", "ckpt-last.pth") in written and written[-1][0] == 4
+
+
 def test_seeds_of_steps_differ():
     seeds = {step_seed(seed, step, rank) for seed in range(3) for step in range(50) for rank in range(4)}
     assert len(seeds) == 3 * 50 * 4
