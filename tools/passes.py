@@ -44,7 +44,7 @@ def _wrap(model: nn.Module, cfg: Mapping[str, Any], ctx: Any) -> nn.Module:
         network = nn.parallel.DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
     if cfg["compile"]:
         keep_backward_as_it_is()
-        network = torch.compile(network, options=dict(cfg["compile_options"]) or None)
+        network = torch.compile(network)
     return network
 
 

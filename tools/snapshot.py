@@ -27,7 +27,7 @@ from utils.seed import rng_state
 LAST, PREVIOUS, BEST = "ckpt-last.pth", "ckpt-previous.pth", "ckpt-best.pth"
 # Keys that change how a run goes and not what comes out of it.
 FREE_KEYS = ("device", "num_workers", "log_every", "save_every", "keep_epochs", "figures", "compile", "cuda_graph")
-FREE_KEYS += ("compile_options", "resume", "resume_changed", "data_root", "output_root", "init", "evaluators")
+FREE_KEYS += ("resume", "resume_changed", "data_root", "output_root", "init", "evaluators")
 FREE_KEYS += ("skip_nonfinite", "save_epochs")
 MAX_SHOWN = 5
 

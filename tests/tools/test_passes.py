@@ -132,7 +132,7 @@ def test_where_nothing_is_recorded(on_a_fake_gpu, monkeypatch, changes):
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda network, **_: network)
     given = {"device": "cuda", "cuda_graph": True, "world_size": 1, "accum_steps": 1} | changes
     ctx = SimpleNamespace(device=torch.device(given["device"], 0), world_size=given["world_size"], logger=None)
-    cfg = {"sync_bn": False, "compile": False, "compile_options": {}, "precision": "fp32", **given}
+    cfg = {"sync_bn": False, "compile": False, "precision": "fp32", **given}
     assert type(make_passes(LineTask(), cfg, ctx)) is Passes
 
 
