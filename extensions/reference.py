@@ -12,8 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 # Distances are formed a slab of queries at a time, so that memory stays bounded for large clouds.
 MAX_SLAB_ELEMENTS = 1 << 25
-# Tokens up to which the memory-efficient kernel beats cuDNN's and FlashAttention's on a GPU: 41 against 56 and 98 us for
-# both passes over 26 tokens (H200, batch 128, 6 heads of 64, bf16), 53 against 78 and 113 us over 64.
+# Tokens up to which the memory-efficient kernel beats cuDNN's and FlashAttention's on a GPU: for both passes over 26
+# tokens 41 against 56 and 98 us (H200, batch 128, 6 heads of 64, bf16), over 64 tokens 53 against 78 and 113 us.
 SHORT_SEQUENCE = 64
 FOR_SHORT = [SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 SMALL_PAIR = 64  # points a cloud up to which kernels take a Chamfer distance in one go; an index fits into a byte

@@ -1,7 +1,8 @@
 """All that only a machine with a GPU can check, in a limited time, as one JSON: tests, operations, training speed.
 
-The steps run one after the other, the most telling first. A step that fails or runs out of time is recorded and the
-next one begins; what no time is left for is recorded as left out.
+First the tests run side by side, and with them what fills the compiler's cache for later; then one after the other what
+is timed, the most telling first. A step that fails or runs out of time is recorded and the next one begins; what no
+time is left for is recorded as left out.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,12 +43,14 @@ class Step:
         name: What it checks.
         command: Its arguments, after the interpreter.
         seconds: It is stopped after this long.
+        is_timed: It has the machine to itself.
         environment: Variables that it gets besides.
     """
 
     name: str
     command: tuple[str, ...]
     seconds: int
+    is_timed: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -58,30 +62,34 @@ def make_steps(folder: Path, device: str) -> list[Step]:
         device: cuda, or cpu to try the steps themselves.
     """
 
-    def tests(name: str, seconds: int, *paths: str, **environment: str) -> Step:
+    def tests(name: str, *paths: str, **environment: str) -> Step:
         pytest = ("-m", "pytest", "-c", ".pytest.ini", "--rootdir", ".", "-q", "-m", "gpu", "-p", "no:cacheprovider")
         # A fault of the GPU makes all later tests of its process fail.
-        return Step(name, (*pytest, "--tb=short", "--maxfail=5", *paths), seconds, environment)
+        return Step(name, (*pytest, "--tb=short", "--maxfail=5", *paths), 200, False, environment)
 
-    def train(
-        name: str, config: str, batch_size: int, *overrides: str, seconds: int = 120, against: Sequence[str] = ()
-    ) -> Step:
-        command = ["scripts/bench_train.py", "--config", config, *overrides, "--batch_size", str(batch_size)]
-        command += ["--device", device, "--rounds", "3", "--steps", "10", "--json", str(folder / f"{name}.json")]
-        return Step(name, (*command, *(["--against", *against] if against else [])), seconds)
+    def train(name: str, kind: tuple[str, ...], *overrides: str, against: Sequence[str] = ()) -> Step:
+        command = ["scripts/bench_train.py", *kind, *overrides, "--device", device, "--rounds", "5", "--steps", "10"]
+        command += ["--json", str(folder / f"{name}.json"), *(["--against", *against] if against else [])]
+        return Step(name, tuple(command), 120)
 
-    base, scan = "cfgs/pretrain/base.yaml", "cfgs/full/finetune_scan_hardest.yaml"
+    def compile_ahead(name: str, kind: tuple[str, ...]) -> Step:
+        command = ("scripts/bench_train.py", *kind, *FAST, "--device", device, "--rounds", "1", "--steps", "1")
+        return Step(name, command, 200, is_timed=False)
+
+    base = ("--config", "cfgs/pretrain/base.yaml", "--batch_size", "128")
+    scan = ("--config", "cfgs/full/finetune_scan_hardest.yaml", "--batch_size", "32")
     operations = ("scripts/bench_ops.py", "--device", device, "--json", str(folder / "operations.json"))
     return [
-        tests("tests_operations", 100, "tests/extensions"),
-        tests("tests_training", 100, "tests", "--ignore=tests/extensions"),
-        train("pretrain_bf16_eager", base, 128, "precision=bf16", "data.device_resident=true", seconds=60),
-        train("pretrain_fast", base, 128, *FAST, against=PLAIN, seconds=200),  # the first that compiles
-        Step("operations", operations, 100),
-        train("pretrain_against_live_teachers", base, 128, *FAST, against=LIVE),
-        train("finetune_fast", scan, 32, *FAST, against=PLAIN),
-        # Last: a launch whose programs wait for each other could hang.
-        tests("tests_cooperative", 60, "tests/extensions/test_gpu.py", POINT_OPS_COOPERATIVE="1"),
+        tests("tests_operations", "tests/extensions"),
+        tests("tests_stepwise", "tests/extensions/test_gpu.py", POINT_OPS_COOPERATIVE="0"),
+        tests("tests_recorded", "tests/tools/test_passes.py"),
+        tests("tests_training", "tests", "--ignore=tests/extensions", "--ignore=tests/tools/test_passes.py"),
+        compile_ahead("compile_pretraining", base),
+        compile_ahead("compile_fine_tuning", scan),
+        train("pretrain_against_live_teachers", base, *FAST, against=LIVE),
+        train("finetune_fast", scan, *FAST, against=PLAIN),
+        Step("operations", operations, 60),
+        train("pretrain_not_compiled", base, "precision=bf16", "data.device_resident=true", against=PLAIN),
     ]
 
 
@@ -114,9 +122,14 @@ def check(
     environment = describe_environment(torch.device(device), sys.argv)  # a step may leave a GPU that cannot be asked
     results: list[dict[str, Any]] = []
     result: dict[str, Any] = {}
-    for step in make_steps(folder, device):
-        results.append(run_step(step, folder, TOTAL_SECONDS - (time.monotonic() - start)))
-        say(f"{step.name}: {results[-1]['state']}, {results[-1]['seconds']:.0f} s")
+    steps = make_steps(folder, device)
+    together = [step for step in steps if not step.is_timed]
+    for group in filter(None, (together, *([step] for step in steps if step.is_timed))):
+        seconds_left = TOTAL_SECONDS - (time.monotonic() - start)
+        with ThreadPoolExecutor(len(group)) as pool:
+            results += pool.map(lambda step: run_step(step, folder, seconds_left), group)  # noqa: B023
+        for one in results[-len(group) :]:
+            say(f"{one['name']}: {one['state']}, {one['seconds']:.0f} s")
         result = {
             "environment": environment,
             "seconds": round(time.monotonic() - start, 1),

@@ -96,8 +96,9 @@ class RecordedPasses(Passes):
     """Records the passes of the first whole batch after a few plain ones, and replays them for all that are like it.
 
     Reading and augmenting a batch, live teachers and the optimizer stay outside: what they do may depend on the batch,
-    and the GPU is busy with the recording meanwhile. A batch of another size runs as it is. So do all where something
-    in the passes makes the host wait for the GPU, for which the last plain batch is looked at.
+    and the GPU is busy with the recording meanwhile. A batch of another size, as the last one of an epoch, runs as it is
+    and not compiled: compiling for it takes longer than an epoch. All run as they are where something in the passes
+    makes the host wait for the GPU, for which the last plain batch is looked at.
 
     Args:
         task: has `prepare`, `compute_loss` and `generator`.
@@ -127,9 +128,15 @@ class RecordedPasses(Passes):
                 return self._run_watched(inputs)
             if number > NUM_PLAIN:
                 self.recording = self._record(inputs)
-        if self.recording is not None and self.recording.kind == kind and share == 1.0:
+        if self.recording is None:
+            return self._run_plain(inputs, share)
+        if self.recording.kind == kind and share == 1.0:
             return self.recording.replay(inputs)
-        return self._run_plain(inputs, share)
+        compiled, self.task.network = self.task.network, self.task.model
+        try:
+            return self._run_plain(inputs, share)
+        finally:
+            self.task.network = compiled
 
     def _run_plain(self, inputs: Sequence[Tensor | None], share: float = 1.0) -> Losses:
         # On the stream of the recording: what autograd remembers of a parameter's stream must fit both.
@@ -155,7 +162,7 @@ class RecordedPasses(Passes):
             if "synchronizing" not in str(error):
                 raise
             reason = " ".join(str(error).split())[:200]
-            self.logger.warning(f"steps run as they are, not recorded, since something in them waits for the GPU: {reason}")
+            self.logger.warning(f"steps are not recorded, since something in them waits for the GPU: {reason}")
         finally:
             torch.cuda.set_sync_debug_mode(mode)
         self._is_refused = True

@@ -28,7 +28,8 @@ def pool_max(x: Tensor) -> tuple[Tensor, Tensor]:
     block = min(MAX_BLOCK, max(32, triton.next_power_of_2(width)))
     num_programs = num_patches * triton.cdiv(width, block)
     if num_programs:
-        launch(pool_kernel, num_programs, x, values, index, num_points, width, num_warps=max(1, block // 256), BLOCK=block)
+        options = {"num_warps": max(1, block // 256), "BLOCK": block}
+        launch(pool_kernel, num_programs, x, values, index, num_points, width, **options)
     return values, index
 
 

@@ -15,7 +15,7 @@ import triton  # noqa: E402
 
 from extensions import dispatch, ops, reference  # noqa: E402
 from extensions import triton as kernels  # noqa: E402
-from extensions.triton import chamfer, launch, sampling  # noqa: E402
+from extensions.triton import launch, sampling  # noqa: E402
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if IS_INTERPRETED else "cuda"

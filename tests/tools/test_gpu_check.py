@@ -77,6 +77,21 @@ def test_one_bad_step_makes_the_whole_bad(monkeypatch, tmp_path):
     assert not result["is_well"] and [step["state"] for step in result["steps"]][1] == "passed" and len(lines) == 2
 
 
+def test_what_is_not_timed_runs_side_by_side_before_the_rest(monkeypatch, tmp_path):
+    """Each of the two ends when the other has begun, and the timed one needs what both have left."""
+    meet = "import pathlib, sys, time; own, other = map(pathlib.Path, sys.argv[1:]); own.touch()\n"
+    meet += "while not other.exists(): time.sleep(0.05)"
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    steps = [
+        Step("timed", ("-c", "import os, sys; sys.exit(not all(map(os.path.exists, sys.argv[1:])))", one, two), 30),
+        Step("one", ("-c", meet, one, two), 30, is_timed=False),
+        Step("two", ("-c", meet, two, one), 30, is_timed=False),
+    ]
+    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device: steps)
+    result = check(tmp_path, "cpu")
+    assert result["is_well"] and [step["name"] for step in result["steps"]] == ["one", "two", "timed"]
+
+
 def test_what_no_time_is_left_for_is_named_and_is_no_failure(monkeypatch, tmp_path):
     steps = [Step("one", ("-c", "pass"), 30), Step("two", ("-c", "pass"), 30)]
     monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device: steps)

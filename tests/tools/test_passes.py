@@ -87,6 +87,15 @@ def test_whole_batches_are_replayed_and_others_run_as_they_are(on_a_fake_gpu):
     assert actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
 
 
+def test_a_batch_of_another_size_is_not_compiled_for(on_a_fake_gpu):
+    task, sizes = LineTask(), []
+    task.network = lambda points: (sizes.append(len(points)), task.model(points))[1]  # as it would be compiled
+    compiled = task.network
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
+    run_all(recorded, task, [batch_of(size) for size in (4, 4, 4, 4, 3, 4, 3)])
+    assert sizes == [4, 4, 4, 4, 4] and task.network is compiled
+
+
 def test_what_waits_for_the_gpu_is_found_before_the_recording_and_runs_as_it_is(on_a_fake_gpu, caplog):
     class WaitingTask(LineTask):
         def compute_loss(self, points, nothing):
@@ -151,7 +160,7 @@ def run_case(tmp_path, config, *overrides, num_steps=NUM_PLAIN + 4):
 @pytest.mark.parametrize("case", [PRETRAIN, CLASSIFY], ids=lambda case: case[0])
 @pytest.mark.parametrize("options", [[], ["compile=true"], ["precision=bf16"], ["data.device_resident=true"]], ids=str)
 def test_recorded_steps_are_plain_steps(tmp_path, case, options):
-    """What is drawn, dropped, masked and learned is the same; products in half precision may add up in another order."""
+    """What is drawn, dropped, masked and learned is the same; products in half precision may add up differently."""
     runner, losses, weights = run_case(tmp_path / "recorded", *case, *options)
     assert type(runner.passes) is RecordedPasses and runner.passes.recording is not None
     _, plain_losses, plain_weights = run_case(tmp_path / "plain", *case, *options, "cuda_graph=false")
