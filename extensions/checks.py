@@ -59,7 +59,7 @@ def check_count(operation: str, name: str, count: int, points: Tensor) -> None:
         ValueError: it is no whole number in 1..N.
     """
     shape, most = tuple(points.shape), points.shape[1]
-    if not isinstance(count, numbers.Integral | torch.SymInt):
+    if not isinstance(count, (numbers.Integral, torch.SymInt)):
         raise ValueError(f"{operation}: {name} is {count!r}, but must be a whole number (points {shape})")
     if most == 0:
         raise ValueError(f"{operation}: {name} is {count}, but the clouds have no point (points {shape})")
@@ -84,7 +84,7 @@ def check_rows(operation: str, features: Tensor, index: Tensor, axes: str, weigh
     Raises:
         ValueError: something does not fit.
     """
-    given = {"features": features, "index": index} | ({} if weight is None else {"weight": weight})
+    given = {"features": features, "index": index, **({} if weight is None else {"weight": weight})}
     for name, tensor in given.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{operation}: {name} must be a tensor, got {type(tensor).__name__}")
