@@ -96,8 +96,8 @@ class RecordedPasses(Passes):
     """Records the passes of the first whole batch after a few plain ones, and replays them for all that are like it.
 
     Reading and augmenting a batch, live teachers and the optimizer stay outside: what they do may depend on the batch,
-    and the GPU is busy with the recording meanwhile. A batch of another size, as the last one of an epoch, runs as it is
-    and not compiled: compiling for it takes longer than an epoch. All run as they are where something in the passes
+    and the GPU is busy with the recording meanwhile. A batch of another size, as the last one of an epoch, runs as it
+    is and not compiled: compiling for it takes longer than an epoch. All run as they are where something in the passes
     makes the host wait for the GPU, for which the last plain batch is looked at.
 
     Args:
