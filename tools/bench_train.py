@@ -23,7 +23,7 @@ from tools.build import build_dataset
 from tools.context import make_context
 from tools.environment import describe_environment
 from tools.optim import CosineSchedule
-from tools.passes import NUM_PLAIN
+from tools.passes import NUM_PLAIN, Passes
 from tools.runner import Runner
 from tools.tasks import TASKS
 from utils.config import load_config
@@ -260,12 +260,14 @@ def count_gflop(case: Case) -> float:
 
 
 def step_peak_mb(case: Case) -> float:
-    """Peak memory of a step; on a GPU without what counting and the matrix products took before."""
-    device = case.runner.ctx.device
+    """Peak memory of a step; on a GPU of one that is not replayed, without what counting and products took before."""
+    device, passes = case.runner.ctx.device, case.runner.passes
     if device.type == "cuda":
+        case.runner.passes = Passes(case.runner.task, passes.autocast)
         torch.cuda.reset_peak_memory_stats(device)
         case.step()
         wait_for(device)
+        case.runner.passes = passes
     return peak_memory_mb(device)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,10 @@ def make_steps(folder: Path, device: str) -> list[Step]:
         device: cuda, or cpu to try the steps themselves.
     """
 
-    def tests(name: str, *paths: str, **environment: str) -> Step:
+    def tests(name: str, *arguments: str, is_timed: bool = False, **environment: str) -> Step:
         pytest = ("-m", "pytest", "-c", ".pytest.ini", "--rootdir", ".", "-q", "-m", "gpu", "-p", "no:cacheprovider")
         # A fault of the GPU makes all later tests of its process fail.
-        return Step(name, (*pytest, "--tb=short", "--maxfail=5", *paths), 200, False, environment)
+        return Step(name, (*pytest, "--tb=short", "--maxfail=5", *arguments), 200, is_timed, environment)
 
     def train(name: str, kind: tuple[str, ...], *overrides: str, against: Sequence[str] = ()) -> Step:
         command = ["scripts/bench_train.py", *kind, *overrides, "--device", device, "--rounds", "5", "--steps", "10"]
@@ -80,8 +80,8 @@ def make_steps(folder: Path, device: str) -> list[Step]:
     scan = ("--config", "cfgs/full/finetune_scan_hardest.yaml", "--batch_size", "32")
     operations = ("scripts/bench_ops.py", "--device", device, "--json", str(folder / "operations.json"))
     return [
-        tests("tests_operations", "tests/extensions"),
-        tests("tests_stepwise", "tests/extensions/test_gpu.py", POINT_OPS_COOPERATIVE="0"),
+        tests("tests_operations", "-k", "not time_of", "tests/extensions"),
+        tests("tests_stepwise", "-k", "not time_of", "tests/extensions/test_gpu.py", POINT_OPS_COOPERATIVE="0"),
         tests("tests_recorded", "tests/tools/test_passes.py"),
         tests("tests_training", "tests", "--ignore=tests/extensions", "--ignore=tests/tools/test_passes.py"),
         compile_ahead("compile_pretraining", base),
@@ -89,6 +89,7 @@ def make_steps(folder: Path, device: str) -> list[Step]:
         train("pretrain_against_live_teachers", base, *FAST, against=LIVE),
         train("finetune_fast", scan, *FAST, against=PLAIN),
         Step("operations", operations, 60),
+        tests("tests_times", "-k", "time_of", "tests/extensions/test_gpu.py", is_timed=True),
         train("pretrain_not_compiled", base, "precision=bf16", "data.device_resident=true", against=PLAIN),
     ]
 
@@ -127,18 +128,20 @@ def check(
     for group in filter(None, (together, *([step] for step in steps if step.is_timed))):
         seconds_left = TOTAL_SECONDS - (time.monotonic() - start)
         with ThreadPoolExecutor(len(group)) as pool:
-            results += pool.map(lambda step: run_step(step, folder, seconds_left), group)  # noqa: B023
-        for one in results[-len(group) :]:
-            say(f"{one['name']}: {one['state']}, {one['seconds']:.0f} s")
-        result = {
-            "environment": environment,
-            "seconds": round(time.monotonic() - start, 1),
-            "is_well": all(one["state"] == "passed" or one["state"].startswith(LEFT_OUT) for one in results),
-            "left_out": [one["name"] for one in results if one["state"].startswith(LEFT_OUT)],
-            "steps": list(results),
-        }
-        keep(result)
+            for done in as_completed([pool.submit(run_step, step, folder, seconds_left) for step in group]):
+                one = done.result()
+                results.append(one)
+                say(f"{one['name']}: {one['state']}, {one['seconds']:.0f} s")
+                result = {"environment": environment, "seconds": round(time.monotonic() - start, 1)}
+                result |= _sum_up(results)
+                keep(result)
     return result
+
+
+def _sum_up(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    left_out = [one["name"] for one in results if one["state"].startswith(LEFT_OUT)]
+    is_well = all(one["state"] == "passed" or one["name"] in left_out for one in results)
+    return {"is_well": is_well, "left_out": left_out, "steps": list(results)}
 
 
 def run_step(step: Step, folder: Path, seconds_left: float) -> dict[str, Any]:

@@ -6,7 +6,8 @@ one. A recording asks for all of them at once.
 
 import contextlib
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -93,17 +94,17 @@ class Passes:
 
 
 class RecordedPasses(Passes):
-    """Records the passes of the first whole batch after a few plain ones, and replays them for all that are like it.
+    """Records the passes of a whole batch after a few plain ones, and replays them for all that are like it.
 
     Reading and augmenting a batch, live teachers and the optimizer stay outside: what they do may depend on the batch,
-    and the GPU is busy with the recording meanwhile. A batch of another size, as the last one of an epoch, runs as it
-    is and not compiled: compiling for it takes longer than an epoch. All run as they are where something in the passes
-    makes the host wait for the GPU, for which the last plain batch is looked at.
+    and the GPU is busy with the recording meanwhile. The last batch of an epoch, if it is smaller, runs as it is and
+    not compiled: compiling for it takes longer than an epoch. All run as they are where something in the passes makes
+    the host wait for the GPU, for which the last plain batch is looked at.
 
     Args:
         task: has `prepare`, `compute_loss` and `generator`.
         autocast: makes the precision that forward passes run in.
-        ctx: its logger hears why nothing can be recorded.
+        ctx: has the size of a whole batch; its logger hears why nothing can be recorded.
 
     Raises:
         InputError: a recording failed for another reason.
@@ -111,7 +112,7 @@ class RecordedPasses(Passes):
 
     def __init__(self, task: Task, autocast: Callable[[], AbstractContextManager], ctx: Any) -> None:
         super().__init__(task, autocast)
-        self.logger = ctx.logger
+        self.logger, self.batch_size = ctx.logger, ctx.batch_size
         self.stream = torch.cuda.Stream(ctx.device)
         self.recording: _Recording | None = None
         self._num_seen: dict[Any, int] = {}
@@ -121,30 +122,31 @@ class RecordedPasses(Passes):
         """As in `Passes`; there must be no gradients yet. The loss and the report are overwritten by the next batch."""
         with self.autocast(), shared_batch():
             inputs = self.task.prepare(batch)
+        if len(batch["points"]) < self.batch_size or share != 1.0:
+            compiled, self.task.network = self.task.network, self.task.model
+            try:
+                return self._run_plain(inputs, share)
+            finally:
+                self.task.network = compiled
         kind = _kind_of(inputs)
-        number = self._num_seen[kind] = self._num_seen.get(kind, 0) + 1
-        if self.recording is None and not self._is_refused and share == 1.0:
+        if self.recording is None and not self._is_refused:
+            number = self._num_seen[kind] = self._num_seen.get(kind, 0) + 1
             if number == NUM_PLAIN:
                 return self._run_watched(inputs)
             if number > NUM_PLAIN:
                 self.recording = self._record(inputs)
-        if self.recording is None:
-            return self._run_plain(inputs, share)
-        if self.recording.kind == kind and share == 1.0:
+        if self.recording is not None and self.recording.kind == kind:
             return self.recording.replay(inputs)
-        compiled, self.task.network = self.task.network, self.task.model
-        try:
-            return self._run_plain(inputs, share)
-        finally:
-            self.task.network = compiled
+        return self._run_plain(inputs)
 
     def _run_plain(self, inputs: Sequence[Tensor | None], share: float = 1.0) -> Losses:
         # On the stream of the recording: what autograd remembers of a parameter's stream must fit both.
         self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            losses = self._compute(inputs, share)
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return losses
+        try:
+            with torch.cuda.stream(self.stream):
+                return self._compute(inputs, share)
+        finally:
+            torch.cuda.current_stream().wait_stream(self.stream)
 
     def _run_watched(self, inputs: Sequence[Tensor | None]) -> Losses:
         """As it is, but anything that makes the host wait for the GPU ends it, and then it is run again.
@@ -154,17 +156,14 @@ class RecordedPasses(Passes):
         draws = [self.task.generator, torch.cuda.default_generators[inputs[0].device.index]]
         states = [generator.get_state() for generator in draws]
         buffers = [(buffer, buffer.clone()) for buffer in self.task.model.buffers()]
-        mode = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")
         try:
-            return self._run_plain(inputs)
+            with _no_wait():
+                return self._run_plain(inputs)
         except RuntimeError as error:
             if "synchronizing" not in str(error):
                 raise
             reason = " ".join(str(error).split())[:200]
             self.logger.warning(f"steps are not recorded, since something in them waits for the GPU: {reason}")
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
         self._is_refused = True
         self.task.model.zero_grad(set_to_none=True)
         for generator, state in zip(draws, states, strict=True):
@@ -227,6 +226,19 @@ class _Recording:
         for parameter, grad in self._grads:
             parameter.grad = grad
         return self._losses
+
+
+@contextlib.contextmanager
+def _no_wait() -> Iterator[None]:
+    """Inside the block, what makes the host wait for the GPU raises a RuntimeError."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the mode may not see everything
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def _kind_of(inputs: Sequence[Tensor | None]) -> tuple:

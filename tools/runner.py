@@ -89,8 +89,8 @@ class Runner:
                 self.train_epoch(progress)
                 self.validate()
                 self.save_epoch()
-        # The distributed version must be gone before the connection that it uses is.
-        self.task.network = self.task.model
+        # The distributed version must be gone before the connection that it uses is; a recording holds memory.
+        self.task.network, self.passes = self.task.model, None
         distributed.barrier()
 
     def make_optimizer(self) -> torch.optim.Optimizer:

@@ -12,6 +12,7 @@ from torch import nn
 from tools import passes
 from tools.bench_train import make_case
 from tools.passes import NUM_PLAIN, Passes, RecordedPasses, make_passes
+from tools.runner import Runner
 from tools.tasks.pretrain import PretrainTask
 from utils.errors import InputError
 
@@ -81,19 +82,21 @@ def run_all(own_passes, task, batches):
 
 def test_whole_batches_are_replayed_and_others_run_as_they_are(on_a_fake_gpu):
     task, batches = LineTask(), [batch_of(size) for size in (4, 4, 3, 4, 4, 4, 3, 4)]
-    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None, batch_size=4))
     actual = run_all(recorded, task, batches)
     assert recorded.recording.num_replays == 6 - NUM_PLAIN
     assert actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
 
 
-def test_a_batch_of_another_size_is_not_compiled_for(on_a_fake_gpu):
-    task, sizes = LineTask(), []
-    task.network = lambda points: (sizes.append(len(points)), task.model(points))[1]  # as it would be compiled
+@pytest.mark.parametrize("sizes", [(4, 4, 4, 4, 3, 4, 3), (3, 4, 4, 3, 4, 3, 4), (3, 4) * 4], ids=str)
+def test_a_smaller_batch_is_neither_compiled_nor_recorded(on_a_fake_gpu, sizes):
+    task, compiled_for = LineTask(), []
+    task.network = lambda points: (compiled_for.append(len(points)), task.model(points))[1]  # as if it were compiled
     compiled = task.network
-    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
-    run_all(recorded, task, [batch_of(size) for size in (4, 4, 4, 4, 3, 4, 3)])
-    assert sizes == [4, 4, 4, 4, 4] and task.network is compiled
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None, batch_size=4))
+    run_all(recorded, task, [batch_of(size) for size in sizes])
+    assert set(compiled_for) == {4} and task.network is compiled
+    assert recorded.recording.num_replays == sizes.count(4) - NUM_PLAIN
 
 
 def test_what_waits_for_the_gpu_is_found_before_the_recording_and_runs_as_it_is(on_a_fake_gpu, caplog):
@@ -107,7 +110,7 @@ def test_what_waits_for_the_gpu_is_found_before_the_recording_and_runs_as_it_is(
 
     task, batches = WaitingTask(), [batch_of(4)] * 6
     state = task.generator.get_state()
-    ctx = SimpleNamespace(device="cuda", logger=logging.getLogger("passes"))
+    ctx = SimpleNamespace(device="cuda", logger=logging.getLogger("passes"), batch_size=4)
     recorded = RecordedPasses(task, contextlib.nullcontext, ctx)
     actual = run_all(recorded, task, batches)
     assert recorded.recording is None and actual == run_all(Passes(task, contextlib.nullcontext), task, batches)
@@ -116,7 +119,7 @@ def test_what_waits_for_the_gpu_is_found_before_the_recording_and_runs_as_it_is(
 
 def test_another_mistake_on_the_way_is_not_taken_for_a_wait(on_a_fake_gpu, monkeypatch):
     task = LineTask()
-    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None, batch_size=4))
     run_all(recorded, task, [batch_of(4)] * (NUM_PLAIN - 1))
     monkeypatch.setattr(task, "compute_loss", lambda *_: torch.empty(2) @ torch.empty(3))
     with pytest.raises(RuntimeError, match="size"):
@@ -129,7 +132,7 @@ def test_a_recording_that_fails_ends_the_run(on_a_fake_gpu, monkeypatch):
 
     monkeypatch.setattr(passes, "_Recording", refuse)
     task = LineTask()
-    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None))
+    recorded = RecordedPasses(task, contextlib.nullcontext, SimpleNamespace(device="cuda", logger=None, batch_size=4))
     with pytest.raises(InputError, match="stream is capturing CUDA kernel .*cuda_graph=false"):
         run_all(recorded, task, [batch_of(4)] * 6)
 
@@ -140,7 +143,9 @@ def test_a_recording_that_fails_ends_the_run(on_a_fake_gpu, monkeypatch):
 def test_where_nothing_is_recorded(on_a_fake_gpu, monkeypatch, changes):
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda network, **_: network)
     given = {"device": "cuda", "cuda_graph": True, "world_size": 1, "accum_steps": 1} | changes
-    ctx = SimpleNamespace(device=torch.device(given["device"], 0), world_size=given["world_size"], logger=None)
+    ctx = SimpleNamespace(
+        device=torch.device(given["device"], 0), world_size=given["world_size"], batch_size=4, logger=None
+    )
     cfg = {"sync_bn": False, "compile": False, "precision": "fp32", **given}
     assert type(make_passes(LineTask(), cfg, ctx)) is Passes
 
@@ -152,8 +157,15 @@ def run_case(tmp_path, config, *overrides, num_steps=NUM_PLAIN + 4):
     for _ in range(num_steps):
         case.step()
     case.runner.ctx.metrics.close()
-    weights = [parameter.detach().clone() for parameter in case.runner.task.model.parameters()]
-    return case.runner, losses, weights
+    return case.runner, losses, {name: value.clone() for name, value in case.runner.task.model.state_dict().items()}
+
+
+def assert_same_steps(recorded, plain, tolerance):
+    _, losses, state = recorded
+    _, plain_losses, plain_state = plain
+    assert losses == pytest.approx(plain_losses, rel=tolerance) and len(set(losses)) == len(losses)
+    for name, value in state.items():
+        assert torch.allclose(value, plain_state[name], rtol=tolerance, atol=1e-3), name
 
 
 @pytest.mark.gpu
@@ -161,14 +173,27 @@ def run_case(tmp_path, config, *overrides, num_steps=NUM_PLAIN + 4):
 @pytest.mark.parametrize("options", [[], ["compile=true"], ["precision=bf16"], ["data.device_resident=true"]], ids=str)
 def test_recorded_steps_are_plain_steps(tmp_path, case, options):
     """What is drawn, dropped, masked and learned is the same; products in half precision may add up differently."""
-    runner, losses, weights = run_case(tmp_path / "recorded", *case, *options)
-    assert type(runner.passes) is RecordedPasses and runner.passes.recording is not None
-    _, plain_losses, plain_weights = run_case(tmp_path / "plain", *case, *options, "cuda_graph=false")
-    tolerance = 2e-2 if "precision=bf16" in options else 1e-3
-    assert losses == pytest.approx(plain_losses, rel=tolerance)
-    assert len(set(losses)) == len(losses)
-    for actual, wanted in zip(weights, plain_weights, strict=True):
-        torch.testing.assert_close(actual, wanted, rtol=tolerance, atol=1e-3)
+    recorded = run_case(tmp_path / "recorded", *case, *options)
+    assert type(recorded[0].passes) is RecordedPasses and recorded[0].passes.recording is not None
+    plain = run_case(tmp_path / "plain", *case, *options, "cuda_graph=false")
+    assert_same_steps(recorded, plain, 2e-2 if "precision=bf16" in options else 1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("cfgs/pretrain/twotower.yaml", "model.decoder_num_heads=2", "model.decoder_depth=1"),
+        (*CLASSIFY, "classifier.freeze=backbone"),
+        (*CLASSIFY, "classifier.freeze=backbone", "protocol=published"),
+        (*PRETRAIN, "protocol=published"),
+    ],
+    ids=str,
+)
+def test_recorded_steps_of_other_networks_and_habits(tmp_path, case):
+    recorded = run_case(tmp_path / "recorded", *case)
+    assert recorded[0].passes.recording is not None
+    assert_same_steps(recorded, run_case(tmp_path / "plain", *case, "cuda_graph=false"), 1e-3)
 
 
 @pytest.mark.gpu
@@ -180,20 +205,45 @@ def test_a_step_that_waits_for_the_gpu_still_trains(tmp_path, monkeypatch):
         return loss * (1.0 if loss.item() else 0.0), report
 
     monkeypatch.setattr(PretrainTask, "compute_loss", compute_loss)
-    runner, losses, _ = run_case(tmp_path / "waiting", *PRETRAIN)
-    assert runner.passes.recording is None
+    waiting = run_case(tmp_path / "waiting", *PRETRAIN)
+    assert waiting[0].passes.recording is None
     monkeypatch.undo()
-    _, plain_losses, _ = run_case(tmp_path / "plain", *PRETRAIN, "cuda_graph=false")
-    assert losses == pytest.approx(plain_losses, rel=1e-3)
+    assert_same_steps(waiting, run_case(tmp_path / "plain", *PRETRAIN, "cuda_graph=false"), 1e-3)
 
 
 @pytest.mark.gpu
-def test_a_run_that_goes_on_is_recorded_anew(launch):
-    options = ("device=cuda", "save_every=5", "epochs=3")
+@pytest.mark.parametrize("batch_size", [8, 7], ids=["whole", "smaller last"])
+def test_whole_runs_with_smaller_last_batches(launch, batch_size):
+    losses = []
+    for name in ("true", "false"):
+        options = ("device=cuda", f"batch_size={batch_size}", "epochs=3", f"cuda_graph={name}")
+        code, folder = launch(*options, name=name)
+        assert code == 0
+        losses.append([record["loss"] for record in read_records(folder) if record["split"] == "train"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and len(losses[0]) == 3
+
+
+@pytest.mark.gpu
+def test_a_run_that_goes_on_is_recorded_anew(launch, monkeypatch):
+    options = ("device=cuda", "epochs=3")
     _, whole = launch(*options, name="whole")
-    launch(*options, "epochs=2", name="parts")
-    code, parts = launch(*options, "resume=true", "resume_changed=true", name="parts")
+    train_step = Runner.train_step
+
+    def stop_in_the_second_epoch(self, *arguments):
+        train_step(self, *arguments)
+        self.signals.must_stop = self.signals.must_save = self.state.step == self.steps_per_epoch + 5
+
+    monkeypatch.setattr(Runner, "train_step", stop_in_the_second_epoch)
+    with pytest.raises(SystemExit):
+        launch(*options, name="parts")
+    monkeypatch.undo()
+    code, parts = launch(*options, "--resume", name="parts")
     assert code == 0
-    records = [[json.loads(line) for line in (folder / "metrics.jsonl").open()] for folder in (whole, parts)]
-    losses = [[record["loss"] for record in one if record["split"] == "train"] for one in records]
-    assert losses[0][:1] == pytest.approx(losses[1][:1], rel=1e-3) and len(losses[0]) == len(losses[1]) == 3
+    losses = [
+        [record["loss"] for record in read_records(folder) if record["split"] == "train"] for folder in (whole, parts)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and len(losses[0]) == 3
+
+
+def read_records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

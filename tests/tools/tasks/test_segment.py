@@ -134,6 +134,17 @@ def test_a_network_without_a_head_is_not_tested(launch, capsys):
     assert code == 2 and "it lacks head (36)" in capsys.readouterr().err and not folder.exists()
 
 
+@pytest.mark.gpu
+def test_recorded_steps_are_plain_steps(launch):
+    losses = []
+    for name in ("true", "false"):
+        code, folder = launch(*OPTIONS, "device=cuda", "epochs=3", f"cuda_graph={name}", name=name)
+        assert code == 0
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        losses.append([record["loss"] for record in records if record["split"] == "train"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3) and len(losses[0]) == 3
+
+
 def test_the_published_training_steps_twice_a_batch(launch):
     steps = {}
     for protocol in ("sound", "published"):
