@@ -192,9 +192,9 @@ def test_several_processes_measure_the_part_iou_of_one(write_config, run, tmp_pa
             tables.append(json.loads((folder / "part_iou.json").read_text()))
         assert results[0] == results[1] == results[2] and tables[0] == tables[1] == tables[2]
         assert results[0]["num_objects"] == len(tables[0]["objects"]) == 109 and len(tables[0]["categories"]) == 8
-        # Neither all right nor all wrong, and no two means alike, or this would say nothing.
+        # Neither all right nor all wrong, and most objects unlike the others, or this would say nothing.
         assert 0.1 < results[0]["instance_miou"] != results[0]["class_miou"] < 0.9
-        assert len(set(tables[0]["objects"].values())) > 80
+        assert len(set(tables[0]["objects"].values())) > 109 / 2
 
 
 HOW = {
