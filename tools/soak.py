@@ -191,7 +191,7 @@ class Soak:
         return self.call(["scripts/fuzz.py", "--count", str(self.counts["fuzz"]), "--seconds", str(int(self.seconds))])
 
     def call(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """Another program of this project, with its exit code and its last line."""
+        """Another program of this project, with its exit code and its last line; all its last words if it failed."""
         command = [sys.executable, *arguments]
         try:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * self.seconds + 60)
@@ -199,7 +199,8 @@ class Soak:
             return {"command": " ".join(arguments), "failures": ["it did not end in time"]}
         lines = (done.stdout + done.stderr).strip().splitlines() or [""]
         failures = [f"exit code {done.returncode}"] if done.returncode else []
-        return {"command": " ".join(arguments), "last_line": lines[-1], "failures": failures}
+        result = {"command": " ".join(arguments), "last_line": lines[-1], "failures": failures}
+        return result | ({"output": lines[-40:]} if failures else {})
 
 
 def _save_for_ever(folder: Path, pipe: int) -> None:
