@@ -30,16 +30,19 @@ def _run(operation: str, **clouds: Tensor) -> tuple[Callable, list[Tensor]]:
 
 
 def run_fps(points, num_samples):
+    """The operation itself, checked, without torch's dispatcher; see `ops.fps`."""
     function, clouds = _run("fps", points=points)
     return function(*clouds, num_samples)
 
 
 def run_knn(points, queries, k):
+    """The same for `ops.knn`."""
     function, clouds = _run("knn", points=points, queries=queries)
     return function(*clouds, k)
 
 
 def run_patchify(points, num_groups, group_size):
+    """The same for `ops.patchify`."""
     function, clouds = _run("patchify", points=points)
     return function(*clouds, num_groups, group_size)
 
