@@ -59,13 +59,47 @@ def test_more_tokens_than_are_kept():
     check(ops.attention, lambda x: naive(*x.unbind(2)), [random_tensor(1, compiled.MAX_TOKENS + 1, 3, 1, 16)])
 
 
+def rounding_bounds(q, k, v, grad):
+    """How far float32 may be off, element by element: of the output, and of the gradients in q, k and v.
+
+    A logit of width D is a sum of D rounded products. Its error is below (D + 3) u sum|q k| / sqrt(D) in whatever order
+    a processor adds them (Higham, Accuracy and Stability, 3.1); a weight's relative error is that of two logits. The
+    rest is first-order propagation, with 16 u for the sums that follow.
+
+    Args:
+        q: (B, Q, H, D) float64.
+        k: (B, T, H, D) float64.
+        v: (B, T, H, D) float64.
+        grad: (B, Q, H, D) float64, the gradient in the output.
+    """
+    unit, root = 2.0**-24, q.shape[-1] ** 0.5
+    spread = torch.einsum("bqhd,bthd->bhqt", q.abs(), k.abs()).amax(dim=-1, keepdim=True) / root
+    relative = 2 * (q.shape[-1] + 3) * unit * spread + 16 * unit
+    weights = (torch.einsum("bqhd,bthd->bhqt", q, k) / root).softmax(dim=-1)
+    of_weights = relative * weights
+    pull = torch.einsum("bqhd,bthd->bhqt", grad.abs(), v.abs())
+    mean_pull = (weights * pull).sum(dim=-1, keepdim=True)
+    of_logits = of_weights * (pull + mean_pull) + weights * (of_weights * pull).sum(dim=-1, keepdim=True)
+    return (
+        torch.einsum("bhqt,bthd->bqhd", of_weights, v.abs()),
+        torch.einsum("bhqt,bthd->bqhd", of_logits, k.abs()) / root,
+        torch.einsum("bhqt,bqhd->bthd", of_logits, q.abs()) / root,
+        torch.einsum("bhqt,bqhd->bthd", of_weights, grad.abs()),
+    )
+
+
 @pytest.mark.parametrize("factor", [1e-3, 10, 30])
 def test_flat_and_steep_weights(factor):
     x = random_tensor(2, 20, 3, 2, 32)
     x[:, :, :2] *= factor
-    # Where logits are hundreds, their rounding alone is many units of the last place of a weight.
-    tolerance = 1e-5 * max(1.0, factor)
-    check(ops.attention, lambda x: naive(*x.unbind(2)), [x], rtol=tolerance, atol=tolerance)
+    x.requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    out, wanted = ops.attention(x), naive(*exact.unbind(2))
+    grad = random_tensor(*out.shape, seed=9)
+    (got,), (right,) = torch.autograd.grad(out, x, grad), torch.autograd.grad(wanted, exact, grad.double())
+    of_out, *of_grads = rounding_bounds(*exact.detach().unbind(2), grad.double().unflatten(-1, (2, 32)))
+    assert ((out.double() - wanted).abs() <= of_out.flatten(2) + 1e-7).all()
+    assert ((got.double() - right).abs() <= torch.stack(of_grads, dim=2) + 1e-7).all()
 
 
 def test_weights_far_below_the_largest_vanish():
