@@ -19,7 +19,8 @@ def call(*argv):
 def test_help_answers_at_once():
     """Seconds depend on what else the machine does; what is imported does not."""
     code = "import atexit, sys, main; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main.main()"
-    result = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-c", code, "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert result.returncode == 0 and "--ckpts" in result.stdout
     loaded = {name.split(".")[0] for name in result.stderr.split()}
     assert "argparse" in loaded
