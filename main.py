@@ -3,18 +3,27 @@
 import sys
 from collections.abc import Sequence
 
-from tools import cli
-from utils.program import end, exit_code
+try:
+    from pointrecon.tools import cli
+    from pointrecon.utils.program import end, exit_code
+except ModuleNotFoundError as error:
+    if error.name is None or error.name.split(".")[0] != "pointrecon":
+        raise
+    sys.stderr.write(
+        f"error: the package is not installed for {sys.executable}; run 'bash setup.sh' and then use "
+        "'.venv/bin/python main.py', or run 'pip install -e .'\n"
+    )
+    sys.exit(2)
 
 
 def run(argv: Sequence[str]) -> None:
     """Does what the command line says. Imports late: --help and a mistake are answered before torch is loaded."""
     args = cli.parse(argv)
 
-    from utils.config import load_config
+    from pointrecon.utils.config import load_config
 
     if args.check_data:
-        from tools import check_data
+        from pointrecon.tools import check_data
 
         print(check_data.describe(args.config, cli.to_overrides(args)))
         return
@@ -22,10 +31,10 @@ def run(argv: Sequence[str]) -> None:
     cfg = load_config(args.config, cli.to_overrides(args))
     cli.check(args, cfg)
 
-    from tools import runner
-    from tools.context import make_context
-    from tools.faults import explained
-    from tools.tasks import TASKS
+    from pointrecon.tools.context import make_context
+    from pointrecon.tools.faults import explained
+    from pointrecon.tools.tasks import TASKS
+    from pointrecon.tools.training import runner
 
     with explained(cfg), make_context(cfg, args.config, args.exp_name, args.overwrite) as ctx:
         runner.run(TASKS.get(cfg.task)(cfg, ctx), cfg, ctx)

@@ -1,5 +1,5 @@
 """Data sets. Classes register in DATASETS; modules are imported when a name is looked up, so this file stays light."""
 
-from utils.registry import Registry
+from pointrecon.utils.registry import Registry
 
-DATASETS = Registry("data set", "datasets")
+DATASETS = Registry("data set", "pointrecon.datasets", ("sets", "modelnet", "shapenetpart", "shards"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import InputError
+from pointrecon.utils.errors import InputError
 
 MAX_COORDINATE = 1e15  # the squares of larger ones overflow when a cloud is brought into the unit sphere
 MAX_TEXT_BYTES = 64 << 20  # of a list or of an object's text file; the largest published one has 3 MB

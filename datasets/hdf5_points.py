@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.io import open_hdf5
+from pointrecon.utils.files.io import open_hdf5
 
 
 class HDF5Points:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from utils.errors import InputError
-from utils.seed import shared_batch
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.seed import shared_batch
 
 
 class ShardSampler(Sampler[int]):

@@ -16,12 +16,12 @@ import h5py
 import numpy as np
 import torch
 
-from datasets.checks import check_cloud, is_usable
-from datasets.hdf5_points import HDF5Points, packed_paths, writable_path
-from extensions import ops
-from utils.errors import InputError
-from utils.io import atomic_write, open_hdf5
-from utils.log import progress_bar
+from pointrecon.datasets.checks import check_cloud, is_usable
+from pointrecon.datasets.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.extensions import ops
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import atomic_write, open_hdf5
+from pointrecon.utils.log import progress_bar
 
 FORMAT = "packed clouds 1"
 BATCH = 32  # objects that are written together; a GPU samples their points together

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from utils.errors import InputError
+from pointrecon.utils.errors import InputError
 
 _KINDS = ("model", "image", "3D model", "rendering model", "point cloud", "point cloud model", "3D rendering model")
 _KINDS += ("rendering image", "3D rendering image")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datasets.loader import ShardSampler
-from utils.errors import InputError
+from pointrecon.datasets.loader import ShardSampler
+from pointrecon.utils.errors import InputError
 
 _READ_AT_ONCE = 64
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.errors import InputError, check_choice
+from pointrecon.utils.errors import InputError, check_choice
 
 SPLITS = ("pretrain", "train", "val", "test")
 NUM_FOLDS = 5

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from extensions import ops
-from utils.errors import InputError, check_choice
-from utils.seed import draw_rows
+from pointrecon.extensions import ops
+from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.seed import draw_rows
 
 SAMPLINGS = ("random", "first", "fps")
 

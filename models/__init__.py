@@ -1,5 +1,5 @@
 """Networks and losses. Classes register in MODELS; modules are imported when a name is looked up."""
 
-from utils.registry import Registry
+from pointrecon.utils.registry import Registry
 
-MODELS = Registry("model", "models")
+MODELS = Registry("model", "pointrecon.models")

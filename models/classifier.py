@@ -5,9 +5,9 @@ Shape legend: B batch, N points, C channels.
 
 from torch import Tensor, nn
 
-from models.encoder import PointEncoder
-from models.heads import classifier_feature, make_head
-from models.layers import init_truncated_normal
+from pointrecon.models.blocks.layers import init_truncated_normal
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.heads import classifier_feature, make_head
 
 
 class PointClassifier(nn.Module):

@@ -6,8 +6,8 @@ Shape legend: B batch, G groups, K points a group, M masked groups, T visible to
 import torch
 from torch import Tensor, nn
 
-from models.layers import Block, PositionEmbedding, drop_path_rates, init_xavier
-from models.masking import Split, split_groups, take_groups
+from pointrecon.models.blocks.layers import Block, PositionEmbedding, drop_path_rates, init_xavier
+from pointrecon.models.patches.masking import Split, split_groups, take_groups
 
 
 class MaskedDecoder(nn.Module):

@@ -8,11 +8,11 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from models.grouping import PointGroup
-from models.layers import PositionEmbedding, drop_path_rates, init_truncated_normal
-from models.masking import Split, split_groups, take_groups
-from models.patch_embed import MiniPointNet
-from models.recon_block import ReConBlock
+from pointrecon.models.blocks.layers import PositionEmbedding, drop_path_rates, init_truncated_normal
+from pointrecon.models.blocks.recon import ReConBlock
+from pointrecon.models.patches.grouping import PointGroup
+from pointrecon.models.patches.masking import Split, split_groups, take_groups
+from pointrecon.models.patches.patch_embed import MiniPointNet
 
 QUERIES = ("cls", "image", "text")
 

@@ -6,8 +6,8 @@ Shape legend: B batch, T patch tokens, C channels.
 import torch
 from torch import Tensor, nn
 
-from models.layers import Dropout
-from utils.errors import check_choice
+from pointrecon.models.blocks.layers import Dropout
+from pointrecon.utils.errors import check_choice
 
 HEADS = ("linear", "mlp3")
 

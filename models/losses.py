@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils import distributed
+from pointrecon.utils.processes import distributed
 
 
 def smooth_l1_distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -7,14 +7,14 @@ Di, Dt width of the image and text teachers' features.
 import torch
 from torch import Tensor, nn
 
-from extensions import ops
-from models import MODELS
-from models.decoder import MaskedDecoder
-from models.encoder import QUERIES, PointEncoder
-from models.heads import make_contrast_head
-from models.losses import DISTILLATIONS, class_contrastive_loss
-from models.masking import MASKS, Split, num_masked, split_groups, take_groups
-from utils.errors import check_choice
+from pointrecon.extensions import ops
+from pointrecon.models import MODELS
+from pointrecon.models.decoder import MaskedDecoder
+from pointrecon.models.encoder import QUERIES, PointEncoder
+from pointrecon.models.heads import make_contrast_head
+from pointrecon.models.losses import DISTILLATIONS, class_contrastive_loss
+from pointrecon.models.patches.masking import MASKS, Split, num_masked, split_groups, take_groups
+from pointrecon.utils.errors import check_choice
 
 CHAMFER_NORMS = {"l1": 1, "l2": 2}
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extensions import ops
-from models.encoder import PointEncoder
-from models.layers import Dropout, init_truncated_normal
-from utils.errors import InputError
+from pointrecon.extensions import ops
+from pointrecon.models.blocks.layers import Dropout, init_truncated_normal
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.utils.errors import InputError
 
 CATEGORY_DIM = 64
 LOCAL_DIM = 1024

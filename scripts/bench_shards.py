@@ -9,9 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def parse() -> argparse.Namespace:
@@ -26,8 +24,8 @@ def parse() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Measures, prints and writes."""
-    from tools.bench_shards import bench
-    from utils.io import write_json
+    from pointrecon.tools.bench_shards import bench
+    from pointrecon.utils.files.io import write_json
 
     result = bench(Path(args.folder), args.sizes, args.processes, sys.argv)
     for line in (*result["epochs"], *result["processes"]):

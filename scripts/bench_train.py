@@ -7,11 +7,8 @@ needed. The number of threads is torch's: OMP_NUM_THREADS sets it. What the numb
 
 import argparse
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def parse() -> argparse.Namespace:
@@ -32,8 +29,8 @@ def parse() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Measures, writes and prints."""
-    from tools.bench_train import bench
-    from utils.io import write_json
+    from pointrecon.tools.bench_train import bench
+    from pointrecon.utils.files.io import write_json
 
     result = bench(
         args.config,

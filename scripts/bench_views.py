@@ -5,7 +5,7 @@
 
 For each number of views and each seed: pretraining, SVM probe and zero-shot, by the quickstart's configs; key=value
 goes to the pretraining. `live` shows the teacher a new view in every step. Finished runs are kept, so the command can
-be started again. Needs: pip install -r requirements-teachers.txt
+be started again. Needs: pip install -e '.[teachers]'
 """
 
 import argparse
@@ -13,9 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def parse() -> argparse.Namespace:
@@ -36,7 +34,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Makes the runs, prints the table and writes the JSON file."""
     args = parse()
-    from tools.bench_views import ViewsBench, format_table, summarize, write_report
+    from pointrecon.tools.bench_views import ViewsBench, format_table, summarize, write_report
 
     bench = ViewsBench(args.views, args.seeds, args.overrides, args.out)
     records = bench.run(args.jobs)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Makes the teacher cache of a data set: python scripts/cache_teacher_features.py --out FILE [--data SweetHome3D] ...
 
-Needs: pip install -r requirements-teachers.txt. Start it several times, or with torchrun, and the processes share the
+Needs: pip install -e '.[teachers]'. Start it several times, or with torchrun, and the processes share the
 work; start it again after an interruption, and it goes on where it was.
 """
 
@@ -11,10 +11,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tools.offline_teachers import IMAGE, LICENCE, TEXT  # noqa: E402  (needs the path above)
-from utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.teachers.offline import IMAGE, LICENCE, TEXT  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402
 
 
 def parse() -> argparse.Namespace:
@@ -43,8 +41,8 @@ def run(args: argparse.Namespace) -> None:
     """Has the cache made, and says what came of it."""
     import torch
 
-    from tools.cache_command import cache_features
-    from utils import distributed
+    from pointrecon.tools.teachers.cache_command import cache_features
+    from pointrecon.utils.processes import distributed
 
     torch.set_num_threads(args.threads)
     start = time.time()

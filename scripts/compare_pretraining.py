@@ -14,9 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def parse() -> argparse.Namespace:
@@ -41,11 +39,11 @@ def main() -> None:
     args = parse()
     import torch
 
-    from tools.compare import Plan, compare, format_tables, is_done, list_runs, read_numbers, run_all
-    from tools.environment import describe_environment
-    from utils.config import load_config
-    from utils.errors import InputError
-    from utils.io import write_json
+    from pointrecon.tools.environment import describe_environment
+    from pointrecon.tools.sweeps.compare import Plan, compare, format_tables, is_done, list_runs, read_numbers, run_all
+    from pointrecon.utils.config import load_config
+    from pointrecon.utils.errors import InputError
+    from pointrecon.utils.files.io import write_json
 
     wrong = [text for text in args.ckpt if not all(text.partition("="))]
     if wrong:

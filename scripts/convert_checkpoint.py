@@ -9,10 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tools.convert import TARGETS, convert  # noqa: E402  (needs the path above)
-from utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.checkpoints.convert import TARGETS, convert  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402
 
 
 def main() -> None:

@@ -8,11 +8,8 @@ be right; anything else, a crash and a hang included, is a finding. Exit code: 0
 import argparse
 import functools
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def main() -> int:
@@ -25,8 +22,8 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=0, help="number of the first case; with --count 1, repeats one")
     parser.add_argument("--json", help="file for everything that was found")
     args = parser.parse_args()
-    from tools.fuzz import TARGETS, fuzz, summarize
-    from utils.io import write_json
+    from pointrecon.utils.files.io import write_json
+    from tests.fuzzing.fuzz import TARGETS, fuzz, summarize
 
     targets = list(TARGETS) if args.target == "all" else [args.target]
     command = ["python", "scripts/fuzz.py", *sys.argv[1:]]

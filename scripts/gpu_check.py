@@ -10,9 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def run() -> int:
@@ -23,8 +21,8 @@ def run() -> int:
     parser.add_argument("--device", default="cuda", help="cpu tries the steps themselves, slowly")
     args = parser.parse_args()
 
-    from tools.gpu_check import check
-    from utils.io import write_json
+    from pointrecon.utils.files.io import write_json
+    from tests.gpu.gpu_check import check
 
     path = args.json or Path(args.folder) / "gpu_check.json"
     result = check(

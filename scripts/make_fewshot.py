@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def parse() -> argparse.Namespace:
@@ -32,7 +30,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Draws what the command line asks for."""
     args = parse()
-    from datasets.modelnet_fewshot import make_folds
+    from pointrecon.datasets.modelnet.fewshot import make_folds
 
     settings = [(way, shots) for way in args.ways for shots in args.shots]
     paths = make_folds(args.data_root, args.out, settings, args.folds, args.seed, args.source, args.num_stored)

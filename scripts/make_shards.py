@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def parse() -> argparse.Namespace:
@@ -28,8 +26,8 @@ def parse() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Writes the shards."""
-    from tools.shards import make_shards
-    from utils.config import load_config
+    from pointrecon.tools.shards import make_shards
+    from pointrecon.utils.config import load_config
 
     counts = make_shards(load_config(args.config, args.overrides), Path(args.out), args.splits, args.shard_size)
     for split, count in counts.items():

@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
 
 
 def parse() -> argparse.Namespace:
@@ -36,10 +34,10 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Makes what the command line asks for."""
     args = parse()
-    from tools.prepare import Options, format_summary, prepare
-    from tools.prepare_features import make_features
-    from tools.prepare_select import Rules
-    from utils.log import make_logger
+    from pointrecon.tools.debshapes.build import Options, format_summary, prepare
+    from pointrecon.tools.debshapes.features import make_features
+    from pointrecon.tools.debshapes.select import Rules
+    from pointrecon.utils.log import make_logger
 
     make_logger()
     rules = Rules(args.leave_out, args.per_family, ROOT / "data")

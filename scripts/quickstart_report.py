@@ -3,11 +3,9 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tools.report import collect_quickstart, format_table, gather_pictures  # noqa: E402  (needs the path above)
-from utils.io import write_json  # noqa: E402
-from utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.sweeps.report import collect_quickstart, format_table, gather_pictures  # noqa: E402  (needs the path above)
+from pointrecon.utils.files.io import write_json  # noqa: E402
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402
 
 
 def main() -> None:

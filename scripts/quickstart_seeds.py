@@ -4,12 +4,10 @@ import statistics
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tools.report import ROWS  # noqa: E402  (needs the path above)
-from utils.errors import InputError  # noqa: E402
-from utils.io import read_json  # noqa: E402
-from utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.sweeps.report import ROWS  # noqa: E402  (needs the path above)
+from pointrecon.utils.errors import InputError  # noqa: E402
+from pointrecon.utils.files.io import read_json  # noqa: E402
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402
 
 
 def main() -> None:

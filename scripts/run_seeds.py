@@ -12,11 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tools import cli  # noqa: E402  (needs the path above)
-from tools.repeat import format_summary, plan, run_all, write_summary  # noqa: E402
-from utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools import cli  # noqa: E402  (needs the path above)
+from pointrecon.tools.sweeps.repeat import format_summary, plan, run_all, write_summary  # noqa: E402
+from pointrecon.utils.program import Parser, exit_code  # noqa: E402
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -34,8 +32,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 def main() -> None:
     """Makes the runs and writes <run folder's parent>/<exp_name>.json."""
     args, rest = parse()
-    from tools.context import run_folder
-    from utils.config import load_config
+    from pointrecon.tools.context import run_folder
+    from pointrecon.utils.config import load_config
 
     arguments = ["--config", args.config, *rest]
     flags = cli.parse(arguments)

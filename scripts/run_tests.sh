@@ -12,4 +12,5 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-
 export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 
 "$python" -m ruff check .
+
 "$python" -m pytest -c .pytest.ini --rootdir . -q "$@"

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 import main
-from datasets.class_names import MODELNET40
-from datasets.features import FeatureCache
-from datasets.shapenetpart_files import CATEGORIES, FOLDER
+from pointrecon.datasets.modelnet.class_names import MODELNET40
+from pointrecon.datasets.shapenetpart.files import CATEGORIES, FOLDER
+from pointrecon.datasets.teacher_cache.reader import FeatureCache
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 TINY_CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.checks import check_plain_names, read_list
-from datasets.modelnet_files import read_text_cloud
-from datasets.shapenet import read_cloud, read_picture
-from datasets.shapenetpart_files import read_object
-from tools.checkpoint import read_checkpoint
-from utils.config import load_config
-from utils.errors import InputError
-from utils.io import read_json
-from utils.safe_pickle import load_pickle
+from pointrecon.datasets.checks import check_plain_names, read_list
+from pointrecon.datasets.modelnet.files import read_text_cloud
+from pointrecon.datasets.sets.shapenet import read_cloud, read_picture
+from pointrecon.datasets.shapenetpart.files import read_object
+from pointrecon.tools.checkpoints.checkpoint import read_checkpoint
+from pointrecon.utils.config import load_config
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import read_json
+from pointrecon.utils.files.safe_pickle import load_pickle
 
 
 class Call:

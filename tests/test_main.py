@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import main as entry
-from utils.errors import InputError
-
-ROOT = Path(__file__).resolve().parents[1]
+from pointrecon.utils.errors import InputError
+from tests import ROOT
 
 
 def call(*argv):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tools.passes import Passes
+from pointrecon.tools.training.passes import Passes
 
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")
 

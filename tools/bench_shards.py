@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.loader import train_loader
-from datasets.shards import Shards
-from tools.environment import describe_environment
-from tools.shards import encode_npy, write_split
+from pointrecon.datasets.loader import train_loader
+from pointrecon.datasets.shards.shards import Shards
+from pointrecon.tools.environment import describe_environment
+from pointrecon.tools.shards import encode_npy, write_split
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_POINTS = 256
@@ -68,7 +68,7 @@ def measure(folder: Path, size: int, num_processes: int) -> dict[str, Any]:
         seconds from the first start to the last end, shapes a second of all together, seconds of processor time of each
         (on a busy machine the fairer measure), the machine's load, and the memory of the first at `MARKS`.
     """
-    command = [sys.executable, "-m", "tools.bench_shards", str(folder), str(size)]
+    command = [sys.executable, "-m", "pointrecon.tools.bench_shards", str(folder), str(size)]
     readers = [
         subprocess.Popen([*command, str(rank), str(num_processes)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for rank in range(num_processes)

@@ -16,19 +16,19 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from datasets.feature_writer import ImageFeatures, TextFeatures, write_features
-from extensions import use_backend
-from tools.bench_parts import largest_costs, timed_parts, wait_for
-from tools.build import build_dataset
-from tools.context import make_context
-from tools.environment import describe_environment
-from tools.optim import CosineSchedule
-from tools.passes import NUM_PLAIN, Passes
-from tools.runner import Runner
-from tools.tasks import TASKS
-from utils.config import load_config
-from utils.log import Progress
-from utils.memory import peak_memory_mb
+from pointrecon.datasets.teacher_cache.writer import ImageFeatures, TextFeatures, write_features
+from pointrecon.extensions import use_backend
+from pointrecon.tools.bench_parts import largest_costs, timed_parts, wait_for
+from pointrecon.tools.build import build_dataset
+from pointrecon.tools.context import make_context
+from pointrecon.tools.environment import describe_environment
+from pointrecon.tools.tasks import TASKS
+from pointrecon.tools.training.optim import CosineSchedule
+from pointrecon.tools.training.passes import NUM_PLAIN, Passes
+from pointrecon.tools.training.runner import Runner
+from pointrecon.utils.config import load_config
+from pointrecon.utils.log import Progress
+from pointrecon.utils.processes.memory import peak_memory_mb
 
 NUM_SHAPES = 512  # stand-in shapes, at least: an epoch has a few steps
 FEATURE_DIMS = {"image": 768, "text": 512}  # of the published teachers

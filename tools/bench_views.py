@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from tools.environment import describe_environment
-from tools.repeat import MAIN
-from utils.errors import InputError
-from utils.io import check_file, read_json, write_json
+from pointrecon.tools.environment import describe_environment
+from pointrecon.tools.sweeps.repeat import MAIN
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import check_file, read_json, write_json
 
 LIVE = "live"
 SCRIPT = MAIN.parent / "scripts" / "cache_teacher_features.py"
-# The offline teachers of requirements-teachers.txt, as that script uses them.
+# The offline teachers of the extra 'teachers', as that script uses them.
 IMAGE = {
     "type": "TimmTeacher",
     "model": "tf_efficientnet_lite0",

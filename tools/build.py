@@ -5,18 +5,18 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datasets import DATASETS
-from datasets.loader import train_loader
-from datasets.resident import ResidentLoader
-from datasets.transforms import PointTransform
-from models import MODELS
-from models.baselines import TwoTowerClassifier
-from models.classifier import PointClassifier
-from models.encoder import PointEncoder
-from models.segmenter import PointSegmenter
-from tools.protocol import drops_last, has_quirk
-from utils.errors import InputError, check_choice
-from utils.log import progress_bar
+from pointrecon.datasets import DATASETS
+from pointrecon.datasets.loader import train_loader
+from pointrecon.datasets.resident import ResidentLoader
+from pointrecon.datasets.transforms import PointTransform
+from pointrecon.models import MODELS
+from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.segmenter import PointSegmenter
+from pointrecon.models.two_tower import TwoTowerClassifier
+from pointrecon.tools.protocol import drops_last, has_quirk
+from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.log import progress_bar
 
 
 def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from datasets import DATASETS
-from datasets.survey import Survey
-from utils.config import SCHEMA_FOLDER, load_config
-from utils.errors import InputError
+from pointrecon.datasets import DATASETS
+from pointrecon.datasets.survey import Survey
+from pointrecon.utils.config import SCHEMA_FOLDER, load_config
+from pointrecon.utils.errors import InputError
 
 _INDENT = " " * 13
 

@@ -9,8 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from utils.errors import InputError, closest
-from utils.program import Parser
+from pointrecon.utils.errors import InputError, closest
+from pointrecon.utils.program import Parser
 
 DESCRIPTION = "Pretrain, fine-tune, probe and test ReCon: one YAML file says everything about a run."
 EPILOG = """examples:

@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from easydict import EasyDict
 
-from extensions.dispatch import select_backend
-from tools.environment import describe_environment
-from utils import distributed
-from utils.config import save_config
-from utils.errors import InputError, check_choice
-from utils.io import write_json
-from utils.log import MetricsWriter, close_logger, log_to_file, make_logger
-from utils.memory import keep_freed_memory
-from utils.seed import seed_everything
+from pointrecon.extensions.dispatch import select_backend
+from pointrecon.tools.environment import describe_environment
+from pointrecon.utils.config import save_config
+from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.files.io import write_json
+from pointrecon.utils.log import MetricsWriter, close_logger, log_to_file, make_logger
+from pointrecon.utils.processes import distributed
+from pointrecon.utils.processes.memory import keep_freed_memory
+from pointrecon.utils.seed import seed_everything
 
 CHOICES = {"precision": ("fp32", "bf16"), "select": ("last", "val", "test")}
 MINIMA = {"epochs": 0, "batch_size": 1, "accum_steps": 1, "num_workers": 0, "eval_every": 1, "save_every": 0}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from utils import distributed
+from pointrecon.utils.processes import distributed
 
 PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "numpy", "h5py", "scikit-learn")
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from utils.errors import InputError
-from utils.io import describe_write_fault, write_fault
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import describe_write_fault, write_fault
 
 # How torch says on a CPU that there is no memory; it has a type of its own for GPUs only.
 NO_MEMORY = re.compile(r"can.t allocate memory|not enough memory|cannot allocate memory|bad_alloc|out of memory", re.I)

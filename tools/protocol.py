@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from utils.errors import check_choice
+from pointrecon.utils.errors import check_choice
 
 PROTOCOLS = ("sound", "published")
 TRAINING = ("pretrain", "classify", "segment")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tools.protocol import quirks, selection
-from tools.snapshot import State
+from pointrecon.tools.checkpoints.snapshot import State
+from pointrecon.tools.protocol import quirks, selection
 
 
 def make_result(cfg: Mapping[str, Any], state: State, metrics: Mapping[str, Any], seconds: float) -> dict[str, Any]:

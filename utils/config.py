@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from easydict import EasyDict
 
-from utils.errors import InputError, closest
-from utils.expansion import ExpansionError, check_expansion
-from utils.io import atomic_write
-from utils.schema import Schema
+from pointrecon.utils.errors import InputError, closest
+from pointrecon.utils.files.expansion import ExpansionError, check_expansion
+from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.schema import Schema
 
 MAX_BYTES = 1 << 18  # of a file; the resolved config of a run has 10 kB, and YAML is slow to read
 MAX_EXPANSION = 1 << 20  # bytes of a file's content with its aliases written out

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from utils.io import atomic_write
+from pointrecon.utils.files.io import atomic_write
 
 FORMAT = "%(asctime)s %(message)s"
 TIME_FORMAT = "%H:%M:%S"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from utils.errors import InputError
+from pointrecon.utils.errors import InputError
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,12 +1,14 @@
 """Names in a config -> classes. A registry imports the modules of its package on the first look-up, never before."""
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from utils.errors import InputError, closest, nearest
+from pointrecon.utils.errors import InputError, closest, nearest
 
 
 class Registry:
@@ -15,12 +17,14 @@ class Registry:
     Args:
         kind: What the entries are, in error messages: "data set".
         package: Dotted name of the package whose modules register the entries; they are imported on the first look-up.
+        rooms: Sub-packages of it whose modules do so too.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, rooms: Sequence[str] = ()) -> None:
         self.kind = kind
-        self.package = package
+        self.packages = (package, *(f"{package}.{room}" for room in rooms))
         self._entries: dict[str, Callable] = {}
+        self._broken: dict[str, Exception] = {}
         self._is_loaded = False
 
     def register(self, name: str | None = None) -> Callable[[Callable], Callable]:
@@ -47,12 +51,20 @@ class Registry:
     def get(self, name: str) -> Callable:
         """Returns the entry called `name`.
 
+        Args:
+            name: A registered name, or `my_package.my_module:MyClass` for one from outside, which need not register.
+
         Raises:
             InputError: There is none; the message has the nearest name and all names.
         """
+        if ":" in str(name):
+            return self._import_entry(str(name))
         self._load()
         if name in self._entries:
             return self._entries[name]
+        for module, error in self._broken.items():
+            if str(name).lower() in _source_of(module).lower():
+                raise InputError(f"{self.kind} '{name}' is in '{module}', which fails to import: {error!r}") from error
         match = closest(str(name), self._entries)
         hint = f"did you mean '{match}'? " if match else ""
         raise InputError(f"unknown {self.kind} '{name}'; {hint}there are: {', '.join(self.names()) or 'none'}")
@@ -95,8 +107,34 @@ class Registry:
     def _load(self) -> None:
         if self._is_loaded:
             return
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            if not module.ispkg:
-                importlib.import_module(f"{self.package}.{module.name}")
+        for name in self.packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.iter_modules(package.__path__):
+                if not module.ispkg:
+                    self._import(f"{name}.{module.name}")
         self._is_loaded = True
+
+    def _import(self, module: str) -> None:
+        """One broken module must not take the others with it; whoever asks for what is in it is told."""
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # noqa: BLE001  (whatever a module may raise)
+            self._broken[module] = error
+
+    def _import_entry(self, name: str) -> Callable:
+        module, _, attribute = name.partition(":")
+        try:
+            entry = getattr(importlib.import_module(module), attribute)
+        except (ImportError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{self.kind} '{name}' cannot be imported ({error}); write package.module:Name, with the package's "
+                "folder on PYTHONPATH"
+            ) from error
+        if not callable(entry):
+            raise InputError(f"{self.kind} '{name}' is {type(entry).__name__}, but must be a class or function")
+        return entry
+
+
+def _source_of(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin).read_text(encoding="utf-8") if spec is not None and spec.origin else ""

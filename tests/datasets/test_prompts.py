@@ -2,8 +2,8 @@
 
 import pytest
 
-from datasets.prompts import PREFIXES, SUFFIXES, TEMPLATES, prompts_for, readable, spread_templates
-from utils.errors import InputError
+from pointrecon.datasets.prompts import PREFIXES, SUFFIXES, TEMPLATES, prompts_for, readable, spread_templates
+from pointrecon.utils.errors import InputError
 
 
 def test_templates_are_the_published_ones():

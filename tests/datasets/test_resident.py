@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from datasets.loader import train_loader
-from datasets.random_shapes import RandomShapes
-from datasets.resident import ResidentLoader
-from utils.errors import InputError
+from pointrecon.datasets.loader import train_loader
+from pointrecon.datasets.resident import ResidentLoader
+from pointrecon.datasets.sets.random_shapes import RandomShapes
+from pointrecon.utils.errors import InputError
 
 CPU = torch.device("cpu")
 

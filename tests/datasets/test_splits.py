@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from datasets.splits import fold_test_mask, split_rows
-from utils.errors import InputError
+from pointrecon.datasets.splits import fold_test_mask, split_rows
+from pointrecon.utils.errors import InputError
 
 CLASSES = ["big", "middle", "small"]
 LABELS = np.array([0] * 40 + [1] * 15 + [2] * 8 + [-1] * 12)

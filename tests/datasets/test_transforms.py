@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from datasets.transforms import PointTransform, augment, normalize_unit_sphere, sample
-from utils.errors import InputError
+from pointrecon.datasets.transforms import PointTransform, augment, normalize_unit_sphere, sample
+from pointrecon.utils.errors import InputError
 
 OFF = {
     "rotate_y": 0.0,

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.encoder import PointEncoder
-from models.recon import ReCon
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.recon import ReCon
 
 DISTILLATION = {"type": "smooth_l1", "weight": 1.0, "temperature": 0.1, "normalize": False}
 LOSS = {

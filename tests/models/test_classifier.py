@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.classifier import PointClassifier
-from models.encoder import PointEncoder
-from models.heads import classifier_feature
+from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.heads import classifier_feature
 
 
 def train_three_steps(model, points):

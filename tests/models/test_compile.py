@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch._functorch.config
 
-from models.patch_embed import MiniPointNet
-from tools.passes import keep_backward_as_it_is
-from utils.seed import generator
+from pointrecon.models.patches.patch_embed import MiniPointNet
+from pointrecon.tools.training.passes import keep_backward_as_it_is
+from pointrecon.utils.seed import generator
 
 
 @pytest.fixture

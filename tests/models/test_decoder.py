@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from models.decoder import MaskedDecoder
-from utils.errors import InputError
+from pointrecon.models.decoder import MaskedDecoder
+from pointrecon.utils.errors import InputError
 
 MASK = torch.tensor([[0, 1, 1, 0, 1, 1], [1, 0, 1, 1, 0, 1]], dtype=torch.bool)
 

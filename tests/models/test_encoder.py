@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.encoder import QUERIES, PointEncoder
-from models.masking import split_groups, take_groups
-from utils.errors import InputError
+from pointrecon.models.encoder import QUERIES, PointEncoder
+from pointrecon.models.patches.masking import split_groups, take_groups
+from pointrecon.utils.errors import InputError
 
 
 @pytest.fixture

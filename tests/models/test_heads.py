@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.heads import classifier_feature, make_contrast_head, make_head, probe_feature
-from models.layers import Dropout
-from utils.errors import InputError
+from pointrecon.models.blocks.layers import Dropout
+from pointrecon.models.heads import classifier_feature, make_contrast_head, make_head, probe_feature
+from pointrecon.utils.errors import InputError
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.losses import (
+from pointrecon.models.losses import (
     class_contrastive_loss,
     cosine_distillation,
     infonce_distillation,

@@ -3,15 +3,15 @@
 scripts/check_parity.py prints the same comparisons, and for other fixtures.
 """
 
-from pathlib import Path
 
 import pytest
 import torch
 
-from models.official import from_published, to_published
-from tools.parity import compare
+from pointrecon.models.published.encoder import from_published, to_published
+from pointrecon.tools.checkpoints.parity import compare
+from tests import ROOT
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "official_tiny"
+FIXTURE = ROOT / "tests" / "fixtures" / "official_tiny"
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.encoder import PointEncoder
-from models.recon import ReCon
-from utils.errors import InputError
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.recon import ReCon
+from pointrecon.utils.errors import InputError
 
 SMOOTH = {"type": "smooth_l1", "weight": 1.0, "temperature": 0.1, "normalize": False}
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.encoder import PointEncoder
-from models.official_segmenter import to_published_segmenter
-from models.segmenter import PointSegmenter, choose_blocks, interpolate
-from utils.errors import InputError
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.published.segmenter import to_published_segmenter
+from pointrecon.models.segmenter import PointSegmenter, choose_blocks, interpolate
+from pointrecon.utils.errors import InputError
 
 NUM_CLASSES, NUM_PARTS = 3, 7
 LABELS = torch.tensor([2, 0, 1, 0])

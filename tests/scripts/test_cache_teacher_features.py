@@ -7,16 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.features import FeatureCache
+from pointrecon.datasets.teacher_cache.reader import FeatureCache
+from tests import ROOT
 
-PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "cache_teacher_features.py"
+PROGRAM = ROOT / "scripts" / "cache_teacher_features.py"
 NUM_MANY = 200
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 FIXTURE = ROOT / "tests" / "fixtures" / "official_tiny"
 
 

@@ -3,12 +3,12 @@
 import importlib.util
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 PROGRAM = ROOT / "scripts" / "convert_checkpoint.py"
 SOURCE = ROOT / "tests" / "fixtures" / "official_tiny" / "pretrain.pth"
 

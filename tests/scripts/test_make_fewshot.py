@@ -3,13 +3,13 @@
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from datasets.class_names import MODELNET40
+from pointrecon.datasets.modelnet.class_names import MODELNET40
+from tests import ROOT
 
-PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "make_fewshot.py"
+PROGRAM = ROOT / "scripts" / "make_fewshot.py"
 
 
 def run(*arguments):

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).resolve().parents[2] / "scripts" / "prepare_data.py"
+from tests import ROOT
+
+PROGRAM = ROOT / "scripts" / "prepare_data.py"
 
 
 @pytest.mark.parametrize(

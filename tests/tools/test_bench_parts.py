@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tools.bench_parts import PartTimer, largest_costs, timed_parts
+from pointrecon.tools.bench_parts import PartTimer, largest_costs, timed_parts
 
 CPU = torch.device("cpu")
 

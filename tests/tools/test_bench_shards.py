@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tools.bench_shards import bench, generate, main, memory_mb
+from pointrecon.tools.bench_shards import bench, generate, main, memory_mb
 
 
 def test_an_epoch_is_read(tmp_path, capsys):

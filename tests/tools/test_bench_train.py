@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tools.bench_train import bench, gemm_gflops, make_case
-from utils.errors import InputError
+from pointrecon.tools.bench_train import bench, gemm_gflops, make_case
+from pointrecon.utils.errors import InputError
 
 SMALL = ["model.embed_dim=24", "model.depth=2", "model.num_heads=2", "model.decoder_num_heads=2"]
 SMALL += ["model.patch_width=16", "model.num_groups=16", "model.group_size=8", "data.num_points=64", "device=cpu"]

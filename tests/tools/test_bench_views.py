@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tools.bench_views import LIVE, Cell, ViewsBench, format_table, summarize, write_report
-from utils.errors import InputError
-from utils.io import write_json
+from pointrecon.tools.bench_views import LIVE, Cell, ViewsBench, format_table, summarize, write_report
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import write_json
 
 
 class Recorded(ViewsBench):

@@ -1,14 +1,14 @@
 """Configs -> networks of the published sizes."""
 
-from pathlib import Path
 
 import pytest
 
-from tools.build import build_classifier, build_pretrainer
-from utils.config import load_config
-from utils.errors import InputError
+from pointrecon.tools.build import build_classifier, build_pretrainer
+from pointrecon.utils.config import load_config
+from pointrecon.utils.errors import InputError
+from tests import ROOT
 
-CFGS = Path(__file__).parents[2] / "cfgs"
+CFGS = ROOT / "cfgs"
 
 
 def count(model):

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from datasets import DATASETS
-from datasets.survey import Survey
-from tools import check_data
-from utils.errors import InputError
+from pointrecon.datasets import DATASETS
+from pointrecon.datasets.survey import Survey
+from pointrecon.tools import check_data
+from pointrecon.utils.errors import InputError
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2] / "data"
+DATA = ROOT / "data"
 
 
 def entry(name, found, problem=None):
@@ -55,7 +56,7 @@ def test_data_root_comes_from_the_override_the_config_or_the_defaults(tmp_path, 
 def test_nothing_but_the_bundled_data_set_is_not_an_error(tmp_path):
     text = check_data.describe(None, [f"data_root={tmp_path}"])
     assert "0 complete, 0 incomplete" in text and "complete     " not in text
-    text = check_data.describe(None, [f"data_root={ROOT}"])
+    text = check_data.describe(None, [f"data_root={DATA}"])
     assert "complete     SweetHome3D: 820 of 820 objects" in text
     for name in ("ModelNet40", "ScanObjectNN PB_T50_RS", "ShapeNet", "ShapeNetPart"):
         assert name in text

@@ -3,9 +3,9 @@
 import pytest
 from easydict import EasyDict
 
-from tools import cli
-from utils.config import SCHEMA_FOLDER, load_config
-from utils.errors import InputError
+from pointrecon.tools import cli
+from pointrecon.utils.config import SCHEMA_FOLDER, load_config
+from pointrecon.utils.errors import InputError
 
 
 def overrides(*argv):

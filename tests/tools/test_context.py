@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from tools.context import find_device, make_context, run_folder
-from utils.config import SCHEMA_FOLDER, load_config, to_plain
-from utils.errors import InputError
-from utils.seed import rng_state, set_rng_state
+from pointrecon.tools.context import find_device, make_context, run_folder
+from pointrecon.utils.config import SCHEMA_FOLDER, load_config, to_plain
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.seed import rng_state, set_rng_state
 
 CONFIG = "cfgs/quickstart/pretrain.yaml"
 

@@ -5,7 +5,7 @@ import subprocess
 
 import torch
 
-from tools import environment
+from pointrecon.tools import environment
 
 
 def test_it_is_json_and_has_what_repeats_a_run():

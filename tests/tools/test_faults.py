@@ -14,13 +14,13 @@ import torch
 import yaml
 from torch.utils.data import Dataset
 
-from datasets import DATASETS
-from tools import runner
-from tools.faults import explain, explained
-from tools.soak_runs import ForkedRun
-from tools.tasks import TASKS
-from tools.tasks.classify import ClassifyTask
-from utils.errors import InputError
+from pointrecon.datasets import DATASETS
+from pointrecon.tools.faults import explain, explained
+from pointrecon.tools.tasks import TASKS
+from pointrecon.tools.tasks.classify import ClassifyTask
+from pointrecon.tools.training import runner
+from pointrecon.utils.errors import InputError
+from tests.soak.runs import ForkedRun
 
 CFG = {"batch_size": 8, "accum_steps": 1, "precision": "fp32", "num_workers": 4, "output_root": "/"}
 SIZES = {"embed_dim": 24, "depth": 1, "num_heads": 2, "num_groups": 8, "group_size": 4}

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from tools import protocol
-from tools.tasks import classify
-from utils.errors import InputError
+from pointrecon.tools import protocol
+from pointrecon.tools.tasks import classify
+from pointrecon.utils.errors import InputError
 
 
 def result(folder):

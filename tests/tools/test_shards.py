@@ -7,13 +7,13 @@ import pytest
 import torch
 import yaml
 
-from datasets.shards import Shards
-from datasets.sweethome3d import SweetHome3D
-from tools import shards
-from tools.shards import make_shards, write_split
-from tools.teachers import Teachers
-from utils.config import load_config
-from utils.errors import InputError
+from pointrecon.datasets.sets.sweethome3d import SweetHome3D
+from pointrecon.datasets.shards.shards import Shards
+from pointrecon.tools import shards
+from pointrecon.tools.shards import make_shards, write_split
+from pointrecon.tools.teachers.teachers import Teachers
+from pointrecon.utils.config import load_config
+from pointrecon.utils.errors import InputError
 
 CTX = SimpleNamespace(device=torch.device("cpu"), is_main=True, rank=0, world_size=1)
 
@@ -126,7 +126,7 @@ def test_pretraining_from_shards_resumes_in_the_middle_of_an_epoch(launch, writt
     options = [f"data_root={written}", "data.type=Shards", "epochs=2", "save_every=3", "num_workers=0"]
     code, whole = launch(*options, name="whole")
     assert code == 0
-    from tools import runner
+    from pointrecon.tools.training import runner
 
     original = runner.Runner.train_step
 

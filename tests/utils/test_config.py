@@ -5,8 +5,8 @@ from easydict import EasyDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.config import SCHEMA_FOLDER, flatten, load_config, merge, save_config, to_plain
-from utils.errors import InputError
+from pointrecon.utils.config import SCHEMA_FOLDER, flatten, load_config, merge, save_config, to_plain
+from pointrecon.utils.errors import InputError
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.errors import InputError, check_choice, closest, nearest
+from pointrecon.utils.errors import InputError, check_choice, closest, nearest
 
 
 def test_closest_ignores_case_and_gives_up_on_other_words():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from utils.log import MetricsWriter, Progress, close_logger, format_seconds, log_to_file, make_logger
+from pointrecon.utils.log import MetricsWriter, Progress, close_logger, format_seconds, log_to_file, make_logger
 
 
 @pytest.fixture

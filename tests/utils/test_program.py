@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from utils.errors import InputError
-from utils.program import Parser, exit_code
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.program import Parser, exit_code
 
 
 def fail(error):
@@ -37,7 +37,7 @@ def test_a_reader_that_has_gone_is_no_traceback():
 # Stands for a thread that is destroyed as it runs: aborts what ends in the usual way.
 ABORTS = """
 import atexit, os, sys
-from utils.program import end
+from pointrecon.utils.program import end
 atexit.register(os.abort)
 print("result")
 sys.stderr.write("note")

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from utils.errors import InputError
-from utils.registry import Registry
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.registry import Registry
 
 
 @pytest.fixture

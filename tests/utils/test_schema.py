@@ -2,8 +2,8 @@
 
 import pytest
 
-from utils.errors import InputError
-from utils.schema import Schema
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.schema import Schema
 
 SCHEMA = Schema(
     {

@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from utils.errors import InputError
-from utils.seed import draw_rows, generator, is_batch_whole, rng_state, seed_everything, set_rng_state, shared_batch
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.seed import (
+    draw_rows,
+    generator,
+    is_batch_whole,
+    rng_state,
+    seed_everything,
+    set_rng_state,
+    shared_batch,
+)
 
 
 @pytest.fixture(autouse=True)

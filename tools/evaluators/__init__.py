@@ -1,5 +1,5 @@
 """What is measured on an encoder. Classes register in EVALUATORS; modules are imported when a name is looked up."""
 
-from utils.registry import Registry
+from pointrecon.utils.registry import Registry
 
-EVALUATORS = Registry("evaluator", "tools.evaluators")
+EVALUATORS = Registry("evaluator", "pointrecon.tools.evaluators")

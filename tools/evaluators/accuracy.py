@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from utils.io import atomic_write
+from pointrecon.utils.files.io import atomic_write
 
 
 def accuracy_report(predictions: Tensor, labels: Tensor, num_classes: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.loader import eval_loader
+from pointrecon.datasets.loader import eval_loader
 
 
 class Embedding(NamedTuple):

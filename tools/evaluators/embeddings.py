@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from models.heads import probe_feature
-from tools.build import build_dataset
-from tools.evaluators import EVALUATORS
-from tools.evaluators.base import Encode, encode_dataset
-from utils.io import atomic_write
+from pointrecon.models.heads import probe_feature
+from pointrecon.tools.build import build_dataset
+from pointrecon.tools.evaluators import EVALUATORS
+from pointrecon.tools.evaluators.base import Encode, encode_dataset
+from pointrecon.utils.files.io import atomic_write
 
 
 @EVALUATORS.register("embeddings")

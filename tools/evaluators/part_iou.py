@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from utils.io import write_json
+from pointrecon.utils.files.io import write_json
 
 
 def make_belongs(parts_of_class: Sequence[Sequence[int]], num_parts: int) -> Tensor:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.heads import probe_feature
-from tools.build import build_dataset
-from tools.evaluators import EVALUATORS
-from tools.evaluators.accuracy import report_on
-from tools.evaluators.base import Encode, encode_dataset
-from tools.protocol import has_quirk
+from pointrecon.models.heads import probe_feature
+from pointrecon.tools.build import build_dataset
+from pointrecon.tools.evaluators import EVALUATORS
+from pointrecon.tools.evaluators.accuracy import report_on
+from pointrecon.tools.evaluators.base import Encode, encode_dataset
+from pointrecon.tools.protocol import has_quirk
 
 
 @EVALUATORS.register("svm")

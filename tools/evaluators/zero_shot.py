@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tools.build import build_dataset
-from tools.evaluators import EVALUATORS
-from tools.evaluators.accuracy import report_on, save_predictions
-from tools.evaluators.base import Embedding, Encode, encode_dataset
-from tools.protocol import has_quirk
-from tools.teachers import CACHED, class_prompts
-from utils.errors import InputError, check_choice
+from pointrecon.tools.build import build_dataset
+from pointrecon.tools.evaluators import EVALUATORS
+from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
+from pointrecon.tools.evaluators.base import Embedding, Encode, encode_dataset
+from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.teachers.teachers import CACHED, class_prompts
+from pointrecon.utils.errors import InputError, check_choice
 
 QUERIES = ("text", "image", "both")
 

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datasets.loader import eval_loader, shared_batches
-from tools.build import build_classifier, build_dataset, build_train_loader, eval_transform, train_transform
-from tools.checkpoint import load_weights
-from tools.evaluators.accuracy import report_on, save_predictions
-from tools.protocol import has_quirk, selection
-from tools.tasks import TASKS
-from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
-from utils import distributed
-from utils.seed import generator
+from pointrecon.datasets.loader import eval_loader, shared_batches
+from pointrecon.tools.build import build_classifier, build_dataset, build_train_loader, eval_transform, train_transform
+from pointrecon.tools.checkpoints.checkpoint import load_weights
+from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
+from pointrecon.tools.protocol import has_quirk, selection
+from pointrecon.tools.tasks import TASKS
+from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.utils.processes import distributed
+from pointrecon.utils.seed import generator
 
 PUBLISHED_TRIALS = 299
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datasets.transforms import PointTransform
-from tools.evaluators import EVALUATORS
-from tools.evaluators.base import Embedding, Encode
+from pointrecon.datasets.transforms import PointTransform
+from pointrecon.tools.evaluators import EVALUATORS
+from pointrecon.tools.evaluators.base import Embedding, Encode
 
 
 def make_encode(model: nn.Module, transform: PointTransform, device: torch.device) -> Encode:

@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-from tools.build import build_dataset, build_pretrainer, eval_transform
-from tools.checkpoint import load_weights, read_checkpoint
-from tools.protocol import has_quirk
-from tools.tasks import TASKS
-from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
-from tools.teachers import teacher_dims
-from utils.errors import InputError
+from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform
+from pointrecon.tools.checkpoints.checkpoint import load_weights, read_checkpoint
+from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.tasks import TASKS
+from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.tools.teachers.teachers import teacher_dims
+from pointrecon.utils.errors import InputError
 
 
 @TASKS.register("evaluate")

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tools.build import build_dataset, build_pretrainer, build_train_loader, eval_transform, train_transform
-from tools.checkpoint import load_weights
-from tools.protocol import has_quirk
-from tools.tasks import TASKS
-from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
-from tools.teachers import Teachers, picture_options
-from utils.errors import InputError
-from utils.io import atomic_write
-from utils.seed import generator
+from pointrecon.tools.build import build_dataset, build_pretrainer, build_train_loader, eval_transform, train_transform
+from pointrecon.tools.checkpoints.checkpoint import load_weights
+from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.tasks import TASKS
+from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.tools.teachers.teachers import Teachers, picture_options
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.seed import generator
 
 NUM_PICTURED = 8
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from datasets.loader import eval_loader, shared_batches
-from datasets.transforms import PointTransform
-from tools.build import build_dataset, build_segmenter, build_train_loader
-from tools.checkpoint import load_weights
-from tools.evaluators.part_iou import (
+from pointrecon.datasets.loader import eval_loader, shared_batches
+from pointrecon.datasets.transforms import PointTransform
+from pointrecon.tools.build import build_dataset, build_segmenter, build_train_loader
+from pointrecon.tools.checkpoints.checkpoint import load_weights
+from pointrecon.tools.evaluators.part_iou import (
     format_report,
     make_belongs,
     object_ious,
@@ -22,12 +22,12 @@ from tools.evaluators.part_iou import (
     predict_parts,
     save_part_ious,
 )
-from tools.protocol import has_quirk, selection
-from tools.tasks import TASKS
-from tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
-from utils import distributed
-from utils.errors import InputError
-from utils.seed import generator
+from pointrecon.tools.protocol import has_quirk, selection
+from pointrecon.tools.tasks import TASKS
+from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.processes import distributed
+from pointrecon.utils.seed import generator
 
 
 @TASKS.register("segment")

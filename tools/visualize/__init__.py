@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utils.errors import InputError
+from pointrecon.utils.errors import InputError
 
 FIGURES = "figures"
 SOURCES = (
@@ -53,7 +53,7 @@ def draw_folder(folder: Path, against: Sequence[Path] = ()) -> list[Path]:
             raise InputError(f"run folder '{place}' does not exist; give the folder that a run has written")
     pictures = [picture for draw in _find_drawings(folder) for picture in draw()]
     if against:
-        from tools.visualize.curves import draw_curves
+        from pointrecon.tools.visualize.curves import draw_curves
 
         sources = {name: path / "metrics.jsonl" for name, path in _name_runs([folder, *against]).items()}
         pictures += draw_curves(sources, folder / FIGURES / "curves-against.png")
@@ -65,11 +65,11 @@ def draw_folder(folder: Path, against: Sequence[Path] = ()) -> list[Path]:
 def _find_drawings(folder: Path) -> list[Callable[[], list[Path]]]:
     """One function for each picture that the folder has a file for."""
     # Only here: matplotlib takes a second to load, and whoever imports this package may not draw.
-    from tools.visualize.confusion import draw_confusion
-    from tools.visualize.curves import draw_curves
-    from tools.visualize.reconstruction import draw_reconstructions
-    from tools.visualize.results import draw_results
-    from tools.visualize.tsne import draw_embeddings
+    from pointrecon.tools.visualize.confusion import draw_confusion
+    from pointrecon.tools.visualize.curves import draw_curves
+    from pointrecon.tools.visualize.reconstruction import draw_reconstructions
+    from pointrecon.tools.visualize.results import draw_results
+    from pointrecon.tools.visualize.tsne import draw_embeddings
 
     drawings = []
     for draw, pattern, name in (

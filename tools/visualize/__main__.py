@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.visualize import draw_folder
-from utils.program import Parser, exit_code
+from pointrecon.tools.visualize import draw_folder
+from pointrecon.utils.program import Parser, exit_code
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

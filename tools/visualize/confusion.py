@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from tools.visualize import style
-from tools.visualize.files import check_classes, read_arrays
+from pointrecon.tools.visualize import style
+from pointrecon.tools.visualize.files import check_classes, read_arrays
 
 SHAPES = {"labels": "n", "predictions": "n", "class_names": "C"}
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from tools.visualize import style
-from tools.visualize.files import read_metrics
+from pointrecon.tools.visualize import style
+from pointrecon.tools.visualize.files import read_metrics
 
 SPLITS = ("train", "val", "test")
 WORDS = {"train": "training", "val": "validation", "test": "test"}

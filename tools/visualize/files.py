@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import InputError
-from utils.io import check_file
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import check_file
 
 
 def read_arrays(path: Path, shapes: Mapping[str, str]) -> dict[str, np.ndarray]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from tools.visualize import style
-from tools.visualize.files import read_arrays
-from tools.visualize.render import project, render
-from utils.errors import InputError
+from pointrecon.tools.visualize import style
+from pointrecon.tools.visualize.files import read_arrays
+from pointrecon.tools.visualize.render import project, render
+from pointrecon.utils.errors import InputError
 
 SHAPES = {
     "points": "nN3",

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from tools.visualize import style
-from utils.errors import InputError
-from utils.io import read_json
+from pointrecon.tools.visualize import style
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import read_json
 
 # Label, key with the pretrained encoder, key without pretraining.
 BARS = (

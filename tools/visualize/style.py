@@ -12,7 +12,7 @@ from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from utils.io import atomic_write
+from pointrecon.utils.files.io import atomic_write
 
 DPI = 150
 WIDTH = 11.0  # inches

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from tools.visualize import style
-from tools.visualize.files import check_classes, read_arrays
-from utils.errors import InputError
+from pointrecon.tools.visualize import style
+from pointrecon.tools.visualize.files import check_classes, read_arrays
+from pointrecon.utils.errors import InputError
 
 SHAPES = {"labels": "n", "embeddings": "nD", "class_names": "C", "split": "n"}
 MAX_OBJECTS = 3000  # more take minutes and cover each other

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from models.teachers import TEACHERS
-from models.teachers.base import FrozenTeacher, check_model_name, find_weights, load_weights, weights_hash
-from utils.errors import InputError
-from utils.pictures import make_square
+from pointrecon.models.teachers import TEACHERS
+from pointrecon.models.teachers.base import FrozenTeacher, check_model_name, find_weights, load_weights, weights_hash
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.resizing import make_square
 
 
 def network():
@@ -178,7 +178,7 @@ def test_find_weights(tmp_path, monkeypatch):
     for missing in ("package:some_weights/other.pth", str(tmp_path / "none.pth")):
         with pytest.raises(InputError, match="does not exist"):
             find_weights(missing)
-    with pytest.raises(InputError, match="'no_such_package', which is not installed.*requirements-teachers.txt"):
+    with pytest.raises(InputError, match="'no_such_package', which is not installed.*teachers"):
         find_weights("package:no_such_package/model.pth")
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from models.teachers import TEACHERS
-from utils.errors import InputError
+from pointrecon.models.teachers import TEACHERS
+from pointrecon.utils.errors import InputError
 
 open_clip = pytest.importorskip("open_clip")
 

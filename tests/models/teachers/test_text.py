@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.teachers import TEACHERS
-from utils.errors import InputError
+from pointrecon.models.teachers import TEACHERS
+from pointrecon.utils.errors import InputError
 
 WIDTH = 6
 
@@ -98,7 +98,7 @@ def test_mistakes_are_refused(stand_in):
 
 def test_missing_transformers_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(InputError, match="pip install -r requirements-teachers.txt"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[teachers\]'"):
         build()
 
 

@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from models.teachers import TEACHERS
-from utils.errors import InputError
+from pointrecon.models.teachers import TEACHERS
+from pointrecon.utils.errors import InputError
 
 
 def build(**options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.evaluators.accuracy import accuracy_report, report_on, save_predictions
+from pointrecon.tools.evaluators.accuracy import accuracy_report, report_on, save_predictions
 
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 3])
 PREDICTIONS = torch.tensor([0, 0, 0, 1, 1, 0, 3])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tools.evaluators import EVALUATORS
-from tools.evaluators.base import Embedding, encode_dataset
-from tools.evaluators.zero_shot import class_embeddings
-from utils.config import load_config
-from utils.errors import InputError
+from pointrecon.tools.evaluators import EVALUATORS
+from pointrecon.tools.evaluators.base import Embedding, encode_dataset
+from pointrecon.tools.evaluators.zero_shot import class_embeddings
+from pointrecon.utils.config import load_config
+from pointrecon.utils.errors import InputError
 
 
 @pytest.fixture

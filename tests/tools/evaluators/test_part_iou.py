@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tools.evaluators.part_iou import (
+from pointrecon.tools.evaluators.part_iou import (
     format_report,
     make_belongs,
     object_ious,

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,18 +9,19 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from datasets import DATASETS
-from models.official_segmenter import to_published_segmenter
-from tools import runner
-from tools.build import build_segmenter
-from tools.optim import parameter_groups
-from tools.tasks import segment
-from tools.tasks.segment import SegmentTask
-from utils import distributed
-from utils.config import load_config
-from utils.errors import InputError
+from pointrecon.datasets import DATASETS
+from pointrecon.models.published.segmenter import to_published_segmenter
+from pointrecon.tools.build import build_segmenter
+from pointrecon.tools.tasks import segment
+from pointrecon.tools.tasks.segment import SegmentTask
+from pointrecon.tools.training import runner
+from pointrecon.tools.training.optim import parameter_groups
+from pointrecon.utils.config import load_config
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.processes import distributed
+from tests import ROOT
 
-CFGS = Path(__file__).parents[3] / "cfgs"
+CFGS = ROOT / "cfgs"
 asked_for = []  # how the data sets were told to draw their points
 NUM_OBJECTS = {"train": 24, "val": 6, "test": 7}
 OPTIONS = ("task=segment", "data.type=FakeParts", "optim.head_lr_scale=2")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.tasks.pretrain import each_unlabelled_its_own
+from pointrecon.tools.tasks.pretrain import each_unlabelled_its_own
 
 
 def result(folder):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tools.visualize.confusion import count_confusions, draw_confusion, summarize
-from utils.errors import InputError
+from pointrecon.tools.visualize.confusion import count_confusions, draw_confusion, summarize
+from pointrecon.utils.errors import InputError
 
 
 def test_counts_and_accuracies():

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from tools.visualize.curves import draw_curves, find_panels, get_series
-from tools.visualize.files import read_metrics
+from pointrecon.tools.visualize.curves import draw_curves, find_panels, get_series
+from pointrecon.tools.visualize.files import read_metrics
 
 
 def test_panels_are_the_metrics_with_a_course(metrics):

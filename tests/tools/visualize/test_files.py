@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tools.visualize.files import check_classes, read_arrays, read_metrics
-from utils.errors import InputError
+from pointrecon.tools.visualize.files import check_classes, read_arrays, read_metrics
+from pointrecon.utils.errors import InputError
 
 
 def test_arrays_are_read_and_their_shapes_agree(tmp_path):

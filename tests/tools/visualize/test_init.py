@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from tools.visualize import _name_runs, draw_folder, draw_run
-from utils.errors import InputError
+from pointrecon.tools.visualize import _name_runs, draw_folder, draw_run
+from pointrecon.utils.errors import InputError
 
 
 @pytest.fixture

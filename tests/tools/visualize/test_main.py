@@ -1,6 +1,6 @@
 """python -m tools.visualize."""
 
-from tools.visualize.__main__ import main
+from pointrecon.tools.visualize.__main__ import main
 
 
 def test_pictures_are_drawn_and_named(metrics, tmp_path, capsys, check_picture):

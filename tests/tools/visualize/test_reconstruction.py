@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tools.visualize.reconstruction import draw_reconstructions, split_patches
-from utils.errors import InputError
+from pointrecon.tools.visualize.reconstruction import draw_reconstructions, split_patches
+from pointrecon.utils.errors import InputError
 
 
 def test_patches_go_back_to_where_they_were():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.visualize.render import project, render
+from pointrecon.tools.visualize.render import project, render
 
 
 def test_seen_from_the_front_x_is_right_and_y_is_up():

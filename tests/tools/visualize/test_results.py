@@ -2,9 +2,9 @@
 
 import pytest
 
-from tools.visualize.results import Bar, draw_comparison, draw_results, find_bars
-from utils.errors import InputError
-from utils.io import write_json
+from pointrecon.tools.visualize.results import Bar, draw_comparison, draw_results, find_bars
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import write_json
 
 ROW = {
     "chance": 0.05,

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tools.visualize import style
+from pointrecon.tools.visualize import style
 
 
 def test_a_picture_is_written_whole_and_leaves_no_global_state(tmp_path, check_picture):

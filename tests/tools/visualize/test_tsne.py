@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tools.visualize.tsne import draw_embeddings, embed_2d, find_medoid, place_names
-from utils.errors import InputError
+from pointrecon.tools.visualize.tsne import draw_embeddings, embed_2d, find_medoid, place_names
+from pointrecon.utils.errors import InputError
 
 
 def test_classes_stay_together_and_a_second_call_gives_the_same(embeddings):

@@ -1,0 +1,1 @@
+"""Rendered images: views and augmentation, before a frozen image teacher sees them."""

@@ -1,0 +1,1 @@
+"""Triangle meshes: reading, cleaning, sampling, rendering."""

@@ -1,0 +1,1 @@
+"""Readers of the mesh formats of free games."""

@@ -1,0 +1,1 @@
+"""ModelNet40 and ModelNet10, and few-shot episodes on ModelNet40."""

@@ -1,0 +1,297 @@
+"""Few-shot classification on ModelNet40: a few classes, a few labelled objects of each, ten draws (folds) a setting.
+
+Shape legend: n objects, N points an object.
+"""
+
+import logging
+import os
+import pickle
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pointrecon.datasets import DATASETS
+from pointrecon.datasets.checks import check_cloud
+from pointrecon.datasets.modelnet.class_names import MODELNET40
+from pointrecon.datasets.modelnet.files import read_label
+from pointrecon.datasets.modelnet.modelnet import ModelNet40
+from pointrecon.datasets.prompts import readable
+from pointrecon.datasets.sample import Sample
+from pointrecon.datasets.splits import split_rows
+from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.transforms import normalize_unit_sphere
+from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.files.safe_pickle import load_pickle
+from pointrecon.utils.log import progress_bar
+
+FOLDERS = ("ModelNetFewshot", "ModelNet/ModelNetFewshot")
+SETTINGS = ((5, 10), (5, 20), (10, 10), (10, 20))  # published (way, shots)
+NUM_FOLDS = 10
+NUM_QUERIES = 20  # published test objects a class
+PROGRAM = "scripts/make_fewshot.py"
+_SOURCE = "https://github.com/Julie-tang00/Point-BERT, or made from ModelNet40 with " + PROGRAM
+_NAME_TYPES = (str, int, np.integer)
+_MIN_BYTES = 1000 * 1024 * 3  # a fold has at least 150 objects
+
+log = logging.getLogger("recon")
+
+
+@DATASETS.register()
+class ModelNetFewShot(Dataset):
+    """One fold of a few-shot setting. Figures are the mean over the ten folds.
+
+    Clouds are in the unit sphere of all their stored points. A fold is small and is held in memory, in one tensor.
+
+    Args:
+        root: The data root; the file is <root>/ModelNetFewshot/5way10shot/0.pkl, or the same under <root>/ModelNet, or
+            with the folder spelt 5way_10shot.
+        split: `train` (the labelled objects), `val` or `test`; `pretrain` is `train`.
+        fold: 0..9: which file.
+        shots: Labelled objects a class; chooses the folder.
+        val_fraction: Part of the labelled objects, class by class, that makes up `val`.
+        seed: Draws `val`.
+        way: Number of classes; chooses the folder.
+        on_error: An object that is damaged: `raise`, or `skip`: leave it out.
+
+    Attributes:
+        class_names: The names of the fold's classes, where the file tells them, otherwise `class 0` and so on.
+        class_texts: How a class is called in a sentence.
+        num_classes: `way`.
+        points: (n, N, 3) float32.
+        labels: (n,) int64, 0 .. way - 1.
+        names: What each object is called: its class.
+        ids: Each object's key: setting, fold, part and row.
+        is_fps_ordered: The first k points of a cloud are its k farthest points; only said by files of `PROGRAM`.
+        num_skipped: Objects of the split's part that are left out.
+        features_path: None: it brings no teacher features.
+
+    Raises:
+        InputError: A missing, truncated, damaged or refused file, or an argument that is missing or out of range.
+    """
+
+    features_path = None
+
+    def __init__(
+        self,
+        root: str,
+        split: str = "train",
+        fold: int | None = None,
+        shots: int | None = None,
+        val_fraction: float = 0.0,
+        seed: int = 0,
+        way: int | None = None,
+        on_error: str = "raise",
+    ) -> None:
+        check_choice("data.on_error", on_error, ("raise", "skip"))
+        path = find_fold(Path(root), way, shots, fold)
+        content = load_pickle(path)
+        if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
+            raise InputError(
+                f"'{path}' must hold a dict with 'train' and 'test', but does not; get it again: {_SOURCE}"
+            )
+        part = "test" if split == "test" else "train"
+        entries, self.num_skipped = _read_entries(content[part], way, f"'{part}' of '{path}'", on_error)
+        labels = np.array([entry[2] for entry in entries], dtype=np.int64)
+        absent = sorted(set(range(way)) - set(labels.tolist()))
+        if absent:
+            raise InputError(
+                f"'{part}' of '{path}' has no object of class {absent[0]}, but {way} classes are asked for"
+            )
+        self.class_names = _class_names(entries, way)
+        self.class_texts = [readable(name) for name in self.class_names]
+        self.num_classes = way
+        self.split = split
+        self.is_fps_ordered = content.get("is_fps_ordered") is True
+        # The folder has already chosen the shots: nothing is drawn from them.
+        rows = split_rows(
+            split, labels, np.full(len(labels), part == "test"), self.class_names, val_fraction, None, seed
+        )
+        self.labels = torch.from_numpy(labels[rows])
+        # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
+        self.points = normalize_unit_sphere(torch.from_numpy(np.stack([entries[row][1] for row in rows])))
+        self.ids = [f"{way}way{shots}shot-{fold}-{part}-{entries[row][0]:04d}" for row in rows]
+        self.names = [self.class_texts[label] for label in self.labels.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(
+            points=self.points[index], label=int(self.labels[index]), text=self.names[index], id=self.ids[index]
+        )
+
+    @staticmethod
+    def survey(root: str) -> list[Survey]:
+        """What is there under a data root; it counts the files of the four settings and ten folds."""
+        found, problem, folder = 0, None, Path(root) / FOLDERS[0]
+        for way, shots in SETTINGS:
+            sizes: dict[str, int] = {}
+            for candidate in _folders(Path(root), way, shots):
+                if candidate.is_dir():
+                    folder = candidate.parent
+                    with os.scandir(candidate) as entries:
+                        sizes = {entry.name: entry.stat().st_size for entry in entries} | sizes
+            for fold in range(NUM_FOLDS):
+                size = sizes.get(f"{fold}.pkl")
+                found += size is not None and size >= _MIN_BYTES
+                if problem is None and (size or 0) < _MIN_BYTES:
+                    what = "is missing" if size is None else f"has only {size:,} bytes"
+                    problem = f"'{folder / f'{way}way{shots}shot' / f'{fold}.pkl'}' {what}"
+        total = len(SETTINGS) * NUM_FOLDS
+        return [Survey("ModelNet40 few-shot", folder, found, total, problem, _SOURCE, "as for ModelNet40")]
+
+
+def find_fold(root: Path, way: int | None, shots: int | None, fold: int | None) -> Path:
+    """Returns the file of a fold.
+
+    Raises:
+        InputError: It is missing, or way, shots or fold is not given or out of range.
+    """
+    for name, value, least in (("way", way, 2), ("shots", shots, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(
+                f"data.{name} is {value}, but ModelNetFewShot needs it as a whole number from {least}; the published "
+                "settings are way=5 or 10 with shots=10 or 20"
+            )
+    if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < NUM_FOLDS:
+        raise InputError(f"data.fold is {fold}, but ModelNetFewShot needs 0 to {NUM_FOLDS - 1}")
+    folders = [folder for folder in _folders(root, way, shots) if folder.is_dir()]
+    for folder in folders:
+        if (folder / f"{fold}.pkl").is_file():
+            return folder / f"{fold}.pkl"
+    if folders:
+        raise InputError(f"there is no '{folders[0] / f'{fold}.pkl'}'; get it again: {_SOURCE}")
+    raise InputError(
+        f"there is no folder '{way}way{shots}shot' or '{way}way_{shots}shot' in '{root / FOLDERS[0]}' or "
+        f"'{root / FOLDERS[1]}'; make it with {PROGRAM}, or download it: {_SOURCE}"
+    )
+
+
+def make_folds(
+    root: str,
+    out: str | Path | None = None,
+    settings: Sequence[tuple[int, int]] = SETTINGS,
+    num_folds: int = NUM_FOLDS,
+    seed: int = 0,
+    source: str = "auto",
+    num_stored: int = 8192,
+) -> list[Path]:
+    """Draws few-shot folds from ModelNet40 and writes them as published code reads them.
+
+    Args:
+        root: The data root, with ModelNet40.
+        out: Folder for the settings; None: <root>/ModelNetFewshot.
+        settings: Pairs of way (classes) and shots (training objects a class).
+        num_folds: Files a setting.
+        seed: Draws classes and objects; a fold depends on it, on its setting and on its number, on nothing else.
+        source: Form of the ModelNet40 files.
+        num_stored: Points an object of ModelNet40.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: ModelNet40 cannot be read, a class is too small for a setting, or a file cannot be written.
+    """
+    parts = {part: ModelNet40(root, part, source=source, num_stored=num_stored) for part in ("train", "test")}
+    folder = Path(out) if out is not None else Path(root) / FOLDERS[0]
+    jobs = [(way, shots, fold) for way, shots in settings for fold in range(num_folds)]
+    drawn = [draw_fold(parts, way, shots, fold, seed) for way, shots, fold in jobs]  # all are possible, or none is made
+    paths = []
+    for (way, shots, fold), rows in progress_bar(list(zip(jobs, drawn, strict=True)), "folds"):
+        path = folder / f"{way}way{shots}shot" / f"{fold}.pkl"
+        content: dict[str, Any] = {part: _entries(parts[part], *rows[part]) for part in parts}
+        content["is_fps_ordered"] = parts["train"].is_fps_ordered
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(pickle.dumps(content, protocol=4))
+        paths.append(path)
+    return paths
+
+
+def draw_fold(
+    parts: dict[str, ModelNet40], way: int, shots: int, fold: int, seed: int
+) -> dict[str, tuple[list[int], list[int]]]:
+    """Draws one fold.
+
+    Returns:
+        {part: (rows of the data set, labels 0 .. way - 1)}, `shots` a class of `train`, 20 of `test`.
+
+    Raises:
+        InputError: There are not that many classes, or objects of a class.
+    """
+    names = parts["train"].class_names
+    if not 2 <= way <= len(names):
+        raise InputError(f"way is {way}, but must be 2 to {len(names)}")
+    random = np.random.RandomState([seed, way, shots, fold])
+    classes = random.permutation(len(names))[:way]
+    drawn = {}
+    for part, count in (("train", shots), ("test", NUM_QUERIES)):
+        rows: list[int] = []
+        labels = parts[part].labels.numpy()
+        for label in classes:
+            candidates = random.permutation(np.flatnonzero(labels == label))
+            if not 1 <= count <= len(candidates):
+                raise InputError(
+                    f"{count} objects of class '{names[label]}' are to be drawn from the {part} split, which has "
+                    f"{len(candidates)}"
+                )
+            rows += candidates[:count].tolist()
+        drawn[part] = rows, np.repeat(np.arange(way), count).tolist()
+    return drawn
+
+
+def _entries(dataset: ModelNet40, rows: list[int], labels: list[int]) -> list[tuple[np.ndarray, int, str]]:
+    names = [dataset.class_names[int(dataset.labels[row])] for row in rows]
+    return [(dataset[row]["points"].numpy(), label, name) for row, label, name in zip(rows, labels, names, strict=True)]
+
+
+def _folders(root: Path, way: int, shots: int) -> list[Path]:
+    return [root / folder / name for folder in FOLDERS for name in (f"{way}way{shots}shot", f"{way}way_{shots}shot")]
+
+
+def _read_entries(
+    content: Any, way: int, what: str, on_error: str
+) -> tuple[list[tuple[int, np.ndarray, int, Any]], int]:
+    """Returns (row, (N, 3) points, label, whatever comes third) of the readable entries, and how many are not."""
+    if not isinstance(content, (list, tuple)) or not len(content):
+        raise InputError(f"{what} must be a list of objects, but is {type(content).__name__}; get it again: {_SOURCE}")
+    good: list[tuple[int, np.ndarray, int, Any]] = []
+    for row, entry in enumerate(content):
+        name = f"object {row} in {what}"
+        try:
+            if not isinstance(entry, (list, tuple)) or len(entry) < 2:
+                raise InputError(f"{name} must start with points and a label, but does not; get it again: {_SOURCE}")
+            num_points = len(good[0][1]) if good else _num_points(entry[0])
+            points = check_cloud(entry[0], name, num_points)
+            good.append((row, points, read_label(entry[1], way, name), entry[2] if len(entry) > 2 else None))
+        except InputError as error:
+            if on_error == "raise":
+                raise
+            log.warning("left out: %s", error)
+    if not good:
+        raise InputError(f"none of the {len(content)} objects in {what} can be read; get it again: {_SOURCE}")
+    return good, len(content) - len(good)
+
+
+def _num_points(values: Any) -> int:
+    is_table = isinstance(values, (list, tuple)) or (isinstance(values, np.ndarray) and values.ndim)
+    return len(values) if is_table else 1
+
+
+def _class_names(entries: list[tuple[int, np.ndarray, int, Any]], way: int) -> list[str]:
+    """What comes third in an entry is a name, a class of the 40 or anything; it counts if all of a class agree."""
+    names = []
+    for label in range(way):
+        given = [entry[3] for entry in entries if entry[2] == label]
+        thirds = {str(item) if isinstance(item, _NAME_TYPES) else "" for item in given}
+        name = thirds.pop() if len(thirds) == 1 else ""
+        if name.isdecimal() and len(name) < 5 and int(name) < len(MODELNET40):
+            name = MODELNET40[int(name)]
+        names.append(name if re.search("[a-z]", name) and name != "None" else f"class {label}")
+    return names if len(set(names)) == way else [f"class {label}" for label in range(way)]

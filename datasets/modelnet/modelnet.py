@@ -1,0 +1,240 @@
+"""ModelNet40 and ModelNet10: computer-aided designs of everyday objects, sampled on their surfaces.
+
+Shape legend: n objects, N points an object.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pointrecon.datasets import DATASETS
+from pointrecon.datasets.modelnet.files import KINDS, ModelNetFiles
+from pointrecon.datasets.packed import Packed, open_packed
+from pointrecon.datasets.prompts import readable
+from pointrecon.datasets.sample import Sample
+from pointrecon.datasets.splits import SPLITS, split_rows
+from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.transforms import normalize_unit_sphere
+from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.files.io import open_hdf5
+
+PARTS = ("train", "test")
+SIZES = {40: (9843, 2468), 10: (3991, 908)}  # published numbers of training and of test objects
+_HOMEPAGE = "https://modelnet.cs.princeton.edu/"
+_LEFT_OUT = 3  # training objects that the HDF5 form lacks; it does not say which
+_MIN_BYTES_TXT = 100_000  # 10,000 lines of six numbers are about 600 kB
+
+
+class ModelNet(Dataset):
+    """What ModelNet40 and ModelNet10 have in common.
+
+    The first start packs the objects of a split into one file (`packed/` beside the source, or in the user's cache if
+    that folder cannot be written); later starts only open it. The form `dat` takes a minute and its own size in
+    memory; `txt` has to be parsed and sampled: minutes with the compiled point operations, hours without.
+
+    Clouds are in the unit sphere of all their stored points. Objects have no names of their own, so `text` is what the
+    class is called: pretraining on it with a text teacher is supervised.
+
+    Args:
+        root: The data root; the files are in <root>/ModelNet/modelnet40_normal_resampled, or in
+            <root>/modelnet40_ply_hdf5_2048 or the same under <root>/ModelNet.
+        split: `train`, `val` or `test`; `pretrain`: all that is neither `val` nor `test`; `all`: training and test
+            objects together.
+        fold: There are none; must be None.
+        shots: `train` only: this many objects a class.
+        val_fraction: Part of the training objects, class by class, that makes up `val`.
+        seed: Draws `val` and the shots.
+        on_error: What to do with an object that cannot be read when the split is packed: `raise`, or `skip`: leave
+            it out.
+        source: Which form of the files: `dat`, `txt`, `hdf5`, or `auto`: the first of these that is there.
+        num_stored: N of `dat` and `txt`; the HDF5 form has 2048.
+
+    Attributes:
+        class_names: 40 or 10 names, in the order of the labels.
+        class_texts: How a class is called in a sentence.
+        num_classes: 40 or 10.
+        labels: (n,) int64 class indices.
+        names: What each object is called: its class.
+        ids: Each object's key.
+        is_fps_ordered: The first k points of a cloud are its k farthest points.
+        num_skipped: Objects that could not be read when the files were packed.
+        features_path: None: it brings no teacher features.
+
+    Raises:
+        InputError: Missing, truncated or damaged files, or an argument that is out of range.
+    """
+
+    num_classes = 0
+    features_path = None
+
+    def __init__(
+        self,
+        root: str,
+        split: str = "train",
+        fold: int | None = None,
+        shots: int | None = None,
+        val_fraction: float = 0.0,
+        seed: int = 0,
+        on_error: str = "raise",
+        source: str = "auto",
+        num_stored: int = 8192,
+    ) -> None:
+        check_choice("split", split, (*SPLITS, "all"))
+        check_choice("data.options.source", source, ("auto", *KINDS))
+        check_choice("data.on_error", on_error, ("raise", "skip"))
+        if fold is not None:
+            raise InputError(
+                f"fold is {fold}, but ModelNet{self.num_classes} has none; leave data.fold at null (the few-shot folds "
+                "are those of data.type=ModelNetFewShot)"
+            )
+        self.split = split
+        files = ModelNetFiles(Path(root), self.num_classes, num_stored)
+        # parity: published zero-shot figures of some tables mix both parts.
+        parts = PARTS if split == "all" else ("test",) if split == "test" else ("train",)
+        self._parts = [files.open_part(part, source, on_error) for part in parts]
+        _check_same(self._parts)
+        self._places = [(which, row) for which, part in enumerate(self._parts) for row in range(len(part.ids))]
+        self.class_names = self._parts[0].class_names
+        self.class_texts = [readable(name) for name in self.class_names]
+        labels = np.concatenate([part.labels for part in self._parts])
+        rows = np.arange(len(labels))
+        if split not in ("all", "test"):
+            is_test = np.zeros(len(labels), dtype=bool)  # test objects have files of their own
+            rows = split_rows(split, labels, is_test, self.class_names, val_fraction, shots, seed)
+        self._places = [self._places[row] for row in rows]
+        self.labels = torch.from_numpy(labels[rows])
+        self.ids = [self._parts[which].ids[row] for which, row in self._places]
+        self.names = [self.class_texts[label] for label in self.labels.tolist()]
+        self.is_fps_ordered = all(part.is_fps_ordered for part in self._parts)
+        self.num_skipped = sum(part.num_skipped for part in self._parts)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        which, row = self._places[index]
+        # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
+        points = normalize_unit_sphere(torch.from_numpy(self._parts[which].read(row))[None])[0]
+        return Sample(points=points, label=int(self.labels[index]), text=self.names[index], id=self.ids[index])
+
+
+@DATASETS.register()
+class ModelNet40(ModelNet):
+    """12,311 objects of 40 classes, 9,843 for training and 2,468 for testing; arguments as for `ModelNet`."""
+
+    num_classes = 40
+
+    @staticmethod
+    def survey(root: str) -> list[Survey]:
+        """What is there of ModelNet40 under a data root."""
+        return [survey_files(ModelNetFiles(Path(root), 40))]
+
+
+@DATASETS.register()
+class ModelNet10(ModelNet):
+    """4,899 objects of 10 classes, 3,991 for training and 908 for testing; arguments as for `ModelNet`."""
+
+    num_classes = 10
+
+    @staticmethod
+    def survey(root: str) -> list[Survey]:
+        """What is there of ModelNet10 under a data root."""
+        return [survey_files(ModelNetFiles(Path(root), 10))]
+
+
+def survey_files(files: ModelNetFiles) -> Survey:
+    """Says what is there of a data set, without reading any object."""
+    found, problems, kinds = 0, [], []
+    for part in PARTS:
+        kind = next((kind for kind in KINDS if files.has(kind, part)), "packed")
+        try:
+            count, problem = _SURVEYORS[kind](files, part)
+        except (InputError, OSError) as error:
+            count, problem = 0, str(error)
+        found += count
+        kinds.append(kind)
+        problems += [problem] if problem else []
+    expected = sum(SIZES[files.num_classes]) - (_LEFT_OUT if "hdf5" in kinds else 0)
+    if not problems and found < expected:
+        problems = [f"the lists name {found} objects, but {expected} are published"]
+    return Survey(
+        name=f"ModelNet{files.num_classes}",
+        folder=files.hdf5_folder if set(kinds) == {"hdf5"} else files.folder,
+        found=found,
+        expected=expected,
+        problem=problems[0] if problems else None,
+        source=f"{_HOMEPAGE}, resampled: https://shapenet.cs.stanford.edu/media/modelnet40_normal_resampled.zip",
+        terms="research use; copyright of the models remains with their authors",
+    )
+
+
+def _survey_dat(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
+    ids, _ = files.read_ids(part, files.read_names())
+    path = files.dat_path(part)
+    least = len(ids) * files.num_points * 3 * 4
+    if path.stat().st_size < least:
+        return 0, f"'{path}' has {path.stat().st_size:,} bytes, but {len(ids)} objects need {least:,} at least"
+    return len(ids), None
+
+
+def _survey_txt(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
+    class_names = files.read_names()
+    ids, labels = files.read_ids(part, class_names)
+    found, problem, listings = 0, None, {}
+    for name, label in zip(ids, labels, strict=True):
+        folder = files.folder / class_names[label]
+        if folder not in listings:
+            listings[folder] = _list_files(folder)
+        size = listings[folder].get(f"{name}.txt")
+        found += size is not None and size >= _MIN_BYTES_TXT
+        if problem is None and (size or 0) < _MIN_BYTES_TXT:
+            state = "is missing" if size is None else f"has only {size:,} bytes"
+            problem = f"'{folder / name}.txt' {state}"
+    return found, problem
+
+
+def _survey_hdf5(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
+    is_wanted = np.isin(files.read_hdf5_names()[0], files.read_hdf5_names()[1])
+    found, problem = 0, None
+    for path in files.hdf5_files(part):
+        try:
+            with open_hdf5(path, ("data", "label")) as file:
+                labels = file.read("label", "iu").reshape(-1)
+                labels = labels[(labels >= 0) & (labels < len(is_wanted))]
+                found += min(len(file.array("data")), int(is_wanted[labels].sum()))
+        except InputError as error:
+            problem = problem or str(error)
+    return found, problem
+
+
+def _survey_packed(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
+    path = files.folder / "packed" / files.packed_name(part, "dat")
+    if not path.is_file():
+        return 0, str(files.not_found(part))
+    packed = open_packed(path)
+    left_out = f"'{path}' was packed without {packed.num_skipped} objects that could not be read"
+    return len(packed.ids), left_out if packed.num_skipped else None
+
+
+_SURVEYORS = {"dat": _survey_dat, "txt": _survey_txt, "hdf5": _survey_hdf5, "packed": _survey_packed}
+
+
+def _list_files(folder: Path) -> dict[str, int]:
+    """Returns the sizes in bytes of the files in a folder."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+
+
+def _check_same(parts: list[Packed]) -> None:
+    first = parts[0]
+    for part in parts[1:]:
+        if part.class_names != first.class_names or part.clouds.shape[1] != first.clouds.shape[1]:
+            raise InputError(
+                f"'{first.clouds.path}' and '{part.clouds.path}' have different classes or numbers of points; "
+                "choose one form of the files with data.options.source"
+            )

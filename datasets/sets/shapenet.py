@@ -1,0 +1,306 @@
+"""ShapeNet-55: the published pretraining data, 52,470 shapes of 55 categories with a rendered picture each.
+
+Shape legend: n objects, N points an object (8192 as published).
+"""
+
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pointrecon.datasets import DATASETS
+from pointrecon.datasets.checks import check_cloud, check_plain_names, read_list
+from pointrecon.datasets.prompts import readable
+from pointrecon.datasets.sample import Sample
+from pointrecon.datasets.splits import split_rows
+from pointrecon.datasets.survey import Survey
+from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.files.io import read_json
+from pointrecon.utils.files.npy import read_npy
+from pointrecon.utils.files.pictures import PictureError, decode_picture
+
+FOLDER = "ShapeNet55-34"
+NUM_OBJECTS = 52470  # 41,952 for training and 10,518 for testing
+NUM_CATEGORIES = 55
+_SOURCE = "https://github.com/Julie-tang00/Point-BERT (shapes and lists)"
+_PICTURE_SOURCE = "https://github.com/qizekun/ReCon (pictures and shapenet55.json)"
+_TERMS = "ShapeNet terms of use (https://shapenet.org/terms): non-commercial research and education"
+_MIN_BYTES_CLOUD = 8192 * 3 * 4  # float32; the header is more
+_NUM_LOOKED_AT = 200  # files of which --check-data sees the size: looking at all takes minutes on network disks
+
+log = logging.getLogger("recon")
+
+
+@DATASETS.register()
+class ShapeNet55(Dataset):
+    """Shapes with their category, its name as text, and a picture.
+
+    Points are as they are stored: 8192, neither centred nor scaled. A start reads the lists only; each object is read
+    when it is asked for.
+
+    Args:
+        root: The data root; the files are in <root>/ShapeNet55-34.
+        split: `pretrain`: the training list. `train`, `val`, `test`: the same with labels that are meant to be used.
+        fold: There are none; must be None.
+        shots: `train` only: this many objects a category.
+        val_fraction: Part of the training objects, category by category, that makes up `val`; they leave `pretrain`.
+        seed: Draws `val`, the shots and the part that `ratio` keeps.
+        images: Also give the picture.
+        on_error: An object that cannot be read: `raise`, or `skip`: the next one that can be read takes its place.
+        whole: `pretrain` only: also the objects of the test list.
+        ratio: `pretrain` and `train`: the part of their objects that is kept, evenly drawn, above 0 to 1. A smaller
+            part is contained in a larger one.
+        bgr: Give the picture's channels in the order blue, green, red.
+        num_stored: N.
+
+    Attributes:
+        class_names: The 55 categories, in the order of their WordNet numbers.
+        class_texts: How a category is called in a sentence.
+        num_classes: 55.
+        labels: (n,) int64 category indices.
+        names: What each object is called: its category.
+        ids: Each object's key, <WordNet number>-<ShapeNet id>.
+        num_skipped: Objects that this process could not read so far.
+        features_path: Where its teacher features are looked for.
+
+    Raises:
+        InputError: A missing or damaged list, or an argument that is out of range; when items are read, a missing or
+            damaged object.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split: str = "pretrain",
+        fold: int | None = None,
+        shots: int | None = None,
+        val_fraction: float = 0.0,
+        seed: int = 0,
+        images: bool = False,
+        on_error: str = "raise",
+        whole: bool = False,
+        ratio: float = 1.0,
+        bgr: bool = False,
+        num_stored: int = 8192,
+    ) -> None:
+        check_choice("data.on_error", on_error, ("raise", "skip"))
+        _check_options(fold, shots, ratio)
+        self.folder = Path(root) / FOLDER
+        self.features_path = self.folder / "teachers.h5"
+        self.split, self.images, self.bgr = split, images, bgr
+        self.on_error, self.num_stored = on_error, num_stored
+        categories = read_categories(self.folder / "shapenet55.json")
+        self.class_names = list(categories.values())
+        self.class_texts = [readable(name) for name in self.class_names]
+        self.num_classes = len(self.class_names)
+        ids = read_ids(self.folder, "test" if split == "test" else "train")
+        labels = _labels(ids, list(categories), self.folder)
+        is_test = np.full(len(ids), split == "test")
+        rows = split_rows(split, labels, is_test, self.class_names, val_fraction, shots, seed)
+        ids, labels = [ids[row] for row in rows], labels[rows]
+        if whole and split == "pretrain":
+            # parity: published pretraining sees the test list, too; nothing may then be measured on it.
+            ids += read_ids(self.folder, "test")
+            labels = _labels(ids, list(categories), self.folder)
+        if ratio < 1 and split in ("pretrain", "train"):
+            rows = np.random.RandomState(seed).permutation(len(ids))[: max(1, round(ratio * len(ids)))]
+            ids, labels = [ids[row] for row in np.sort(rows)], labels[np.sort(rows)]
+        self.ids, self.labels = ids, torch.from_numpy(labels)
+        # parity: the published text of a shape is its category. The files hold no other name of an object.
+        self.names = [self.class_names[label] for label in labels]
+        self._unreadable: set[int] = set()
+
+    @property
+    def num_skipped(self) -> int:
+        """Objects that this process could not read so far; always 0 with on_error=raise."""
+        return len(self._unreadable)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        if self.on_error == "raise":
+            return self._read(index)
+        for step in range(len(self)):
+            row = (index + step) % len(self)
+            if row in self._unreadable:
+                continue
+            try:
+                return self._read(row)
+            except InputError as error:
+                self._unreadable.add(row)
+                log.warning("skipped object '%s': %s", self.ids[row], error)
+        raise InputError(f"none of the {len(self)} objects in '{self.folder}' can be read; download the data set again")
+
+    def leave_out(self, ids: Collection[str]) -> None:
+        """Takes objects out of the data set: those of which something else is missing, such as a teacher's features."""
+        gone = set(ids)
+        rows = [row for row, name in enumerate(self.ids) if name not in gone]
+        self.ids, self.names = [self.ids[row] for row in rows], [self.names[row] for row in rows]
+        self.labels = self.labels[rows]
+        self._unreadable.clear()
+
+    def _read(self, index: int) -> Sample:
+        name = self.ids[index]
+        points = read_cloud(self.folder / "shapenet_pc" / f"{name}.npy", self.num_stored)
+        sample = Sample(points=points, label=int(self.labels[index]), text=self.names[index], id=name)
+        if self.images:
+            sample["image"] = read_picture(self.folder / "shapenet_img" / f"{name}.png", self.bgr)
+        return sample
+
+    @staticmethod
+    def survey(root: str) -> list[Survey]:
+        """What is there under a data root: the shapes, and their pictures, which only teachers need."""
+        folder = Path(root) / FOLDER
+        return [
+            _survey("ShapeNet-55", folder, "shapenet_pc", "npy", _MIN_BYTES_CLOUD, _SOURCE),
+            _survey("ShapeNet-55 pictures", folder, "shapenet_img", "png", 100, _PICTURE_SOURCE),
+        ]
+
+
+def read_categories(path: Path) -> dict[str, str]:
+    """Reads shapenet55.json: {WordNet number of 8 digits: name}, sorted by number.
+
+    Args:
+        path: A list, or a dict with such values, of {"catalogue": number without leading zeros, "describe": name}.
+
+    Raises:
+        InputError: The file is missing or is something else.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"there is no '{path}', which names the {NUM_CATEGORIES} categories; get it from {_PICTURE_SOURCE}, or set "
+            f"data_root to the folder that has {FOLDER}/ in it"
+        )
+    content = read_json(path)
+    entries = list(content.values()) if isinstance(content, dict) else content
+    if not isinstance(entries, list) or not entries:
+        raise InputError(
+            f"'{path}' must hold a list of categories, but is something else; get it from {_PICTURE_SOURCE}"
+        )
+    categories: dict[str, str] = {}
+    for entry in entries:
+        number, name = _category(entry, path)
+        if categories.setdefault(number, name) != name:
+            raise InputError(f"'{path}' gives category {number} two names, '{categories[number]}' and '{name}'")
+    return dict(sorted(categories.items()))
+
+
+def read_ids(folder: Path, part: str) -> list[str]:
+    """Reads the keys of the objects of the part `train` or `test`.
+
+    Raises:
+        InputError: The list is missing, or has a line that is no <WordNet number>-<id>.npy or is there twice.
+    """
+    path = folder / "ShapeNet-55" / f"{part}.txt"
+    lines = read_list(path, f"it lists the {part} objects of ShapeNet-55 and comes from {_SOURCE}")
+    ids = [line.removesuffix(".npy") for line in lines]
+    for line, name in zip(lines, ids, strict=True):
+        if line == name or "-" not in name or "/" in name or "\\" in name:
+            raise InputError(
+                f"'{path}' has the line '{line}', but lines must be like 02691156-1a04e3ea.npy; restore it"
+            )
+    check_plain_names(ids, path)
+    if len(set(ids)) < len(ids):
+        twice = next(name for row, name in enumerate(sorted(ids)[1:]) if name == sorted(ids)[row])
+        raise InputError(f"'{path}' lists '{twice}' twice; restore it from {_SOURCE}")
+    return ids
+
+
+def read_cloud(path: Path, num_points: int) -> Tensor:
+    """Reads a .npy file: (N, 3) float32.
+
+    Raises:
+        InputError: It is missing, truncated, of another shape, or has a coordinate that is no number.
+    """
+    return torch.from_numpy(check_cloud(read_npy(path), f"'{path}'", num_points))
+
+
+def read_picture(path: Path, is_bgr: bool = False) -> Tensor:
+    """Reads a picture: (3, H, W) float32 in 0..1.
+
+    Args:
+        path: The file.
+        is_bgr: Channels in the order blue, green, red.
+
+    Raises:
+        InputError: It is missing or will not decode.
+    """
+    try:
+        pixels = decode_picture(path)
+    except PictureError as error:
+        raise InputError(f"the picture '{path}' cannot be read; copy or download it again ({error})") from error
+    # parity: the published code feeds its image teacher with the channels as OpenCV reads them.
+    image = torch.from_numpy(pixels[..., ::-1].copy() if is_bgr else pixels)
+    return image.permute(2, 0, 1).float() / 255
+
+
+def _check_options(fold: int | None, shots: int | None, ratio: float) -> None:
+    if fold is not None:
+        raise InputError(f"fold is {fold}, but ShapeNet55 has none; leave data.fold at null")
+    if not 0 < ratio <= 1:
+        raise InputError(f"data.options.ratio is {ratio}, but must be above 0 and at most 1")
+    if ratio < 1 and shots is not None:
+        raise InputError(f"data.shots is {shots} and data.options.ratio is {ratio}; give one of them")
+
+
+def _category(entry: Any, path: Path) -> tuple[str, str]:
+    if not isinstance(entry, dict) or not {"catalogue", "describe"} <= entry.keys():
+        raise InputError(f"'{path}' has the entry {entry!r:.80}, but entries must have 'catalogue' and 'describe'")
+    number, name = str(entry["catalogue"]).strip(), entry["describe"]
+    if not number.isdecimal() or len(number) > 8 or not isinstance(name, str) or not name.strip():
+        raise InputError(
+            f"'{path}' has the entry {entry!r:.80}, but 'catalogue' must be a number and 'describe' a name"
+        )
+    return number.zfill(8), name.strip()
+
+
+def _labels(ids: list[str], numbers: list[str], folder: Path) -> np.ndarray:
+    label_of = {number: label for label, number in enumerate(numbers)}
+    labels = np.array([label_of.get(name.partition("-")[0], -1) for name in ids], dtype=np.int64)
+    if (labels < 0).any():
+        name = ids[int((labels < 0).argmax())]
+        raise InputError(
+            f"a list in '{folder / 'ShapeNet-55'}' has '{name}', but there is no category {name.partition('-')[0]} in "
+            f"'{folder / 'shapenet55.json'}'; get both files from where they are distributed"
+        )
+    return labels
+
+
+def _survey(name: str, folder: Path, subfolder: str, suffix: str, min_bytes: int, source: str) -> Survey:
+    found, problem = 0, None
+    try:
+        found, problem = _count(folder / subfolder, _all_ids(folder), suffix, min_bytes)
+    except (InputError, OSError) as error:
+        problem = str(error)
+    return Survey(name, folder, found, NUM_OBJECTS, problem, source, _TERMS)
+
+
+def _all_ids(folder: Path) -> list[str]:
+    read_categories(folder / "shapenet55.json")
+    return read_ids(folder, "train") + read_ids(folder, "test")
+
+
+def _count(folder: Path, ids: list[str], suffix: str, min_bytes: int) -> tuple[int, str | None]:
+    if not folder.is_dir():
+        return 0, f"there is no folder '{folder}'"
+    with os.scandir(folder) as entries:
+        there = {entry.name for entry in entries}
+    names = [f"{key}.{suffix}" for key in ids]
+    missing = [name for name in names if name not in there]
+    present = [name for name in names if name in there]
+    short = [x for x in present[:: len(present) // _NUM_LOOKED_AT + 1] if (folder / x).stat().st_size < min_bytes]
+    problem = None
+    if missing:
+        problem = f"'{folder / missing[0]}' is missing ({len(missing):,} such files)"
+    elif short:
+        problem = f"'{folder / short[0]}' has only {(folder / short[0]).stat().st_size:,} bytes"
+    elif len(names) < NUM_OBJECTS:
+        problem = f"the lists name {len(names):,} objects, but {NUM_OBJECTS:,} are published"
+    return len(present) - len(short), problem

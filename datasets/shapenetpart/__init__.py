@@ -1,0 +1,1 @@
+"""ShapeNetPart: objects with a part label for each point."""

@@ -1,0 +1,196 @@
+"""Samples in shards: tar files in WebDataset's layout, with the teachers' features beside the points.
+
+For data sets that are too large or have too many files to be read otherwise. The format: datasets/README.md.
+Shape legend: n samples, N points, V views, P prompts, D feature width.
+"""
+
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from pointrecon.datasets import DATASETS
+from pointrecon.datasets.checks import check_cloud
+from pointrecon.datasets.sample import Sample
+from pointrecon.datasets.shards.index import (
+    CHECKSUM,
+    FIELDS,
+    MAX_BYTES,
+    OFFSETS,
+    REMEDY,
+    SIZES,
+    checksum,
+    parse_npy,
+    read_index,
+)
+from pointrecon.datasets.shards.order import epoch_order
+from pointrecon.utils.errors import InputError
+
+MAX_OPEN = 64  # shards that a process keeps open
+FEATURES = {"image": "image_features", "text": "text_features"}
+
+
+@DATASETS.register()
+class Shards(Dataset):
+    """What scripts/make_shards.py has written, or another program in the same layout.
+
+    Only the index is in memory, mapped from its file; a sample is read when it is asked for, and held against its
+    checksum. All processes and workers may read at the same time.
+
+    Args:
+        root: The data root; the shards are in <root>/<folder>/<split>.
+        split: `pretrain`, `train` or `test`, whichever was written.
+        fold: Shards have none.
+        shots: Shards have none.
+        val_fraction: Shards have none.
+        seed: Without effect; what is drawn depends on the run's seed through `epoch_order`.
+        images: Shards have no pictures.
+        folder: Of the splits.
+        num_lanes: Read side by side; see `epoch_order`. Choose a multiple of the number of processes.
+        buffer: Of the shuffling, samples a lane.
+
+    Attributes:
+        class_names, class_texts, num_classes: As in the data set that they were made of.
+        is_fps_ordered: As there.
+        carried: `image` and `text`, those whose features are with the samples: what is known of them, with `count`
+            (V or P), `dim` (D), `mean` (D numbers over all samples) and `info`.
+        features_path: None.
+
+    Raises:
+        InputError: No or damaged shards, or an option that shards do not have.
+    """
+
+    features_path = None
+
+    def __init__(
+        self,
+        root: str,
+        split: str = "pretrain",
+        fold: int | None = None,
+        shots: int | None = None,
+        val_fraction: float = 0.0,
+        seed: int = 0,
+        images: bool = False,
+        folder: str = "shards",
+        num_lanes: int = 48,
+        buffer: int = 1000,
+    ) -> None:
+        asked = {"data.fold": fold, "data.shots": shots, "select=val": val_fraction, "pictures": images}
+        for name, value in asked.items():
+            if value:
+                raise InputError(f"Shards has no {name}; make shards of what you want with scripts/make_shards.py")
+        if num_lanes < 1 or buffer < 1:
+            raise InputError(f"data.options.num_lanes is {num_lanes} and buffer {buffer}, but both must be at least 1")
+        self.folder, self.split = Path(root) / folder / split, split
+        self.num_lanes, self.buffer = num_lanes, buffer
+        info, self._positions = read_index(self.folder)
+        self.counts = [shard["num_samples"] for shard in info["shards"]]
+        self._shards = [(self.folder / shard["name"], shard["bytes"]) for shard in info["shards"]]
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self.class_names = list(info.get("class_names", ()))
+        self.class_texts = list(info.get("class_texts", self.class_names))
+        self.num_classes = len(self.class_names)
+        self.is_fps_ordered = bool(info.get("is_fps_ordered", False))
+        self.carried: dict[str, dict[str, Any]] = {kind: info[kind] for kind in FEATURES if kind in info}
+        self.num_points = info.get("num_points") or len(self._read(0)["points.npy"])
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int) -> Sample:
+        arrays, what = self._read(index), f"sample {index} of '{self.folder}'"
+        notes = arrays["json"]
+        sample = Sample(
+            points=torch.from_numpy(check_cloud(arrays["points.npy"], what, self.num_points)),
+            label=notes["label"],
+            text=notes["text"],
+            id=notes["id"],
+        )
+        for kind, known in self.carried.items():
+            values = arrays.get(f"{kind}.npy")
+            if values is None or values.shape != (known["count"], known["dim"]):
+                found = "none" if values is None else f"{values.shape}"
+                raise InputError(
+                    f"{what} has {kind} features of shape {found}, but the index says ({known['count']}, "
+                    f"{known['dim']}); {REMEDY}"
+                )
+            sample[FEATURES[kind]] = torch.from_numpy(values)
+        return sample
+
+    @property
+    def ids(self) -> list[str]:
+        """Keys of all samples, in their order; reads all shards."""
+        return [self._read(row)["json"]["id"] for row in range(len(self))]
+
+    @property
+    def names(self) -> list[str]:
+        """Texts of all samples, in their order; reads all shards."""
+        return [self._read(row)["json"]["text"] for row in range(len(self))]
+
+    def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
+        """(n,) the order of a training epoch; see `datasets.shards_order`."""
+        return epoch_order(self.counts, self.num_lanes, self.buffer, seed, epoch)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process opens its own; the index is mapped there, not copied.
+        return {**self.__dict__, "_open": OrderedDict(), "_positions": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._positions = read_index(self.folder).positions
+
+    def __del__(self) -> None:
+        for file in self.__dict__.get("_open", {}).values():
+            os.close(file)
+
+    def _read(self, index: int) -> dict[str, Any]:
+        """The fields of a sample: arrays, and id, label and text under `json`."""
+        row = self._positions[index]
+        number, found = int(row[0]), 0
+        if not 0 <= number < len(self._shards):
+            raise InputError(f"the index of '{self.folder}' names shard {number}, which is not there; {REMEDY}")
+        path, num_bytes = self._shards[number]
+        fields: dict[str, Any] = {}
+        places = zip(FIELDS, row[OFFSETS].tolist(), row[SIZES].tolist(), strict=True)
+        for field, (name, offset, size) in enumerate(places):
+            if not 0 <= size <= MAX_BYTES[field] or not 0 <= offset <= num_bytes - size:
+                raise InputError(f"the index claims {size:,} bytes of '{name}' of sample {index} in '{path}'; {REMEDY}")
+            if size:
+                fields[name] = os.pread(self._file(number), size, offset)
+                found ^= checksum(fields[name], field)
+        if found != int(row[CHECKSUM]):
+            raise InputError(f"sample {index} in shard '{path}' is damaged: its checksum is another one; {REMEDY}")
+        notes = _parse_notes(fields.pop("json", b"{}"), f"sample {index} in shard '{path}'", f"{path.stem}-{index}")
+        arrays = {name: parse_npy(data, f"'{name}' of sample {index} in '{path}'") for name, data in fields.items()}
+        return {**arrays, "json": notes}
+
+    def _file(self, number: int) -> int:
+        """The descriptor of a shard; the one that was not needed for the longest time is closed."""
+        if number in self._open:
+            self._open.move_to_end(number)
+            return self._open[number]
+        path, _ = self._shards[number]
+        try:
+            self._open[number] = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise InputError(f"shard '{path}' cannot be opened ({error.strerror}); {REMEDY}") from error
+        if len(self._open) > MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        return self._open[number]
+
+
+def _parse_notes(data: bytes, what: str, default_id: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+        notes = {"id": found.get("id", default_id), "label": found.get("label", -1), "text": found.get("text", "")}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"{what} has no valid JSON ({error}); {REMEDY}") from error
+    types = {"id": str, "label": int, "text": str}
+    if any(type(notes[name]) is not kind for name, kind in types.items()):
+        raise InputError(f"{what} has {notes}, but id and text must be texts and label a whole number; {REMEDY}")
+    return notes

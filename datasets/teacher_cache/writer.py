@@ -1,0 +1,116 @@
+"""Writes a teacher cache. The format: datasets/README.md."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pointrecon.datasets.teacher_cache.reader import FORMAT, made_of_hash
+from pointrecon.utils.files.io import atomic_write
+
+CHUNK_BYTES = 1 << 16  # what reading one vector costs, and enough for reading one after the other
+_BUFFER_BYTES = 1 << 26
+
+
+@dataclass
+class ImageFeatures:
+    """What an image teacher saw: n objects, V views each, view 0 the picture as it is.
+
+    Attributes:
+        ids: n keys.
+        blocks: The features in the order of the ids, in pieces (b, V, D); they are read once, one at a time.
+        info: Where they come from; see `datasets.features.MADE_OF`.
+    """
+
+    ids: Sequence[str]
+    blocks: Iterable[np.ndarray]
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class TextFeatures:
+    """What a text teacher read: each different name in P templates, each class name in Q templates.
+
+    Attributes:
+        ids: n keys.
+        names: n names, one an id; equal names are stored once.
+        features: (U, P, D) float32, one row a different name, in sorted order.
+        templates: P sentences.
+        class_names: C names, as the data set has them.
+        class_features: (C, Q, D) float32.
+        class_templates: Q sentences.
+        info: Where they come from; see `datasets.features.MADE_OF`.
+    """
+
+    ids: Sequence[str]
+    names: Sequence[str]
+    features: np.ndarray
+    templates: Sequence[str]
+    class_names: Sequence[str]
+    class_features: np.ndarray
+    class_templates: Sequence[str]
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_features(path: str | Path, image: ImageFeatures | None = None, text: TextFeatures | None = None) -> None:
+    """Writes a cache file, atomically; the same features give the same bytes."""
+    with atomic_write(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=_BUFFER_BYTES) as file:
+        file.attrs["format"] = FORMAT
+        if image is not None:
+            group = file.create_group("image")
+            _write_strings(group, "ids", image.ids)
+            _write_blocks(group, len(image.ids), image.blocks)
+            _write_info(group, image.info)
+        if text is not None:
+            group = file.create_group("text")
+            if image is not None and list(image.ids) == list(text.ids):
+                group["ids"] = file["image/ids"]  # one more name for the same list
+            else:
+                _write_strings(group, "ids", text.ids)
+            _write_text(group, text)
+            _write_info(group, text.info)
+
+
+def _write_text(group: h5py.Group, text: TextFeatures) -> None:
+    unique = sorted(set(text.names))
+    row_of = {name: row for row, name in enumerate(unique)}
+    assert len(unique) == len(text.features), "one row of features for each different name"
+    _write_strings(group, "names", unique)
+    group["name_index"] = np.array([row_of[name] for name in text.names], dtype=np.int32)
+    for name, values in (("features", text.features), ("class_features", text.class_features)):
+        # All prompts of a name; a data set may have no classes at all.
+        chunks = (1, *values.shape[1:]) if len(values) else None
+        group.create_dataset(name, data=values.astype(np.float32), chunks=chunks)
+    _write_strings(group, "templates", text.templates)
+    _write_strings(group, "class_names", text.class_names)
+    _write_strings(group, "class_templates", text.class_templates)
+
+
+def _write_blocks(group: h5py.Group, count: int, blocks: Iterable[np.ndarray]) -> None:
+    """One view a chunk: a run that uses a part of the views reads a part of the file, and a vector is read alone."""
+    stored, start = None, 0
+    for block in blocks:
+        values = block.astype(np.float16)
+        assert np.isfinite(values).all(), "features must fit into float16"
+        if stored is None:
+            rows = max(1, min(count, CHUNK_BYTES // (2 * values.shape[2])))
+            shape = (count, *values.shape[1:])
+            stored = group.create_dataset("features", shape, np.float16, chunks=(rows, 1, values.shape[2]))
+        stored[start : start + len(values)] = values
+        start += len(values)
+    assert start == count, "as many features as ids"
+
+
+def _write_info(group: h5py.Group, info: Mapping[str, str]) -> None:
+    for key, value in info.items():
+        group.attrs[key] = str(value)  # HDF5 takes no subclass of str, such as torch's version
+    group.attrs["hash"] = made_of_hash(info)
+
+
+def _write_strings(group: h5py.Group, name: str, values: Sequence[str]) -> None:
+    encoded = [value.encode() for value in values]
+    # All of one length: one block on the disk instead of a heap of small ones.
+    dtype = h5py.string_dtype(length=max([1, *map(len, encoded)]))
+    group.create_dataset(name, data=np.array(encoded, dtype=dtype))

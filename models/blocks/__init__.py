@@ -1,0 +1,1 @@
+"""Transformer blocks and the layers that they are made of."""

@@ -1,0 +1,1 @@
+"""From a cloud to patch tokens: grouping, embedding, masking."""

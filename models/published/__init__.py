@@ -1,0 +1,1 @@
+"""Keys of the published checkpoints, both ways."""

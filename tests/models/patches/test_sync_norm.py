@@ -1,0 +1,101 @@
+"""Two processes that share a batch compute what one process computes with all of it."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from pointrecon.models.patches.sync_norm import SyncBatchNorm1d, synchronize_norms
+from tests import ROOT
+
+WORKER = """
+import copy, os, sys
+sys.path.insert(0, {root!r})
+import torch
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.recon import ReCon
+from pointrecon.models.patches.sync_norm import synchronize_norms
+from pointrecon.utils.processes import distributed
+
+torch.manual_seed(0)
+torch.set_default_dtype(torch.float64)
+distill = dict(type="infonce", weight=1.0, temperature=0.1, normalize=True)
+loss = dict(chamfer=dict(type="l2", weight=1.0), image=distill, text=distill)
+loss["contrast"] = dict(weight=1.0, temperature=0.1, dim=8)
+encoder = PointEncoder(12, 2, 2, 8, 4, drop_path=0.0, stop_grad=False)
+model = ReCon(encoder, 1, 2, 0.0, 0.5, "random", 6, 5, loss, 2.0)
+batch = dict(points=torch.randn(8, 32, 3), image_feature=torch.randn(8, 6), text_feature=torch.randn(8, 5))
+batch["labels"] = torch.arange(8) % 3
+batch["mask"] = torch.rand(8, 8).argsort(dim=1) < 4
+
+def train(network, part):
+    total = sum(network(**{{key: value[part] for key, value in batch.items()}}).values())
+    total.backward()
+    return total.detach()
+
+size = os.environ.pop("WORLD_SIZE")  # before the processes know of each other
+alone = copy.deepcopy(model).train()
+expected = train(alone, slice(None))
+os.environ["WORLD_SIZE"] = size
+distributed.init("cpu")
+network = synchronize_norms(copy.deepcopy(model).train())
+shared = torch.nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
+# Uneven parts of the batch would be wrong for InfoNCE; the rows alternate as the sampler's do.
+mean = distributed.all_reduce_mean(train(shared, slice(distributed.rank(), None, 2)))
+print("loss", abs(mean - expected).item())
+for (name, ours), (_, other) in zip(network.named_parameters(), alone.named_parameters(), strict=True):
+    if other.grad is not None:
+        print(name, ((ours.grad - other.grad).norm() / other.grad.norm().clamp_min(1e-6)).item())
+for (name, ours), (_, other) in zip(network.named_buffers(), alone.named_buffers(), strict=True):
+    print(name, (ours - other).abs().max().item())
+del shared
+distributed.cleanup()
+"""
+
+
+def start(rank, port):
+    environment = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
+    environment |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    code = WORKER.format(root=str(ROOT))
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_two_processes_with_half_a_batch_each_make_the_step_of_one():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    workers = [start(rank, port) for rank in range(2)]
+    try:
+        outputs = [worker.communicate(timeout=100) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for worker, (out, error) in zip(workers, outputs, strict=True):
+        assert worker.returncode == 0, error.decode()[-2000:]
+        differences = dict(line.split() for line in out.decode().splitlines())
+        assert len(differences) > 60 and any("running_var" in name for name in differences)
+        wrong = {name: value for name, value in differences.items() if float(value) > 1e-5}
+        assert not wrong, wrong
+
+
+def test_with_one_process_it_is_batch_norm():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
+    twin, x = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU()), torch.randn(9, 3)
+    twin.load_state_dict(model.state_dict())
+    parameters = list(model.parameters())
+    assert synchronize_norms(model) is model and type(model[1]) is SyncBatchNorm1d
+    assert all(new is old for new, old in zip(model.parameters(), parameters, strict=True))
+    torch.testing.assert_close(model(x), twin(x), rtol=0, atol=0)
+    torch.testing.assert_close(model[1].running_var, twin[1].running_var, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_statistics_of_other_kinds_are_left_alone(is_training):
+    model = synchronize_norms(nn.Sequential(nn.LayerNorm(4), nn.BatchNorm2d(4))).train(is_training)
+    assert [type(module) for module in model] == [nn.LayerNorm, nn.BatchNorm2d]

@@ -1,0 +1,94 @@
+"""Runs that are really killed, in forked children: as `scripts/soak.sh` does it, a few of each."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests import ROOT
+from tests.soak import soak
+from tests.soak.runs import TINY, ForkedRun, digest
+from tests.soak.soak import VARIANTS, Soak
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """A `Soak` over miniatures: make(runs=2)."""
+    monkeypatch.chdir(ROOT)
+    return lambda **counts: Soak(counts, 60.0, 0, tmp_path, logging.getLogger("test"))
+
+
+def test_killed_saves_leave_a_whole_checkpoint(make):
+    assert make(saves=4).killed_saves() == {"saves": 4, "loadable": 4, "failures": []}
+
+
+def test_a_save_that_is_not_whole_is_found(make, monkeypatch):
+    def save(content, folder):
+        torch.save({**content, "step": -1}, folder / soak.LAST)
+
+    monkeypatch.setattr(soak, "save_last", save)
+    report = make(saves=2).killed_saves()
+    assert report["saves"] == 2 and len(report["failures"]) == 2
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(make, monkeypatch):
+    monkeypatch.setattr(soak, "VARIANTS", VARIANTS[2:3])
+    report = make(runs=1).killed_runs()
+    assert report["identical"] == 1 and report["kills"] > 0 and not report["failures"]
+
+
+@pytest.mark.slow
+def test_other_bits_are_found(make, monkeypatch):
+    monkeypatch.setattr(soak, "VARIANTS", VARIANTS[2:3])
+    monkeypatch.setattr(soak, "digest", lambda folder: folder.name)
+    assert "other bits" in make(runs=1).killed_runs()["failures"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(VARIANTS)))
+def test_each_kind_of_run_goes_on_to_the_same_bits(make, monkeypatch, number):
+    monkeypatch.setattr(soak, "VARIANTS", VARIANTS[number : number + 1])
+    report = make(runs=3).killed_runs()
+    assert report["identical"] == report["runs"] == 3, report["failures"]
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(make):
+    report = make(steps=1500).memory()
+    assert not report["failures"], report
+
+
+@pytest.mark.parametrize("num_threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_deterministic_runs_repeat_bit_by_bit(tmp_path, monkeypatch, num_threads):
+    monkeypatch.chdir(ROOT)
+    config = ["--config", "cfgs/quickstart/pretrain.yaml", *TINY, "epochs=1", "data.augment.jitter=0.01"]
+    folders = []
+    for name in ("a", "b"):
+        options = ["--deterministic", "--exp_name", name, f"output_root={tmp_path}"]
+        run = ForkedRun([*config, *options], tmp_path / "log", prepare=lambda: torch.set_num_threads(num_threads))
+        assert run.wait() == 0, (tmp_path / "log").read_text()
+        folders.append(tmp_path / "pretrain" / "quickstart" / name)
+    assert digest(folders[0]) == digest(folders[1])
+
+
+def test_a_process_that_is_left_is_found_and_ended(tmp_path):
+    def prepare():
+        if not os.fork():
+            signal.pause()
+        os._exit(0)
+
+    child = ForkedRun([], tmp_path / "log", prepare=prepare)
+    time.sleep(0.2)
+    assert child.has_left_processes(0.1)
+    assert child.wait() == 0 and not child.has_left_processes()
+
+
+def test_the_program_says_which_parts_there_are():
+    command = [sys.executable, "-m", "tests.soak.soak", "--parts", "x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "invalid choice: 'x'" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,1 @@
+"""Checkpoints: reading, writing, converting, comparing with published numbers."""

@@ -1,0 +1,94 @@
+"""What the weights say about the network they belong to: its sizes, and what kind of checkpoint they make."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from pointrecon.models.published.encoder import QUERY_STREAM, TEACHERS, TOWER
+
+PARTS = {
+    "encoder.": "encoder",
+    "decoder.": "decoder",
+    "image_proj.": "image projection",
+    "text_proj.": "text projection",
+    "contrast_head.": "contrast head",
+    "head.": "head",
+    "cls_": "class token",
+    **dict.fromkeys((*TEACHERS, "dvae_tokenizer."), "teachers"),
+}
+_MATRICES = ("patch_embed.fc4.weight", "head.0.weight")
+
+
+def part_of(key: str) -> str:
+    """The part of a network that a key belongs to, for messages."""
+    if QUERY_STREAM.match(key):
+        return "global queries and their layers"
+    return next((name for prefix, name in PARTS.items() if key.startswith(prefix)), key.split(".")[0])
+
+
+def summarize(keys: Collection[str]) -> str:
+    """Counts keys by part: `head (8), decoder (40)`."""
+    counts: dict[str, int] = {}
+    for key in keys:
+        counts[part_of(key)] = counts.get(part_of(key), 0) + 1
+    return ", ".join(f"{part} ({count})" for part, count in counts.items())
+
+
+def kind_of(state: Mapping[str, Tensor]) -> str:
+    """What kind of checkpoint a state dict in our key names makes."""
+    heads = {"decoder.": "pretraining", "head.local.": "part-segmentation", "head.": "classifier"}
+    kind = next((kind for prefix, kind in heads.items() if any(key.startswith(prefix) for key in state)), "encoder")
+    return f"{_network(state) or 'ReCon'} {kind}"
+
+
+def sizes_of(state: Mapping[str, Tensor], heads: Mapping[str, int | None] | None = None) -> dict[str, Any]:
+    """Sizes by the name of their config key, as far as the weights show them.
+
+    Args:
+        state: in our key names.
+        heads: numbers of attention heads, which no weight shows, by the name of their key; None: not known.
+    """
+    sizes: dict[str, Any] = {"model.type": _network(state)}
+    # A tensor with too few axes, or of length 0, says nothing; it is refused when shapes are compared.
+    state = {key: x for key, x in state.items() if x.dim() >= (2 if key.endswith(_MATRICES) else 1) and len(x)}
+    if "encoder.norm.weight" in state:
+        dim = sizes["model.embed_dim"] = len(state["encoder.norm.weight"])
+        if "encoder.patch_embed.fc4.weight" in state:
+            sizes["model.patch_width"] = state["encoder.patch_embed.fc4.weight"].shape[1]
+        sizes["model.depth"] = _count_blocks(state, "encoder.")
+        if "encoder.blocks.0.mlp.fc1.weight" in state:
+            sizes["model.mlp_ratio"] = len(state["encoder.blocks.0.mlp.fc1.weight"]) / dim
+        if "head.0.weight" in state and sizes["model.type"] == "TwoTower":
+            sizes["classifier.stream"] = "all" if state["head.0.weight"].shape[1] == 4 * dim else "local or global"
+    if "decoder.coords.weight" in state:
+        sizes["model.decoder_depth"] = _count_blocks(state, "decoder.")
+        sizes["model.group_size"] = len(state["decoder.coords.weight"]) // 3
+    if "head.0.weight" in state:
+        sizes["classifier.head"] = "mlp3" if "head.8.weight" in state else "linear"
+    widths = {
+        "width of the image teacher": "image_proj.weight",
+        "width of the text teacher": "text_proj.weight",
+        "loss.contrast.dim": "contrast_head.0.weight",
+        "number of classes": "head.8.weight" if "head.8.weight" in state else "head.0.weight",
+        "number of parts": "head.fc3.weight",
+    }
+    sizes |= {name: len(state[key]) for name, key in widths.items() if key in state}
+    return {name: size for name, size in (sizes | dict(heads or {})).items() if size is not None}
+
+
+def describe_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """What of the sizes differs, in words; None if nothing does."""
+    differing = [name for name in found if name in wanted and found[name] != wanted[name]]
+    return ", ".join(f"{name} is {found[name]} in the file and {wanted[name]} here" for name in differing) or None
+
+
+def _network(state: Mapping[str, Tensor]) -> str | None:
+    if any(key.startswith(TOWER) for key in state):
+        return "TwoTower"
+    return "ReCon" if any(QUERY_STREAM.match(key) for key in state) else None
+
+
+def _count_blocks(state: Mapping[str, Tensor], prefix: str) -> int:
+    prefix += "blocks."
+    return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})

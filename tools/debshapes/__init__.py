@@ -1,0 +1,1 @@
+"""The DebShapes pretraining set: made from the meshes in Debian packages."""

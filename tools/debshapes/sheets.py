@@ -1,0 +1,63 @@
+"""Contact sheets of a finished data set: one of each source and one of all, to be looked at."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import ConcatDataset
+
+from pointrecon.datasets.meshes.render import SIZE
+from pointrecon.datasets.sets.debshapes import FOLDER, DebShapes
+
+COLUMNS = 12
+NUM_SHAPES = 48  # on the sheet of a source; twice as many on that of all
+CAPTION = 14  # pixels below a picture
+MAX_LETTERS = 21
+
+
+def draw_sheets(data_root: Path) -> list[Path]:
+    """Draws <data_root>/debshapes/sheets/*.png of shapes drawn by their ids, the same each time.
+
+    Args:
+        data_root: Where the data set is.
+
+    Returns:
+        The files.
+    """
+    parts = [DebShapes(str(data_root), split, images=True) for split in ("pretrain", "test")]
+    shapes, ids = ConcatDataset(parts), parts[0].ids + parts[1].ids
+    order = sorted(range(len(ids)), key=lambda row: hashlib.sha256(f"sheet {ids[row]}".encode()).digest())
+    sheets = {"all": order[: 2 * NUM_SHAPES]}
+    for row in order:
+        sheets.setdefault(ids[row].partition(":")[0], []).append(row)
+    folder = data_root / FOLDER / "sheets"
+    folder.mkdir(exist_ok=True)
+    written = []
+    for name, rows in sheets.items():
+        picked = [shapes[row] for row in (rows if name == "all" else rows[:NUM_SHAPES])]
+        pictures = [(sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for sample in picked]
+        written.append(draw_sheet(pictures, [sample["text"] for sample in picked], folder / f"{name}.png"))
+    return written
+
+
+def draw_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], path: Path) -> Path:
+    """Draws pictures in rows with a line of text below each.
+
+    Args:
+        pictures: n of (128, 128, 3) uint8.
+        captions: n.
+        path: Of the PNG.
+    """
+    from PIL import Image, ImageDraw
+
+    columns = min(COLUMNS, len(pictures))
+    num_rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * SIZE, num_rows * (SIZE + CAPTION)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        x, y = place % columns * SIZE, place // columns * (SIZE + CAPTION)
+        sheet.paste(Image.fromarray(picture), (x, y))
+        pen.text((x + 2, y + SIZE), caption[:MAX_LETTERS], fill="black")
+    sheet.save(path)
+    return path

@@ -1,0 +1,1 @@
+"""Where the meshes of DebShapes come from, and what they are called."""

@@ -1,0 +1,1 @@
+"""Frozen teachers and the caches of their features."""

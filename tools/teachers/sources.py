@@ -1,0 +1,186 @@
+"""Where the targets of a step come from: tables of cached features on the device, or the teachers themselves.
+
+Every source has `dim` and `draw(batch, rows, generator)`. A live source draws from the generator what a cached one
+draws, so both give the same targets wherever the cache holds what the live teacher would be shown.
+
+Shape legend: n samples, B samples of a batch, U different names, V views, P prompts a name, D feature width.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pointrecon.datasets.images.views import NUM_DRAWS, view_draws
+from pointrecon.datasets.prompts import TEMPLATES, prompts_for, spread_templates
+from pointrecon.models.teachers.base import Teacher
+from pointrecon.tools.teachers.image_input import encode_views
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.seed import draw_rows
+
+MEAN_OVER = 2048  # samples of which a live teacher's mean is taken
+_BATCH_SIZE = 64  # of the pass that takes it
+Progress = Callable[[Sequence, str], Iterator]
+
+
+class CachedImages:
+    """Picks one of the cached views.
+
+    Args:
+        table: (n, V, D), on the device.
+        is_centered: subtract the mean over all samples and views.
+    """
+
+    def __init__(self, table: Tensor, is_centered: bool) -> None:
+        self.table, self.dim = table, table.shape[-1]
+        self.mean = table.mean(dim=(0, 1), dtype=torch.float32) if is_centered else None
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D) float32: a random view of each sample."""
+        rows = rows.to(self.table.device, non_blocking=True)
+        choice = _choose(self.table.shape[1], len(rows), generator)
+        return _subtract(self.table[rows, choice].float(), self.mean)
+
+
+class CachedText:
+    """Picks one of the cached prompts.
+
+    Args:
+        table: (U, P, D), on the device.
+        name_of: (n,) int64, each sample's row in the table.
+        is_centered: subtract the mean over all samples and prompts.
+    """
+
+    def __init__(self, table: Tensor, name_of: Tensor, is_centered: bool) -> None:
+        self.table, self.name_of, self.dim = table, name_of.to(table.device), table.shape[-1]
+        self.mean = None
+        if is_centered:
+            share = name_of.to(table.device).bincount(minlength=len(table)).float() / len(name_of)
+            self.mean = (table.mean(dim=1) * share[:, None]).sum(dim=0)
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D) float32: a random prompt of each sample's name."""
+        choice = _choose(self.table.shape[1], len(rows), generator)
+        return _subtract(self.table[self.name_of[rows.to(self.table.device, non_blocking=True)], choice], self.mean)
+
+
+class CarriedFeatures:
+    """Picks one of the features that come with each sample, as from shards.
+
+    Args:
+        name: of the features in a batch.
+        known: what the data set knows of them: `count`, `dim` and `mean`.
+        count: the first ones of each to draw among; None: all.
+        is_centered: subtract the mean over all samples.
+
+    Raises:
+        InputError: the data set has fewer.
+    """
+
+    def __init__(
+        self, name: str, known: Mapping[str, Any], count: int | None, is_centered: bool, device: torch.device
+    ) -> None:
+        if count is not None and not 1 <= count <= known["count"]:
+            raise InputError(
+                f"teachers.*.num_views or num_prompts is {count}, but the samples carry {known['count']} "
+                f"{name.replace('_', ' ')}; use 1 to {known['count']}, or null"
+            )
+        self.name, self.dim, self.device = name, known["dim"], device
+        self.count = known["count"] if count is None else count
+        self.mean = torch.tensor(known["mean"], device=device) if is_centered else None
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D) float32: one of each sample's features at random."""
+        features = batch[self.name].to(self.device, non_blocking=True)  # all of them: the choice is made there
+        choice = _choose(self.count, len(features), generator).to(self.device, non_blocking=True)
+        picked = features[torch.arange(len(choice), device=self.device), choice]
+        return _subtract(picked.float(), self.mean)
+
+
+class LiveImages:
+    """Shows the pictures of the batch to the teacher, each in a view of its own.
+
+    Args:
+        teacher: sees pictures; on the device.
+        dataset: gives samples with `image`.
+        num_views: draw among this many views, those that a cache would hold; None: views that nobody has seen before.
+        seed: of these views.
+        is_centered: subtract a mean: that of up to `MEAN_OVER` pictures as they are, evenly spread over the data set.
+        progress: wraps the pass over these.
+    """
+
+    def __init__(
+        self, teacher: Teacher, dataset: Any, num_views: int | None, seed: int, is_centered: bool, progress: Progress
+    ) -> None:
+        self.teacher, self.dim = teacher, teacher.dim
+        self.views = None
+        if num_views is not None:
+            keys = [(name, view) for name in dataset.ids for view in range(num_views)]
+            self.views = view_draws(seed, keys).view(len(dataset.ids), num_views, NUM_DRAWS)
+        self.mean = None
+        if is_centered:
+            parts = progress(list(_evenly(len(dataset)).split(_BATCH_SIZE)), "mean feature")
+            pictures = (torch.stack([dataset[row]["image"] for row in part.tolist()]) for part in parts)
+            self.mean = torch.cat([teacher.encode_image(images) for images in pictures]).mean(dim=0)
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D) float32: a random view of each sample."""
+        if self.views is None:
+            options = {"device": generator.device, "generator": generator}
+            draws = draw_rows(lambda count: torch.rand(count, NUM_DRAWS, **options), len(rows)).cpu()
+            is_plain = torch.zeros(len(rows), dtype=torch.bool)
+        else:
+            choice = _choose(self.views.shape[1], len(rows), generator).cpu()
+            draws, is_plain = self.views[rows, choice], choice == 0
+        return _subtract(encode_views(self.teacher, batch["image"], draws, is_plain), self.mean)
+
+
+class LiveText:
+    """Has the teacher read the name of each sample in a random template.
+
+    Args:
+        teacher: reads text; on the device.
+        names: of all samples.
+        num_prompts: draw among this many templates; None: all.
+        is_centered: subtract a mean: that of up to `MEAN_OVER` names, evenly spread over the data set, the templates
+            taking turns.
+        progress: wraps the pass over these.
+    """
+
+    def __init__(
+        self, teacher: Teacher, names: Sequence[str], num_prompts: int | None, is_centered: bool, progress: Progress
+    ) -> None:
+        self.teacher, self.dim = teacher, teacher.dim
+        # In the order in which a cache has them.
+        self.templates = spread_templates(len(TEMPLATES))[:num_prompts]
+        self.mean = None
+        if is_centered:
+            rows = _evenly(len(names))
+            sentences = self._prompts([names[row] for row in rows.tolist()], torch.arange(len(rows)))
+            parts = [sentences[start : start + _BATCH_SIZE] for start in range(0, len(sentences), _BATCH_SIZE)]
+            self.mean = torch.cat([teacher.encode_text(part) for part in progress(parts, "mean prompt")]).mean(dim=0)
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D) float32: a random prompt of each sample's name."""
+        choice = _choose(len(self.templates), len(rows), generator)
+        return _subtract(self.teacher.encode_text(self._prompts(batch["text"], choice)), self.mean)
+
+    def _prompts(self, names: Sequence[str], choice: Tensor) -> list[str]:
+        count = len(self.templates)
+        pairs = zip(names, choice.tolist(), strict=True)
+        return [prompts_for(name, [self.templates[number % count]])[0] for name, number in pairs]
+
+
+def _choose(count: int, num_rows: int, generator: torch.Generator) -> Tensor:
+    options = {"device": generator.device, "generator": generator}
+    return draw_rows(lambda rows: torch.randint(count, (rows,), **options), num_rows)
+
+
+def _subtract(features: Tensor, mean: Tensor | None) -> Tensor:
+    return features if mean is None else features - mean
+
+
+def _evenly(count: int) -> Tensor:
+    """Up to `MEAN_OVER` rows of `count`, evenly spread."""
+    return torch.linspace(0, count - 1, min(count, MEAN_OVER)).round().long()
