@@ -1,0 +1,178 @@
+"""The config as a type: what `utils.config.load_config` returns, key by key, as cfgs/_base_ lists them.
+
+A test compares the keys with the YAML files. At run time a config is a plain nested dictionary.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+
+class DistillSettings(TypedDict):
+    """One teacher's loss, `loss.<teacher>`."""
+
+    type: str
+    weight: float
+    temperature: float
+    normalize: bool
+
+
+class TeacherSettings(TypedDict):
+    """One frozen teacher, `teachers.<name>`."""
+
+    type: str
+    options: Mapping[str, Any]
+    cached: bool
+    path: str | None
+    num_views: int | None
+    seed: int
+    center: bool
+    num_prompts: int | None
+
+
+class OptimSettings(TypedDict):
+    """Section `optim`."""
+
+    type: str
+    lr: float
+    weight_decay: float
+    betas: Sequence[float]
+    warmup_epochs: int
+    warmup_lr: float
+    min_lr: float
+    grad_clip: float | None
+    head_lr_scale: float
+    layer_decay: float
+
+
+class AugmentSettings(TypedDict):
+    """Section `data.augment`."""
+
+    rotate_y: float
+    scale: Sequence[float]
+    scale_isotropic: bool
+    shift: float
+    jitter: float
+    flip_x: float
+    dropout: float
+
+
+class DataSettings(TypedDict):
+    """Section `data`."""
+
+    type: str
+    num_points: int
+    normalize: bool
+    fold: int | None
+    way: int | None
+    shots: int | None
+    val_fraction: float
+    drop_last: bool
+    device_resident: bool
+    sample_pool: int | None
+    eval_sampling: str
+    on_error: str
+    augment: AugmentSettings
+    options: Mapping[str, Any]
+
+
+class ModelSettings(TypedDict):
+    """Section `model`."""
+
+    type: str
+    embed_dim: int
+    depth: int
+    num_heads: int
+    patch_width: int
+    mlp_ratio: float
+    num_groups: int
+    group_size: int
+    drop_path: float
+    mask_ratio: float
+    mask_type: str
+    decoder_depth: int
+    decoder_num_heads: int
+    stop_grad: bool
+    embed_masked: bool
+
+
+class ClassifierSettings(TypedDict):
+    """Section `classifier`."""
+
+    num_classes: int | None
+    head: str
+    freeze: str
+    dropout: float
+    stream: str
+    label_smoothing: float
+
+
+class SegmenterSettings(TypedDict):
+    """Section `segmenter`."""
+
+    feature_blocks: Sequence[int]
+    dropout: float
+
+
+class ChamferSettings(TypedDict):
+    """Section `loss.chamfer`."""
+
+    type: str
+    weight: float
+
+
+class ContrastSettings(TypedDict):
+    """Section `loss.contrast`."""
+
+    weight: float
+    temperature: float
+    dim: int
+
+
+class LossSettings(TypedDict):
+    """Section `loss`."""
+
+    chamfer: ChamferSettings
+    image: DistillSettings
+    text: DistillSettings
+    contrast: ContrastSettings
+
+
+class Settings(TypedDict):
+    """A whole config."""
+
+    task: str
+    epochs: int
+    batch_size: int
+    accum_steps: int
+    num_workers: int
+    device: str
+    precision: str
+    compile: bool
+    cuda_graph: bool
+    seed: int
+    deterministic: bool
+    sync_bn: bool
+    data_root: str
+    output_root: str
+    eval_every: int
+    save_every: int
+    save_epochs: int
+    log_every: int
+    keep_epochs: Sequence[int]
+    init: str | None
+    resume: bool
+    resume_changed: bool
+    skip_nonfinite: int
+    select: str
+    protocol: str
+    num_votes: int
+    figures: bool
+    evaluators: Mapping[str, Mapping[str, Any] | None]
+    optim: OptimSettings
+    data: DataSettings
+    model: ModelSettings
+    classifier: ClassifierSettings
+    segmenter: SegmenterSettings
+    loss: LossSettings
+    teachers: Mapping[str, TeacherSettings | None]
+
