@@ -3,6 +3,7 @@
 Shape legend: B batch, N points.
 """
 
+import ctypes
 import math
 import numbers
 import os
@@ -10,7 +11,14 @@ import os
 import torch
 from torch import Tensor
 
+from .backends import library
+from .registry import is_plain
+
 INDEX_TYPES = (torch.int64, torch.int32)
+# Coordinates between these have squared distances that are numbers, and that are told apart as finely as float32 can.
+SMALLEST_SAFE, LARGEST_SAFE = 2.0**-40, 2.0**62
+
+_magnitude = library.Function("point_ops_magnitude", 1, 2, 1)
 
 
 def check_coordinates(**clouds: Tensor) -> list[Tensor]:
@@ -46,7 +54,7 @@ def check_coordinates(**clouds: Tensor) -> list[Tensor]:
     return [points.to(torch.float64 if is_double else torch.float32) for points in clouds.values()]
 
 
-def check_count(operation: str, name: str, count: int, points: Tensor) -> None:
+def check_count(operation: str, name: str, count: int, points: Tensor) -> int:
     """Holds a number of points against what there is.
 
     Args:
@@ -55,9 +63,14 @@ def check_count(operation: str, name: str, count: int, points: Tensor) -> None:
         count: its value.
         points: (B, N, 3).
 
+    Returns:
+        The count. In a trace, where sizes of tensors are tensors, it is a number of the trace.
+
     Raises:
         ValueError: it is no whole number in 1..N.
     """
+    if torch.jit.is_tracing() and isinstance(count, Tensor):
+        count = int(count)
     shape, most = tuple(points.shape), points.shape[1]
     if not isinstance(count, (numbers.Integral, torch.SymInt)):
         raise ValueError(f"{operation}: {name} is {count!r}, but must be a whole number (points {shape})")
@@ -68,6 +81,7 @@ def check_count(operation: str, name: str, count: int, points: Tensor) -> None:
             f"{operation}: {name} is {count}, but the clouds have {most} points (points {shape}); "
             f"it must lie in 1..{most}"
         )
+    return count
 
 
 def check_rows(operation: str, features: Tensor, index: Tensor, axes: str, weight: Tensor | None = None) -> None:
@@ -109,7 +123,7 @@ def check_range(operation: str, name: str, index: Tensor, size: int) -> None:
     Raises:
         ValueError: there is one.
     """
-    if torch.compiler.is_compiling() or not _is_looked_at(index) or index.numel() == 0:
+    if not is_plain(index) or not _is_looked_at(index) or index.numel() == 0:
         return
     low, high = (int(bound) for bound in index.aminmax())
     if low < 0 or high >= size:
@@ -125,19 +139,81 @@ def check_finite(name: str, points: Tensor) -> None:
 
     Args:
         name: of the argument, for the message.
-        points: (B, N, C).
+        points: (B, N, C), floating point.
 
     Raises:
         ValueError: a coordinate is not finite.
     """
-    # The sum is one fast pass, and not finite if a coordinate is not. It can overflow: then look closer.
-    if not _is_looked_at(points) or math.isfinite(points.sum().item()) or points.isfinite().all():
+    if not _is_looked_at(points) or math.isfinite(magnitude_range(points)[0]):
         return
     cloud, place, _ = (~points.isfinite()).nonzero()[0].tolist()
     raise ValueError(
         f"{name} {tuple(points.shape)} must be finite, but point {place} of cloud {cloud} is "
         f"{points[cloud, place].tolist()}"
     )
+
+
+def prepare(**clouds: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """What the searches for points are given: finite, contiguous and of a size whose square is a number.
+
+    In float32 the square of 1e20 is infinite and that of 1e-23 is 0, so that all distances would be equal. Clouds of
+    such a size are multiplied by a power of two, which changes no coordinate's digits and no order of distances. Like
+    `check_finite` this happens on the CPU, elsewhere on request.
+
+    Args:
+        clouds: name -> (B, N, 3) floating point, of one B and type.
+
+    Returns:
+        The clouds, contiguous; and the same to search in, scaled alike where one had to be.
+
+    Raises:
+        ValueError: a coordinate is not finite.
+    """
+    given = [cloud.contiguous() for cloud in clouds.values()]
+    if not _is_looked_at(given[0]):
+        return given, given
+    is_safe = True
+    for name, cloud in zip(clouds, given, strict=True):
+        largest, smallest = magnitude_range(cloud)
+        if not math.isfinite(largest):
+            check_finite(name, cloud)
+        is_safe &= largest <= LARGEST_SAFE and smallest >= SMALLEST_SAFE
+    if is_safe or given[0].dtype != torch.float32:
+        return given, given
+    magnitude = torch.cat([cloud.abs() for cloud in given], dim=1).amax(dim=(1, 2))
+    exponent = torch.frexp(magnitude).exponent
+    exponent = exponent.where((magnitude > LARGEST_SAFE) | (magnitude < SMALLEST_SAFE), 0).view(-1, 1, 1)
+    half = exponent // 2  # the whole power may be no float32
+    return given, [torch.ldexp(torch.ldexp(cloud, -half), half - exponent) for cloud in given]
+
+
+def takes_float32_kernel(*tensors: Tensor) -> bool:
+    """Whether a kernel of float32 alone may run: under autocast, and on what is not plain, torch's own functions do."""
+    return all(x.dtype == torch.float32 for x in tensors) and (
+        is_plain(*tensors) and not torch.is_autocast_enabled(tensors[0].device.type)
+    )
+
+
+def magnitude_range(points: Tensor) -> tuple[float, float]:
+    """How large coordinates are, whatever their sign.
+
+    Args:
+        points: (B, N, C) floating point.
+
+    Returns:
+        The largest, not finite if one is not; the smallest of the clouds' largest, those of zeros alone left out,
+        infinite if there is none.
+    """
+    if points.numel() == 0:
+        return 0.0, math.inf
+    if points.dtype == torch.float32 and points.device.type == "cpu" and library.is_available("cpu"):
+        both = (ctypes.c_float * 2)()
+        points = points.contiguous()
+        _magnitude(points, points.shape[0], points[0].numel(), ctypes.addressof(both))
+        return both[0], both[1]
+    flat = points.flatten(1)
+    each = torch.maximum(flat.amax(dim=1), -flat.amin(dim=1))
+    return each.max().item(), each.where(each > 0, math.inf).min().item()
 
 
 def _is_looked_at(tensor: Tensor) -> bool:

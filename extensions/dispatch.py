@@ -2,13 +2,16 @@
 
 import logging
 import os
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from . import reference
+from .backends import reference
 
 # In order of choice. Name -> the types of device that a backend is made for; None: any.
 BACKENDS: dict[str, tuple[str, ...] | None] = {
@@ -53,6 +56,20 @@ def select_backend(tensor: Tensor, operation: str = "") -> ModuleType:
     return module if not operation or hasattr(module, operation) else reference
 
 
+def select_function(tensor: Tensor, operation: str) -> Callable[..., Any]:
+    """What runs an operation on points on this tensor's device; double precision has the reference alone.
+
+    Args:
+        tensor: of floating point, on the device in question.
+        operation: a function of `reference`.
+
+    Raises:
+        ValueError: as `select_backend`.
+    """
+    backend = select_backend(tensor, operation) if tensor.dtype == torch.float32 else reference
+    return getattr(backend, operation)
+
+
 @cache
 def load_backend(name: str) -> ModuleType:
     """Imports a backend.
@@ -63,7 +80,7 @@ def load_backend(name: str) -> ModuleType:
     Raises:
         ImportError: it needs what is not there.
     """
-    return reference if name == "reference" else import_module(f".{name}", __package__)
+    return reference if name == "reference" else import_module(f".backends.{name}", __package__)
 
 
 @cache

@@ -4,10 +4,9 @@
 #include <cmath>
 #include <vector>
 
-#include "parallel.h"
-#include "simd.h"
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#include "csrc/arguments.h"
+#include "csrc/parallel.h"
+#include "csrc/simd.h"
 
 namespace point_ops {
 namespace {
@@ -24,6 +23,9 @@ struct Sizes {
   int64_t B, Q, T, H, D, q_step, kv_step;
 
   int64_t padded() const { return (T + WIDEST - 1) / WIDEST * WIDEST; }
+  bool are_fit() const {
+    return are_sizes(B, Q, T, H, D, q_step, kv_step) && D % WIDEST == 0 && q_step >= H * D && kv_step >= H * D;
+  }
   double cost(int64_t products) const { return double(B) * H * Q * T * D * products / 16; }
 };
 
@@ -130,13 +132,16 @@ using namespace point_ops;
 
 // q (B, Q, H, D), k and v (B, T, H, D) with q_step and kv_step floats between rows -> weights (B, H, Q, padded T) and
 // out (B, Q, H, D).
-EXPORT bool point_ops_attention(const float* q, const float* k, const float* v, int64_t B, int64_t Q, int64_t T,
-                                int64_t H, int64_t D, int64_t q_step, int64_t kv_step, float* weights, float* out,
-                                int num_threads) {
+EXPORT int point_ops_attention(const float* q, const float* k, const float* v, int64_t B, int64_t Q, int64_t T,
+                               int64_t H, int64_t D, int64_t q_step, int64_t kv_step, float* weights, float* out,
+                               int num_threads) {
   const Sizes s{B, Q, T, H, D, q_step, kv_step};
+  if (!s.are_fit() || num_threads < 1) return BAD_ARGUMENT;
+  if (B * Q * H * D == 0) return DONE;
+  if (T == 0 || !are_given(q, k, v, weights, out)) return BAD_ARGUMENT;
   const int64_t padded = s.padded();
   const float scale = 1 / std::sqrt(float(D));
-  return for_each_head(s, 2, num_threads, [=](int64_t b, int64_t h, Scratch& scratch) {
+  const bool is_well = for_each_head(s, 2, num_threads, [=](int64_t b, int64_t h, Scratch& scratch) {
     scratch.columns.resize(D * padded);
     transpose({k + b * T * kv_step + h * D, kv_step}, T, D, padded, scratch.columns.data());
     float* own = weights + (b * H + h) * Q * padded;
@@ -144,17 +149,22 @@ EXPORT bool point_ops_attention(const float* q, const float* k, const float* v, 
     for (int64_t i = 0; i < Q; i++) softmax(own + i * padded, T, padded, scale);
     product(out + (b * Q * H + h) * D, H * D, own, padded, 1, {v + b * T * kv_step + h * D, kv_step}, Q, T, D);
   });
+  return is_well ? DONE : OUT_OF_MEMORY;
 }
 
 // grad (B, Q, H, D) of out, the rest as above -> gradients of q, k and v, with the steps of those.
-EXPORT bool point_ops_attention_backward(const float* grad, const float* q, const float* k, const float* v,
-                                         const float* weights, int64_t B, int64_t Q, int64_t T, int64_t H, int64_t D,
-                                         int64_t q_step, int64_t kv_step, float* grad_q, float* grad_k, float* grad_v,
-                                         int num_threads) {
+EXPORT int point_ops_attention_backward(const float* grad, const float* q, const float* k, const float* v,
+                                        const float* weights, int64_t B, int64_t Q, int64_t T, int64_t H, int64_t D,
+                                        int64_t q_step, int64_t kv_step, float* grad_q, float* grad_k, float* grad_v,
+                                        int num_threads) {
   const Sizes s{B, Q, T, H, D, q_step, kv_step};
+  if (!s.are_fit() || num_threads < 1) return BAD_ARGUMENT;
+  if (B * H * D == 0 || (Q == 0 && T == 0)) return DONE;
+  const bool has_queries = Q == 0 || are_given(grad, q, weights, grad_q);
+  if (T == 0 || !has_queries || !are_given(k, v, grad_k, grad_v)) return BAD_ARGUMENT;
   const int64_t padded = s.padded();
   const float scale = 1 / std::sqrt(float(D));
-  return for_each_head(s, 4, num_threads, [=](int64_t b, int64_t h, Scratch& scratch) {
+  const bool is_well = for_each_head(s, 4, num_threads, [=](int64_t b, int64_t h, Scratch& scratch) {
     const int64_t at_q = b * Q * q_step + h * D, at_kv = b * T * kv_step + h * D;
     scratch.columns.resize(D * padded);
     scratch.slopes.resize(Q * padded);
@@ -168,4 +178,5 @@ EXPORT bool point_ops_attention_backward(const float* grad, const float* q, cons
     product(grad_k + at_kv, kv_step, slopes, 1, padded, {q + at_q, q_step}, T, Q, D);
     product(grad_v + at_kv, kv_step, own, 1, padded, {grad_own, H * D}, T, Q, D);
   });
+  return is_well ? DONE : OUT_OF_MEMORY;
 }

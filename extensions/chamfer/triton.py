@@ -7,14 +7,17 @@ take the exact search for one neighbour.
 Shape legend: B pairs, N points of a, M points of b.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
-from .launch import launch, load_points
-from .neighbors import nearest
+from ..backends.launch import launch, load_points
+from ..interpolate.reference import gather
+from ..knn.triton import knn
+from . import reference
 
 MIN_BLOCK = 16
 DISTANCES_PER_WARP = 2048
@@ -67,9 +70,23 @@ def pairs_backward(
     return grad_a, grad_b
 
 
+def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest point in b of each point of a.
+
+    Args:
+        a: (B, N, 3) float32.
+        b: (B, M, 3) float32.
+
+    Returns:
+        Squared distances (B, N), differentiable through the chosen pairs, and indices (B, N) int64.
+    """
+    index = knn(b, a, 1).squeeze(-1)
+    return (a - gather(b, index)).square().sum(dim=-1), index
+
+
 class _SmallPairs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b, norm):
+    def forward(ctx: Any, a: Tensor, b: Tensor, norm: int) -> Tensor:
         a, b = a.contiguous(), b.contiguous()
         loss, nearest_b, nearest_a = pairs_forward(a, b, norm)
         ctx.save_for_backward(a, b, nearest_b, nearest_a)
@@ -77,7 +94,7 @@ class _SmallPairs(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         a, b, nearest_b, nearest_a = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
             # Where coordinates are not finite there is no nearest, and the number is one past the last.

@@ -1,4 +1,4 @@
-#include "cloud.h"
+#include "csrc/cloud.h"
 
 #include <algorithm>
 #include <array>

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "simd.h"
+#include "csrc/simd.h"
 
 namespace point_ops {
 

@@ -1,4 +1,4 @@
-#include "parallel.h"
+#include "csrc/parallel.h"
 
 #include <unistd.h>
 

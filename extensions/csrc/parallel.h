@@ -4,6 +4,7 @@
 // milliseconds after it is asked for, which is many times longer than most calls here take in all.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -15,6 +16,16 @@ void run_in_threads(int num_threads, void (*work)(void*), void* context);
 // The same, in the threads of torch's matrix products. Right after one of those its threads are awake and turn on their
 // cores for some milliseconds, waiting for the next: a thread of the pool would have to wait for a core meanwhile.
 void run_in_products_threads(int num_threads, void (*work)(void*), void* context);
+
+struct Nothing {};  // the scratch of tasks that need none
+
+inline int64_t parts_of(int64_t count, int64_t part) { return (count + part - 1) / part; }
+
+// Queries a task: about four tasks a thread, so that threads that begin late still find work.
+inline int64_t queries_a_task(int64_t num_clouds, int64_t num_queries, int num_threads) {
+  const int64_t wanted = std::max<int64_t>(1, parts_of(4 * num_threads, std::max<int64_t>(1, num_clouds)));
+  return std::max<int64_t>(16, parts_of(num_queries, wanted));
+}
 
 constexpr double WORTH_A_THREAD = 1e5;  // operations, about 20 microseconds: waking a thread takes about 10
 

@@ -1,8 +1,11 @@
 // Farthest point sampling: index 0 first, then the point farthest from all picked ones, the lowest index of equals.
-#include "fps.h"
+#include "fps/fps.h"
 
 #include <algorithm>
 #include <limits>
+
+#include "csrc/arguments.h"
+#include "csrc/parallel.h"
 
 namespace point_ops {
 namespace {
@@ -105,3 +108,26 @@ void sample_farthest(const Cloud& cloud, const float* points, int num_samples, i
 }
 
 }  // namespace point_ops
+
+using namespace point_ops;
+
+namespace {
+
+struct Scratch : SamplingScratch {
+  Cloud cloud;
+};
+
+}  // namespace
+
+// points (B, N, 3) -> picked (B, G).
+EXPORT int point_ops_fps(const float* points, int64_t B, int64_t N, int64_t G, int64_t* picked, int num_threads) {
+  if (!are_sizes(B, N, G) || N > MAX_POINTS || G > N || num_threads < 1) return BAD_ARGUMENT;
+  if (B == 0 || G == 0) return DONE;
+  if (!are_given(points, picked)) return BAD_ARGUMENT;
+  return guarded([=] {
+    return run_tasks<Scratch>(B, double(B) * N * G, num_threads, [=](int64_t b, Scratch& scratch) {
+      scratch.cloud.read(points + 3 * b * N, int(N));
+      sample_farthest(scratch.cloud, points + 3 * b * N, int(G), picked + b * G, scratch);
+    });
+  });
+}

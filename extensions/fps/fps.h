@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cloud.h"
+#include "csrc/cloud.h"
 
 namespace point_ops {
 

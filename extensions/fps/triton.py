@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import distance_bits, launch, load_point, load_points
+from ..backends.launch import distance_bits, launch, load_point, load_points
 
 MIN_BLOCK = 256
 RESIDENT_POINTS = 8192  # more would not fit into the registers of one program

@@ -1,8 +1,11 @@
-// Exact nearest neighbours: distances of all places that can matter, a bound on the k-th, a sort of the few below it.
-#include "neighbours.h"
+// Exact nearest neighbors: distances of all places that can matter, a bound on the k-th, a sort of the few below it.
+#include "knn/knn.h"
 
 #include <algorithm>
 #include <limits>
+
+#include "csrc/arguments.h"
+#include "csrc/parallel.h"
 
 namespace point_ops {
 namespace {
@@ -40,7 +43,7 @@ int measure(const Cloud& cloud, const float* query, int num_tiles, int k, Search
   const Floats px = splat(query[0]), py = splat(query[1]), pz = splat(query[2]);
   const int32_t* tiles = cloud.is_sorted ? scratch.tiles.data() : nullptr;
   scratch.distance.resize(size_t(num_tiles) * TILE);
-  int num_sets = 1;  // of 4 * LANES groups; twice as many groups as neighbours give a tight bound
+  int num_sets = 1;  // of 4 * LANES groups; twice as many groups as neighbors give a tight bound
   while (num_sets * 4 * LANES < 4 * k && num_sets * 4 * LANES < MAX_GROUPS) num_sets *= 2;
   for (int set = 0; set < num_sets; set++) {
     Floats least[4] = {splat(INFINITE), splat(INFINITE), splat(INFINITE), splat(INFINITE)};
@@ -76,7 +79,7 @@ float bound_by_minima(const float* minima, int num_groups, int k) {
   return as_float(enough);
 }
 
-// A distance within which there are k points: that of the k-th in the tile that seems nearest. For more neighbours than a
+// A distance within which there are k points: that of the k-th in the tile that seems nearest. For more neighbors than a
 // tile has, the far ends of as many tiles as it takes.
 float limit_by_tiles(const Cloud& cloud, const float* query, int k, SearchScratch& scratch) {
   const int num_full = cloud.size / TILE, num_needed = (k + TILE - 1) / TILE;
@@ -168,7 +171,7 @@ void write_smallest(SearchScratch& scratch, int count, int k, int64_t* found) {
 
 }  // namespace
 
-void find_neighbours(const Cloud& cloud, const float* query, int k, int64_t* found, SearchScratch& scratch) {
+void find_neighbors(const Cloud& cloud, const float* query, int k, int64_t* found, SearchScratch& scratch) {
   alignas(64) float minima[MAX_GROUPS];
   if (cloud.is_sorted) choose_tiles(cloud, query, k, scratch);
   const int num_tiles = cloud.is_sorted ? int(scratch.tiles.size()) : cloud.num_tiles;
@@ -179,3 +182,27 @@ void find_neighbours(const Cloud& cloud, const float* query, int k, int64_t* fou
 }
 
 }  // namespace point_ops
+
+using namespace point_ops;
+
+// points (B, N, 3), queries (B, Q, 3) -> found (B, Q, k).
+EXPORT int point_ops_knn(const float* points, const float* queries, int64_t B, int64_t N, int64_t Q, int64_t k,
+                         int64_t* found, int num_threads) {
+  if (!are_sizes(B, N, Q, k) || N > MAX_POINTS || k > N || num_threads < 1) return BAD_ARGUMENT;
+  if (B == 0 || Q == 0 || k == 0) return DONE;
+  if (!are_given(points, queries, found)) return BAD_ARGUMENT;
+  return guarded([=] {
+    std::vector<Cloud> clouds(B);
+    const double cost = double(B) * N * Q;
+    const int64_t part = queries_a_task(B, Q, num_threads), num_parts = parts_of(Q, part);
+    const bool is_read = run_tasks<Nothing>(B, 0.1 * cost, num_threads, [&](int64_t b, Nothing&) {
+      clouds[b].read(points + 3 * b * N, int(N));
+    });
+    return is_read && run_tasks<SearchScratch>(B * num_parts, cost, num_threads, [&](int64_t task, SearchScratch& scratch) {
+      const int64_t b = task / num_parts, first = task % num_parts * part;
+      for (int64_t q = first; q < std::min(Q, first + part); q++) {
+        find_neighbors(clouds[b], queries + 3 * (b * Q + q), int(k), found + (b * Q + q) * k, scratch);
+      }
+    });
+  });
+}

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cloud.h"
+#include "csrc/cloud.h"
 
 namespace point_ops {
 
@@ -15,6 +15,6 @@ struct SearchScratch {
 };
 
 // Writes the indices of the k nearest points, nearest first, the lowest index first among equals.
-void find_neighbours(const Cloud& cloud, const float* query, int k, int64_t* found, SearchScratch& scratch);
+void find_neighbors(const Cloud& cloud, const float* query, int k, int64_t* found, SearchScratch& scratch);
 
 }  // namespace point_ops

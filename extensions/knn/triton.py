@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
-from .launch import distance_bits, launch, load_point, load_points
+from ..backends.launch import distance_bits, launch, load_point, load_points
+from . import reference
 
 # Points a tile. Those of a small one that come in cost less; a large cloud, whose points seldom do, goes by faster.
 SMALL_BLOCK, LARGE_BLOCK = 64, 512
@@ -53,36 +53,6 @@ def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
             **tile_options(k, num_points),
         )
     return index
-
-
-def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest point in b of each point of a.
-
-    Args:
-        a: (B, N, 3) float32.
-        b: (B, M, 3) float32.
-
-    Returns:
-        Squared distances (B, N), differentiable through the chosen pairs, and indices (B, N) int64.
-    """
-    index = knn(b, a, 1).squeeze(-1)
-    return (a - reference.gather(b, index)).square().sum(dim=-1), index
-
-
-def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The three nearest points of each query; see `ops.three_nn`.
-
-    Args:
-        queries: (B, Q, 3) float32.
-        points: (B, N, 3) float32, N >= 3.
-
-    Returns:
-        Squared distances (B, Q, 3), differentiable, and indices (B, Q, 3) int64, nearest first.
-    """
-    index = knn(points, queries, 3)
-    # The search has no gradient; the distances of what it found are those of the reference.
-    difference = queries.unsqueeze(2) - reference.group(points, index)
-    return difference.square().sum(dim=-1), index
 
 
 def tile_options(k: int, num_points: int) -> dict[str, int]:

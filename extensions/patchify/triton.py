@@ -8,10 +8,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .. import reference
-from .launch import launch, load_point
-from .neighbors import MAX_NEIGHBORS, knn, search, tile_options
-from .sampling import fps
+from ..backends.launch import launch, load_point
+from ..fps.triton import fps
+from ..interpolate.reference import gather
+from ..knn.triton import MAX_NEIGHBORS, knn, search, tile_options
+from .reference import cut
 
 
 def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,9 +33,8 @@ def _cut(points: Tensor, picked: Tensor, group_size: int) -> tuple[Tensor, Tenso
     """(B, N, 3), (B, G) -> centres (B, G, 3), patches (B, G, K, 3), indices (B, G, K)."""
     batch, num_groups = picked.shape
     if group_size > MAX_NEIGHBORS:
-        centers = reference.gather(points, picked)
-        index = knn(points, centers, group_size)
-        return centers, reference.group(points, index) - centers.unsqueeze(2), index
+        index = knn(points, gather(points, picked), group_size)
+        return *cut(points, picked, index), index
     centers = points.new_empty(batch, num_groups, 3)
     patches = points.new_empty(batch, num_groups, group_size, 3)
     index = torch.empty(batch, num_groups, group_size, dtype=torch.int64, device=points.device)

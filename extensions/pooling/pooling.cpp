@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "parallel.h"
-#include "simd.h"
-
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#include "csrc/arguments.h"
+#include "csrc/parallel.h"
+#include "csrc/simd.h"
 
 namespace point_ops {
 namespace {
@@ -74,27 +73,16 @@ void sort_by_point(const int32_t* where, int64_t K, int64_t C, Channels& channel
   next[0] = 0;
 }
 
-}  // namespace
-}  // namespace point_ops
-
-using namespace point_ops;
-
-// y (P, K, C) -> best (P, C), where (P, C).
-EXPORT bool point_ops_patch_max(const float* y, int64_t P, int64_t K, int64_t C, float* best, int32_t* where,
-                                int num_threads) {
-  return run_tasks<Channels, run_in_products_threads>(P, double(P) * K * C / 4, num_threads, [=](int64_t p, Channels&) {
-    find_maximum(y + p * K * C, K, C, best + p * C, where + p * C);
-  });
+bool are_inside(const int32_t* where, int64_t count, int64_t K) {
+  bool is_inside = true;
+  for (int64_t i = 0; i < count; i++) is_inside &= uint32_t(where[i]) < uint32_t(K);
+  return is_inside;
 }
 
-// grad (P, C), where (P, C), x (P, K, D), weight (C, D) -> grad_x (P, K, D), grad_weight (C, D). If x is the output of a
-// ReLU, grad_x is the gradient of that one's input.
-EXPORT bool point_ops_linear_max_backward(const float* grad, const int32_t* where, const float* x, const float* weight,
-                                          int64_t P, int64_t K, int64_t C, int64_t D, int64_t is_rectified,
-                                          float* grad_x, float* grad_weight, int num_threads) {
-  const double cost = double(P) * C * D / 4;
-  const bool is_well = run_tasks<Channels, run_in_products_threads>(P, cost, num_threads,
-                                                                    [=](int64_t p, Channels& channels) {
+bool fill_grad_x(const float* grad, const int32_t* where, const float* x, const float* weight, int64_t P, int64_t K,
+                 int64_t C, int64_t D, bool is_rectified, float* grad_x, int num_threads) {
+  return run_tasks<Channels, run_in_products_threads>(P, double(P) * C * D / 4, num_threads,
+                                                      [=](int64_t p, Channels& channels) {
     sort_by_point(where + p * C, K, C, channels);
     std::fill_n(grad_x + p * K * D, K * D, 0.f);
     for (int64_t k = 0; k < K; k++) {
@@ -106,11 +94,15 @@ EXPORT bool point_ops_linear_max_backward(const float* grad, const int32_t* wher
       for (int64_t d = 0; is_rectified && d < D; d++) to[d] = value[d] > 0 ? to[d] : 0;
     }
   });
-  // A task has its own channels and goes through the patches in order, so the sums do not depend on the threads. Each
-  // task reads all of x, so there are no more of them than threads.
-  const int64_t part = (C + num_threads - 1) / num_threads, num_parts = (C + part - 1) / part;
-  if (!is_well) return false;
-  return run_tasks<Channels, run_in_products_threads>(num_parts, cost, num_threads, [=](int64_t task, Channels&) {
+}
+
+// A task has its own channels and goes through the patches in order, so the sums do not depend on the threads. Each task
+// reads all of x, so there are no more of them than threads.
+bool fill_grad_weight(const float* grad, const int32_t* where, const float* x, int64_t P, int64_t K, int64_t C,
+                      int64_t D, float* grad_weight, int num_threads) {
+  const int64_t part = parts_of(C, num_threads), num_parts = parts_of(C, part);
+  return run_tasks<Nothing, run_in_products_threads>(num_parts, double(P) * C * D / 4, num_threads,
+                                                     [=](int64_t task, Nothing&) {
     const int64_t first = task * part, last = std::min(C, first + part);
     std::fill_n(grad_weight + first * D, (last - first) * D, 0.f);
     const int64_t block = std::max<int64_t>(1, CACHED / (K * D));
@@ -121,5 +113,45 @@ EXPORT bool point_ops_linear_max_backward(const float* grad, const int32_t* wher
                  [=](int64_t i) { return x + ((p + i) * K + where[(p + i) * C + c]) * D; });
       }
     }
+  });
+}
+
+}  // namespace
+}  // namespace point_ops
+
+using namespace point_ops;
+
+// y (P, K, C) -> best (P, C), where (P, C).
+EXPORT int point_ops_patch_max(const float* y, int64_t P, int64_t K, int64_t C, float* best, int32_t* where,
+                               int num_threads) {
+  if (!are_sizes(P, K, C) || K > MAX_POINTS || num_threads < 1) return BAD_ARGUMENT;
+  if (P == 0 || C == 0) return DONE;
+  if (K == 0 || !are_given(y, best, where)) return BAD_ARGUMENT;
+  return guarded([=] {
+    const double cost = double(P) * K * C / 4;
+    return run_tasks<Nothing, run_in_products_threads>(P, cost, num_threads, [=](int64_t p, Nothing&) {
+      find_maximum(y + p * K * C, K, C, best + p * C, where + p * C);
+    });
+  });
+}
+
+// grad (P, C), where (P, C), x (P, K, D), weight (C, D) -> grad_x (P, K, D), grad_weight (C, D). If x is the output of a
+// ReLU, grad_x is the gradient of that one's input. One of the two is empty with P or K or C or D: the other is zero.
+EXPORT int point_ops_linear_max_backward(const float* grad, const int32_t* where, const float* x, const float* weight,
+                                         int64_t P, int64_t K, int64_t C, int64_t D, int64_t is_rectified,
+                                         float* grad_x, float* grad_weight, int num_threads) {
+  if (!are_sizes(P, K, C, D) || K > MAX_POINTS || num_threads < 1) return BAD_ARGUMENT;
+  if (D == 0) return DONE;  // both are empty
+  if (P == 0 || K == 0 || C == 0) {
+    const int64_t size_x = P * K * D, size_weight = C * D;
+    if ((size_x && !grad_x) || (size_weight && !grad_weight)) return BAD_ARGUMENT;
+    std::fill_n(grad_x, size_x, 0.f);
+    std::fill_n(grad_weight, size_weight, 0.f);
+    return DONE;
+  }
+  if (!are_given(grad, where, x, weight, grad_x, grad_weight) || !are_inside(where, P * C, K)) return BAD_ARGUMENT;
+  return guarded([=] {
+    return fill_grad_x(grad, where, x, weight, P, K, C, D, is_rectified != 0, grad_x, num_threads) &&
+           fill_grad_weight(grad, where, x, P, K, C, D, grad_weight, num_threads);
   });
 }

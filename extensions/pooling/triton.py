@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import launch
+from ..backends.launch import launch
 
 MAX_BLOCK = 512  # channels a program
 

@@ -1,0 +1,1 @@
+"""Attention on the layouts that projections leave."""

@@ -1,0 +1,1 @@
+"""Farthest point sampling."""

@@ -1,0 +1,1 @@
+"""Rows picked by an index, the three nearest points, and what lies between them."""

@@ -1,0 +1,24 @@
+"""Exact nearest neighbors as an operation of torch.
+
+Shape legend: B batch, N points, Q queries, K neighbors.
+"""
+
+import torch
+from torch import Tensor
+
+from ..checks import prepare
+from ..dispatch import select_function
+from ..registry import register
+
+
+def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
+    """The operation itself, checked, without torch's dispatcher; see `ops.knn`."""
+    _, (points, queries) = prepare(points=points, queries=queries)
+    return select_function(points, "knn")(points, queries, k)
+
+
+def _fake(points: Tensor, queries: Tensor, k: int) -> Tensor:
+    return points.new_empty(*queries.shape[:2], k, dtype=torch.int64)
+
+
+registered_knn = register(knn, _fake)

@@ -1,0 +1,1 @@
+"""Clouds cut into overlapping patches."""

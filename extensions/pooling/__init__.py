@@ -1,0 +1,1 @@
+"""The maximum over the points of a patch."""
