@@ -44,6 +44,12 @@ class OptimSettings(TypedDict):
     layer_decay: float
 
 
+class EmaSettings(TypedDict):
+    """Section `ema`."""
+
+    decay: float | None
+
+
 class AugmentSettings(TypedDict):
     """Section `data.augment`."""
 
@@ -169,6 +175,7 @@ class Settings(TypedDict):
     figures: bool
     evaluators: Mapping[str, Mapping[str, Any] | None]
     optim: OptimSettings
+    ema: EmaSettings
     data: DataSettings
     model: ModelSettings
     classifier: ClassifierSettings

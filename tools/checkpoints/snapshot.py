@@ -1,8 +1,11 @@
 """Checkpoints of a run: what they hold, which one a run goes on from, and whether its config is still the same.
 
 Everything that a run needs to go on as if nothing had happened: weights, optimizer, place in the schedule and in the
-epoch, sums of the epoch's metrics, best metric, random states, config, versions. There is no gradient scaler (bf16 does
-without) and no average of the weights.
+epoch, sums of the epoch's metrics, best metric, states of the hooks, random states, config, versions. There is no
+gradient scaler (bf16 does without).
+
+`base_model` has the weights that are evaluated. With `ema.decay` these are the averaged ones, and the trained ones are in
+`hooks.ema.trained`.
 """
 
 import math
@@ -11,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pointrecon.tools.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from pointrecon.tools.environment import describe_versions
@@ -58,8 +61,24 @@ class State:
     sums: dict[str, list[float]] = field(default_factory=dict)
 
 
+class Saved(Protocol):
+    """What a checkpoint asks of the hooks of a run; see `tools.training.hooks`."""
+
+    def evaluated_weights(self) -> Mapping[str, Tensor]:
+        """Weights that evaluation puts in place of the trained ones."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Their states, by name."""
+
+
 def make_content(
-    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, schedule: Any, cfg: Mapping[str, Any]
+    state: State,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    cfg: Mapping[str, Any],
+    *,
+    hooks: Saved,
 ) -> dict[str, Any]:
     """Everything that a checkpoint holds; tensors are those of the run, not copies.
 
@@ -67,7 +86,8 @@ def make_content(
     sampler is two numbers, and the random states are those of the process that saves.
     """
     return {
-        "base_model": model.state_dict(),
+        "base_model": {**model.state_dict(), **hooks.evaluated_weights()},
+        "hooks": hooks.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epoch": state.epoch,
         "step": state.step,

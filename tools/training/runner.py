@@ -26,6 +26,7 @@ from pointrecon.tools.protocol import has_quirk, num_epochs, selection
 from pointrecon.tools.result import describe_metrics, make_result, only_numbers
 from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.training.guards import TERMINATED, LossGuard, Part, Signals
+from pointrecon.tools.training.hooks import HookList, make_hooks
 from pointrecon.tools.training.meters import MeanMeter
 from pointrecon.tools.training.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head
 from pointrecon.tools.training.passes import make_passes
@@ -38,7 +39,7 @@ from pointrecon.utils.seed import seed_step, set_rng_state
 
 def run(task: Task, cfg: Mapping[str, Any], ctx: Any) -> dict[str, Any]:
     """Runs a task to its end and returns what is in result.json."""
-    runner = Runner(task, cfg, ctx)
+    runner = Runner(task, cfg, ctx, hooks=make_hooks(task, cfg, ctx))
     ctx.open_folder()  # only now: a run that cannot start leaves nothing behind
     if task.train_loader is not None and cfg["epochs"]:
         runner.train()
@@ -52,10 +53,12 @@ class Runner:
         task: what is trained and measured.
         cfg: the whole config.
         ctx: the run's surroundings.
+        hooks: called after each step and each epoch.
     """
 
-    def __init__(self, task: Task, cfg: Mapping[str, Any], ctx: Any) -> None:
+    def __init__(self, task: Task, cfg: Mapping[str, Any], ctx: Any, *, hooks: HookList) -> None:
         self.task, self.cfg, self.ctx = task, cfg, ctx
+        self.hooks = hooks
         self.state = State()
         self.optimizer: torch.optim.Optimizer | None = None
         self.epochs, self.select = num_epochs(cfg), selection(cfg)
@@ -88,7 +91,10 @@ class Runner:
             while self.state.epoch < self.epochs:
                 self.train_epoch(progress)
                 self.validate()
+                self.call_hooks()
                 self.save_epoch()
+        # What the run has come to are the weights that are evaluated.
+        self.task.model.load_state_dict(self.hooks.evaluated_weights(), strict=False)
         # The distributed version must be gone before the connection that it uses is; a recording holds memory.
         self.task.network, self.passes = self.task.model, None
         distributed.barrier()
@@ -107,6 +113,7 @@ class Runner:
         if content is None:
             return
         self.task.model.load_state_dict(content["base_model"])
+        self.hooks.load_state_dict(content.get("hooks", {}))
         self.optimizer.load_state_dict(content["optimizer"])
         self.state = read_state(content)
         self.guard.num_skipped = self.state.num_skipped
@@ -172,6 +179,8 @@ class Runner:
         for part in parts:
             self.meter.update({} if is_bad else part.report, len(part.batch["points"]))
         self.state.step += 1
+        if not is_bad:
+            self.hooks.after_step(step=self.state.step)
         loss = parts[-1].report["loss"] if shown is None else shown
         progress.update(num_shapes * self.ctx.world_size, loss=loss, lr=rate)
 
@@ -216,7 +225,8 @@ class Runner:
         is_due = epoch % self.cfg["eval_every"] == 0 or epoch == self.epochs
         if split == "last" or not is_due:
             return
-        metrics = self.task.evaluate(split)
+        with self.hooks.evaluating():
+            metrics = self.task.evaluate(split)
         self.ctx.metrics.write(split, epoch, self.state.step, only_numbers(metrics))
         value = metrics[self.task.monitor]
         self.ctx.logger.info(
@@ -224,6 +234,11 @@ class Runner:
         )
         if value > self.state.best:
             self.state.best, self.state.best_metrics, self.is_best = value, {"epoch": epoch, **metrics}, True
+
+    def call_hooks(self) -> None:
+        """Lets the hooks follow the epoch, and writes down what they measure."""
+        for split, metrics in self.hooks.after_epoch(epoch=self.state.epoch):
+            self.ctx.metrics.write(split, self.state.epoch, self.state.step, metrics)
 
     def save_step(self) -> None:
         """ckpt-last.pth in the middle of an epoch, where `save_every` or a signal asks for it.
@@ -266,7 +281,9 @@ class Runner:
             return
         self.state.num_skipped, self.state.num_records = self.guard.num_skipped, self.ctx.metrics.num_records
         state = replace(self.state, seconds=self.seconds)
-        self.writer.submit(make_content(state, self.task.model, self.optimizer, self.schedule, self.cfg), names)
+        self.writer.submit(
+            make_content(state, self.task.model, self.optimizer, self.schedule, self.cfg, hooks=self.hooks), names
+        )
 
     def write(self, content: Mapping[str, Any], names: Sequence[str]) -> None:
         """Writes a checkpoint into the run folder, one file after the other."""
