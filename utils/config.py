@@ -44,6 +44,21 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), schema_folder: 
     return EasyDict(schema.fill(tree))
 
 
+def complete_config(tree: Mapping, where: str, schema_folder: str | Path = SCHEMA_FOLDER) -> EasyDict:
+    """Returns the defaults, changed by a part of a config, such as the one that an older version wrote.
+
+    Args:
+        tree: Nested as a config; keys that no config has any more are left out.
+        where: Where it stands, for messages.
+        schema_folder: As for `load_config`.
+
+    Raises:
+        InputError: A value of the wrong type.
+    """
+    schema = _load_schema(Path(schema_folder))
+    return EasyDict(schema.fill(schema.check(schema.known(tree), where)))
+
+
 def save_config(cfg: Mapping, path: str | Path) -> None:
     """Writes a config as plain YAML that `load_config` reads back to the same config; keys keep their order."""
     text = yaml.dump(to_plain(cfg), Dumper=_Dumper, sort_keys=False, width=120)

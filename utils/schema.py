@@ -36,6 +36,10 @@ class Schema:
         """
         return self._check_section(tree, self.defaults, where, "")
 
+    def known(self, tree: Mapping) -> dict:
+        """Returns a part of a config without the keys that the schema does not have."""
+        return _known(tree, self.defaults)
+
     def fill(self, tree: Mapping) -> dict:
         """Returns the whole config: `tree` where it says something, the defaults elsewhere."""
         return copy.deepcopy(_fill(tree, self.defaults))
@@ -64,6 +68,14 @@ class Schema:
             return f"did you mean {' or '.join(repr(path) for path in elsewhere)}?"
         match = closest(key, defaults)
         return f"did you mean '{prefix}{match}'?" if match else nearest(key, defaults)
+
+
+def _known(tree: Mapping, defaults: dict) -> dict:
+    both = {key: (value, defaults[key]) for key, value in tree.items() if key in defaults}
+    return {
+        key: _known(value, default) if isinstance(value, Mapping) and isinstance(default, dict) and default else value
+        for key, (value, default) in both.items()
+    }
 
 
 def _fill(tree: Mapping, defaults: dict) -> dict:
