@@ -8,7 +8,7 @@ needed. The number of threads is torch's: OMP_NUM_THREADS sets it. What the numb
 import argparse
 import sys
 
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code
 
 
 def parse() -> argparse.Namespace:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-from pointrecon.tools.teachers.offline import IMAGE, LICENCE, TEXT  # noqa: E402  (needs the path above)
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.teachers.offline import IMAGE, LICENCE, TEXT
+from pointrecon.utils.program import Parser, exit_code
 
 
 def parse() -> argparse.Namespace:

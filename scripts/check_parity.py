@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from pointrecon.tools.checkpoints.parity import compare, not_compared  # noqa: E402  (needs the path above)
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.checkpoints.parity import compare, not_compared
+from pointrecon.utils.program import Parser, exit_code
 
 
 def main() -> int:

@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from pointrecon.tools.checkpoints.convert import TARGETS, convert  # noqa: E402  (needs the path above)
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.checkpoints.convert import TARGETS, convert
+from pointrecon.utils.program import Parser, exit_code
 
 
 def main() -> None:

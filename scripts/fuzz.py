@@ -9,7 +9,7 @@ import argparse
 import functools
 import sys
 
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402  (needs the path above)
+from pointrecon.utils.program import Parser, exit_code
 
 
 def run() -> int:

@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from pointrecon.tools.sweeps.report import collect_quickstart, format_table, gather_pictures  # noqa: E402  (needs the path above)
-from pointrecon.utils.files.io import write_json  # noqa: E402
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.sweeps.report import collect_quickstart, format_table, gather_pictures
+from pointrecon.utils.files.io import write_json
+from pointrecon.utils.program import Parser, exit_code
 
 
 def main() -> None:

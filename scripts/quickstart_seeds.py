@@ -4,10 +4,10 @@ import statistics
 import sys
 from pathlib import Path
 
-from pointrecon.tools.sweeps.report import ROWS  # noqa: E402  (needs the path above)
-from pointrecon.utils.errors import InputError  # noqa: E402
-from pointrecon.utils.files.io import read_json  # noqa: E402
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools.sweeps.report import ROWS
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import read_json
+from pointrecon.utils.program import Parser, exit_code
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-from pointrecon.tools import cli  # noqa: E402  (needs the path above)
-from pointrecon.tools.sweeps.repeat import format_summary, plan, run_all, write_summary  # noqa: E402
-from pointrecon.utils.program import Parser, exit_code  # noqa: E402
+from pointrecon.tools import cli
+from pointrecon.tools.sweeps.repeat import format_summary, plan, run_all, write_summary
+from pointrecon.utils.program import Parser, exit_code
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:

@@ -95,7 +95,8 @@ def test_goes_on_after_being_killed(tmp_path, toys, make, write_packages):
         import sys
         sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path / "modules")!r}]
         from pathlib import Path
-        import tools.prepare as module, toy_source
+        import toy_source
+        import pointrecon.tools.debshapes.build as module
         from pointrecon.tools.debshapes.select import Rules
         module.make_shape, module.unpack = toy_source.make, toy_source.unpack
         if __name__ == "__main__":
