@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 from pointrecon.tools.teachers.offline import IMAGE, LICENCE, TEXT
 from pointrecon.utils.program import Parser, exit_code
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def parse() -> argparse.Namespace:

@@ -10,8 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 from pointrecon.utils.program import Parser, exit_code
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def parse() -> argparse.Namespace:

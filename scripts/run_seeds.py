@@ -11,10 +11,11 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
 from pointrecon.tools import cli
 from pointrecon.tools.sweeps.repeat import format_summary, plan, run_all, write_summary
 from pointrecon.utils.program import Parser, exit_code
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
