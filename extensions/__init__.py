@@ -15,6 +15,8 @@ from .ops import (
     three_nn,
 )
 
+__version__ = "0.2.0"
+
 __all__ = [
     "attention",
     "chamfer_distance",

@@ -1,8 +1,9 @@
-"""Compiles the C++ sources into a shared library: python -m extensions.build, or python extensions/build.py without torch.
+"""Compiles the C++ sources into a shared library: python extensions/build.py, which needs no torch.
 
 A plain C library rather than a torch extension: it needs a C++ compiler and nothing else, takes seconds instead of a
-minute, and stays right when torch is replaced. There is one file for each level of instructions, so that a folder shared
-by several machines, or a wheel, serves each with the best that it can run. A file's name holds a hash of the sources.
+minute, and stays right when torch is replaced. There is one file for each level of instructions, so that a folder
+shared by several machines, or a wheel, serves each with the best that it can run. A file's name holds a hash of the
+sources.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent
 # Contraction to fused multiply-adds rounds differently from the plain definition and reorders near neighbors.
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
-STATIC = ("-static-libstdc++", "-static-libgcc")  # so that a wheel needs no version of the C++ library
+# So that a wheel needs no version of the C++ library, and of the C library only what is called.
+STATIC = ("-static-libstdc++", "-Wl,--gc-sections", "-Wl,--exclude-libs,ALL")
 COMPILERS = ("c++", "g++", "clang++")
 
 log = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ INDEX_TYPES = (torch.int64, torch.int32)
 SMALLEST_SAFE, LARGEST_SAFE = 2.0**-40, 2.0**62
 
 _magnitude = library.Function("point_ops_magnitude", 1, 2, 1)
+_TwoFloats = ctypes.c_float * 2
 
 
 def check_coordinates(**clouds: Tensor) -> list[Tensor]:
@@ -81,7 +82,7 @@ def check_count(operation: str, name: str, count: int, points: Tensor) -> int:
             f"{operation}: {name} is {count}, but the clouds have {most} points (points {shape}); "
             f"it must lie in 1..{most}"
         )
-    return count
+    return count if isinstance(count, torch.SymInt) else int(count)
 
 
 def check_rows(operation: str, features: Tensor, index: Tensor, axes: str, weight: Tensor | None = None) -> None:
@@ -175,9 +176,9 @@ def prepare(**clouds: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     is_safe = True
     for name, cloud in zip(clouds, given, strict=True):
         largest, smallest = magnitude_range(cloud)
-        if not math.isfinite(largest):
+        if not (largest <= LARGEST_SAFE and smallest >= SMALLEST_SAFE):
             check_finite(name, cloud)
-        is_safe &= largest <= LARGEST_SAFE and smallest >= SMALLEST_SAFE
+            is_safe = False
     if is_safe or given[0].dtype != torch.float32:
         return given, given
     magnitude = torch.cat([cloud.abs() for cloud in given], dim=1).amax(dim=(1, 2))
@@ -204,12 +205,12 @@ def magnitude_range(points: Tensor) -> tuple[float, float]:
         The largest, not finite if one is not; the smallest of the clouds' largest, those of zeros alone left out,
         infinite if there is none.
     """
-    if points.numel() == 0:
+    count = points.numel()
+    if count == 0:
         return 0.0, math.inf
-    if points.dtype == torch.float32 and points.device.type == "cpu" and library.is_available("cpu"):
-        both = (ctypes.c_float * 2)()
-        points = points.contiguous()
-        _magnitude(points, points.shape[0], points[0].numel(), ctypes.addressof(both))
+    if points.dtype == torch.float32 and not library.unavailable_reason(points.device.type):
+        both, batch = _TwoFloats(), len(points)
+        _magnitude(points.contiguous(), batch, count // batch, ctypes.addressof(both))
         return both[0], both[1]
     flat = points.flatten(1)
     each = torch.maximum(flat.amax(dim=1), -flat.amin(dim=1))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .backends import reference
+from .backends import library, reference
 
 # In order of choice. Name -> the types of device that a backend is made for; None: any.
 BACKENDS: dict[str, tuple[str, ...] | None] = {
@@ -108,7 +108,7 @@ def why_unavailable(name: str, device_type: str) -> str:
 
 def forget() -> None:
     """Look anew at what is there, for a backend that has just been built."""
-    for function in (load_backend, why_unavailable, _choose, _check_forced):
+    for function in (load_backend, why_unavailable, _choose, _check_forced, library.unavailable_reason):
         function.cache_clear()
 
 

@@ -9,7 +9,6 @@ operation and everything that has a derivative is made of torch's own operations
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch.autograd import forward_ad
 NAMESPACE = __name__.rpartition(".")[0].replace(".", "_")
 _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+_known_keys: dict[int, bool] = {}
 
 
 def is_plain(*tensors: Tensor) -> bool:
@@ -28,12 +28,18 @@ def is_plain(*tensors: Tensor) -> bool:
         return False
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         return False
-    return all(_has_own_memory(x) for x in tensors)
+    for x in tensors:  # no generator: this is a part of every call
+        if type(x) not in _PLAIN_TYPES or not _are_plain_keys(torch._C._dispatch_keys(x).raw_repr(), x):
+            return False
+    return True
 
 
 def is_direct(*tensors: Tensor) -> bool:
     """Whether these are plain and ask for no gradient: no registered operation is needed."""
-    return is_plain(*tensors) and not any(x.requires_grad for x in tensors)
+    for x in tensors:
+        if x.requires_grad:
+            return False
+    return is_plain(*tensors)
 
 
 def is_transformed() -> bool:
@@ -88,18 +94,13 @@ def _fold(operation: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-def _has_own_memory(x: Tensor) -> bool:
-    """Whether nothing is special about a tensor: no wrapper, no lazy sign, no other layout, a device that computes."""
-    return type(x) in _PLAIN_TYPES and torch._C._dispatch_keys(x).raw_repr() in _plain_keys(x.device.type)
-
-
-@cache
-def _plain_keys(device_type: str) -> frozenset[int]:
-    """The sets of dispatch keys that ordinary tensors of a type of device have."""
-    if device_type == "meta":
-        return frozenset()
-    keys = set()
-    for is_inference in (False, True):
-        with torch.inference_mode(is_inference):
-            keys.add(torch._C._dispatch_keys(torch.empty(0, device=device_type)).raw_repr())
-    return frozenset(keys)
+def _are_plain_keys(keys: int, x: Tensor) -> bool:
+    """Whether these dispatch keys of a tensor say that nothing is special about it: no wrapper, no lazy sign, no other
+    layout, a device that computes. They hold the type of device too."""
+    if keys not in _known_keys:
+        ordinary = set()
+        for is_inference in (False, True):
+            with torch.inference_mode(is_inference):
+                ordinary.add(torch._C._dispatch_keys(torch.empty(0, device=x.device)).raw_repr())
+        _known_keys[keys] = x.device.type != "meta" and keys in ordinary
+    return _known_keys[keys]

@@ -51,6 +51,5 @@ def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
     return _choose("cross_attention", q, kv).cross_attention(q, kv)
 
 
-
 def _choose(operation: str, *projected: Tensor) -> Any:
     return select_backend(projected[0], operation) if takes_float32_kernel(*projected) else reference

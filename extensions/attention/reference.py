@@ -26,7 +26,6 @@ def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
     return _attend(q.transpose(1, 2), *(x.transpose(1, 2) for x in kv.unbind(2)))
 
 
-
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """(B, H, Q, D), two (B, H, T, D) -> (B, Q, H * D)."""
     with _choose_kernel(q, k):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,10 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 # package -> the module of it that is called, and files that the original has and the drop-in of the same name has not
-ORIGINALS = {"pointnet2_ops": ("pointnet2_ops.pointnet2_utils", "_ext*"), "knn_cuda": ("knn_cuda", "csrc")}
+ORIGINALS = {
+    "pointnet2_ops": ("pointnet2_ops.pointnet2_utils", ("_ext-src", "_ext*.so", "_ext*.pyd")),
+    "knn_cuda": ("knn_cuda", ("csrc",)),
+}
 # The original's distances start at 1e10, and 12 * (2 ** 14) ** 2 stays below that.
 LARGEST_EXPONENT = 14
 
@@ -61,7 +65,7 @@ def load_original(package: str) -> ModuleType | None:
     module, only_there = ORIGINALS[package]
     spec = importlib.util.find_spec(package)
     folders = spec.submodule_search_locations if spec is not None else None
-    if not any(any(Path(folder).glob(only_there)) for folder in folders or ()):
+    if not any(any(Path(folder).glob(name)) for folder in folders or () for name in only_there):
         return None
     try:
         return importlib.import_module(module)
@@ -87,13 +91,15 @@ def __getattr__(name: str) -> Callable[..., Tensor]:
 @torch.no_grad()
 def _fps(points: Tensor, num_samples: int) -> Tensor:
     """(B, N, 3) -> (B, G) int64; see `ops.fps`."""
-    return load_original("pointnet2_ops").furthest_point_sample(_magnify(points).contiguous(), num_samples).long()
+    original: Any = load_original("pointnet2_ops")
+    return original.furthest_point_sample(_magnify(points).contiguous(), num_samples).long()
 
 
 @torch.no_grad()
 def _knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
     """(B, N, 3), (B, Q, 3) -> (B, Q, K) int64; see `ops.knn`."""
-    return load_original("knn_cuda").KNN(k=k, transpose_mode=True)(points, queries)[1]
+    original: Any = load_original("knn_cuda")
+    return original.KNN(k=k, transpose_mode=True)(points, queries)[1]
 
 
 def _magnify(points: Tensor) -> Tensor:

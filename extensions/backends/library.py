@@ -1,9 +1,9 @@
 """The shared library that `build.py` makes, loaded once and called through ctypes with torch's thread count."""
 
 import ctypes
-import operator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class Function:
 
     def __init__(self, name: str, num_inputs: int, num_sizes: int, num_outputs: int) -> None:
         self.name = name
+        self._library: ctypes.CDLL | None = None
+        self._function: Any = None
         self._types = [_POINTER] * num_inputs + [_SIZE] * num_sizes + [_POINTER] * num_outputs + [ctypes.c_int]
 
     def __call__(self, *arguments: Tensor | int) -> None:
@@ -38,11 +40,12 @@ class Function:
             MemoryError: memory ran out.
             ValueError: the library refuses the arguments: a negative size, or no memory behind a tensor.
         """
-        function = getattr(load(), self.name)
-        if function.argtypes is None:
-            function.argtypes, function.restype = self._types, ctypes.c_int
-        plain = [x.data_ptr() if isinstance(x, Tensor) else operator.index(x) for x in arguments]
-        status = function(*plain, torch.get_num_threads())
+        library = load()
+        if library is not self._library:
+            self._library, self._function = library, getattr(library, self.name)
+            self._function.argtypes, self._function.restype = self._types, ctypes.c_int
+        plain = [x.data_ptr() if isinstance(x, Tensor) else x for x in arguments]
+        status = self._function(*plain, torch.get_num_threads())
         if status == _OUT_OF_MEMORY:
             raise MemoryError(f"{self.name}: out of memory")
         if status:
@@ -76,8 +79,9 @@ def is_available(device_type: str) -> bool:
     return not unavailable_reason(device_type)
 
 
+@cache
 def unavailable_reason(device_type: str) -> str:
-    """Why it is not; empty if it is."""
+    """Why it is not; empty if it is. To look for it takes milliseconds, so that is done once."""
     if device_type != "cpu":
         return "the compiled operations run on the CPU"
     if not build.library_path().is_file():

@@ -74,7 +74,7 @@ def combine_chamfer(from_a: Tensor, from_b: Tensor, norm: int) -> Tensor:
     """Squared distances (B, N), (B, M) -> scalar."""
     if norm == 2:
         return from_a.mean() + from_b.mean()
-    return (_safe_sqrt(from_a).mean() + _safe_sqrt(from_b).mean()) / 2
+    return (safe_sqrt(from_a).mean() + safe_sqrt(from_b).mean()) / 2
 
 
 def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return (a - gather(b, index)).square().sum(dim=-1), index
 
 
-def _safe_sqrt(squared: Tensor) -> Tensor:
+def safe_sqrt(squared: Tensor) -> Tensor:
     """Square root with gradient 0 at 0, where the true one is infinite."""
     is_zero = squared == 0
     return squared.masked_fill(is_zero, 1.0).sqrt().masked_fill(is_zero, 0.0)

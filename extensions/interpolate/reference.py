@@ -29,7 +29,6 @@ def squared_to(queries: Tensor, points: Tensor, index: Tensor) -> Tensor:
     return (queries.unsqueeze(2) - group(points, index)).square().sum(dim=-1)
 
 
-
 def three_interpolate(features: Tensor, index: Tensor, weight: Tensor) -> Tensor:
     """(B, N, C), (B, Q, 3), (B, Q, 3) -> (B, Q, C); see `ops.three_interpolate`."""
     return (group(features, index) * weight.unsqueeze(-1)).sum(dim=2)

@@ -23,12 +23,12 @@ def squared_distances(queries: Tensor, points: Tensor) -> Tensor:
 def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
     """(B, N, 3), (B, Q, 3) -> (B, Q, k) int64; see `ops.knn`."""
     slab = max(1, MAX_SLAB_ELEMENTS // max(1, points.shape[0] * points.shape[1]))
-    return torch.cat([_knn_slab(points, part, k) for part in queries.split(slab, dim=1)], dim=1)
+    return torch.cat([smallest(squared_distances(part, points), k) for part in queries.split(slab, dim=1)], dim=1)
 
 
-def _knn_slab(points: Tensor, queries: Tensor, k: int) -> Tensor:
-    distance = squared_distances(queries, points)
-    if k == points.shape[1]:
+def smallest(distance: Tensor, k: int) -> Tensor:
+    """(B, Q, N) -> (B, Q, k) int64: where the k smallest are, in order, ties to the lowest index."""
+    if k == distance.shape[-1]:
         return distance.sort(dim=-1, stable=True).indices
     values, index = distance.topk(k + 1, dim=-1, largest=False, sorted=True)
     # topk breaks ties as it likes. Equal distances inside the k are put in index order below; only a tie across the

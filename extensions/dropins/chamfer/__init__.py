@@ -4,12 +4,9 @@ Shape legend: B batch, N, M points of the two clouds.
 """
 
 import torch
+from recon_point_ops import dropin, ops
+from recon_point_ops.chamfer.registered import registered_nearest
 from torch import Tensor
-
-try:
-    from .. import dropin, library, ops
-except ImportError:  # imported under its own name, not as a part of the op package
-    from recon_point_ops import dropin, library, ops
 
 __all__ = ["backward", "forward"]
 
@@ -31,7 +28,7 @@ def forward(xyz1: Tensor, xyz2: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]
     dropin.check_clouds("chamfer.forward", xyz1=(xyz1, "B N 3"), xyz2=(xyz2, "B M 3"))
     dropin.check_not_empty("chamfer.forward", xyz1=xyz1, xyz2=xyz2)
     xyz1, xyz2 = xyz1.float(), xyz2.float()
-    (dist1, idx1), (dist2, idx2) = library.nearest(xyz1, xyz2), library.nearest(xyz2, xyz1)
+    (dist1, idx1), (dist2, idx2) = registered_nearest(xyz1, xyz2), registered_nearest(xyz2, xyz1)
     return dist1, dist2, idx1.int(), idx2.int()
 
 

@@ -3,14 +3,19 @@
 Shape legend: B batch, N, M points of the two clouds.
 """
 
+from recon_point_ops import dropin, ops
+from recon_point_ops.chamfer.reference import safe_sqrt
+from recon_point_ops.chamfer.registered import registered_nearest
 from torch import Tensor, nn
 
-try:
-    from .. import dropin, library, ops
-except ImportError:  # imported under its own name, not as a part of the op package
-    from recon_point_ops import dropin, library, ops
-
-__all__ = ["ChamferDistanceL1", "ChamferDistanceL2", "ChamferDistanceL2_split", "ChamferFunction"]
+__all__ = [
+    "ChamferDistance",
+    "ChamferDistanceL1",
+    "ChamferDistanceL1_PM",
+    "ChamferDistanceL2",
+    "ChamferDistanceL2_split",
+    "ChamferFunction",
+]
 
 
 class ChamferFunction:
@@ -90,6 +95,18 @@ class ChamferDistanceL1(_ChamferDistance):
         return ops.chamfer_distance(*self.prepare(xyz1, xyz2), norm=1)
 
 
+class ChamferDistanceL1_PM(_ChamferDistance):  # noqa: N801  (the well-known name)
+    """Mean distance from the first cloud to the second alone: how well a part matches a whole."""
+
+    def forward(self, xyz1: Tensor, xyz2: Tensor) -> Tensor:
+        """(B, N, 3), (B, M, 3) -> scalar."""
+        return safe_sqrt(_nearest_squared(*self.prepare(xyz1, xyz2))).mean()
+
+
+class ChamferDistance(ChamferDistanceL2):
+    """`ChamferDistanceL2` under the name that GRNet gives it."""
+
+
 def _check(xyz1: Tensor, xyz2: Tensor) -> None:
     dropin.check_clouds("chamfer distance", xyz1=(xyz1, "B N 3"), xyz2=(xyz2, "B M 3"))
     dropin.check_not_empty("chamfer distance", xyz1=xyz1, xyz2=xyz2)
@@ -97,4 +114,4 @@ def _check(xyz1: Tensor, xyz2: Tensor) -> None:
 
 def _nearest_squared(a: Tensor, b: Tensor) -> Tensor:
     """(B, N, 3), (B, M, 3) -> (B, N)."""
-    return library.nearest(a.float(), b.float())[0]
+    return registered_nearest(a.float(), b.float())[0]

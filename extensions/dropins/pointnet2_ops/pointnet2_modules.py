@@ -29,7 +29,42 @@ def build_shared_mlp(mlp_spec: Sequence[int], bn: bool = True) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class PointnetSAModuleMSG(nn.Module):
+class _PointnetSAModuleBase(nn.Module):
+    """Set abstraction: what the layers below share, and what programs derive their own from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.npoint: int | None = None
+        self.groupers: nn.ModuleList | None = None
+        self.mlps: nn.ModuleList | None = None
+
+    def forward(self, xyz: Tensor, features: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """Sample centres and describe the points around them.
+
+        Args:
+            xyz: (B, N, 3).
+            features: (B, C, N).
+
+        Returns:
+            centres (B, S, 3), None for one group of all points; features (B, the scales' last widths together, S).
+
+        Raises:
+            NotImplementedError: a class that is derived from this one has set no groupers and mlps.
+        """
+        if self.groupers is None or self.mlps is None:
+            raise NotImplementedError(f"{type(self).__name__} has no groupers and mlps")
+        new_xyz = None
+        if self.npoint is not None:
+            index = pointnet2_utils.furthest_point_sample(xyz, self.npoint)
+            new_xyz = pointnet2_utils.gather_operation(xyz.transpose(1, 2), index).transpose(1, 2).contiguous()
+        grouped = [
+            mlp(grouper(xyz, new_xyz, features)).amax(dim=-1)
+            for grouper, mlp in zip(self.groupers, self.mlps, strict=True)
+        ]
+        return new_xyz, torch.cat(grouped, dim=1)
+
+
+class PointnetSAModuleMSG(_PointnetSAModuleBase):
     """Set abstraction at several scales (PointNet++, section 3.3).
 
     Args:
@@ -64,26 +99,6 @@ class PointnetSAModuleMSG(nn.Module):
             self.groupers.append(GroupAll(use_xyz) if npoint is None else QueryAndGroup(radius, nsample, use_xyz))
             # differs from the published code: the caller's list stays as it is.
             self.mlps.append(build_shared_mlp([widths[0] + 3 * use_xyz, *widths[1:]], bn))
-
-    def forward(self, xyz: Tensor, features: Tensor | None) -> tuple[Tensor | None, Tensor]:
-        """Sample centres and describe the points around them.
-
-        Args:
-            xyz: (B, N, 3).
-            features: (B, C, N).
-
-        Returns:
-            centres (B, S, 3), None for one group of all points; features (B, the scales' last widths together, S).
-        """
-        new_xyz = None
-        if self.npoint is not None:
-            index = pointnet2_utils.furthest_point_sample(xyz, self.npoint)
-            new_xyz = pointnet2_utils.gather_operation(xyz.transpose(1, 2), index).transpose(1, 2).contiguous()
-        grouped = [
-            mlp(grouper(xyz, new_xyz, features)).amax(dim=-1)
-            for grouper, mlp in zip(self.groupers, self.mlps, strict=True)
-        ]
-        return new_xyz, torch.cat(grouped, dim=1)
 
 
 class PointnetSAModule(PointnetSAModuleMSG):

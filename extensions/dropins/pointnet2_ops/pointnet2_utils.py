@@ -7,18 +7,21 @@ points. Channels come before points: (B, C, N). Indices go out as int32 and come
 import numbers
 
 import torch
+from recon_point_ops import dropin, ops
+from recon_point_ops.knn import reference
 from torch import Tensor, nn
 from torch.nn import functional
 
-try:
-    from .. import dropin, ops, reference
-except ImportError:  # imported under its own name, not as a part of the op package
-    from recon_point_ops import dropin, ops, reference
-
 __all__ = [
     "SKIP_NEAR_ORIGIN",
+    "BallQuery",
+    "FurthestPointSampling",
+    "GatherOperation",
     "GroupAll",
+    "GroupingOperation",
     "QueryAndGroup",
+    "ThreeInterpolate",
+    "ThreeNN",
     "ball_query",
     "furthest_point_sample",
     "gather_operation",
@@ -159,14 +162,50 @@ def ball_query(radius: float, nsample: int, xyz: Tensor, new_xyz: Tensor) -> Ten
 
 def _ball_query_slab(radius: float, nsample: int, xyz: Tensor, centers: Tensor) -> Tensor:
     num_points = xyz.shape[1]
-    radius = torch.tensor(radius, dtype=xyz.dtype, device=xyz.device)  # parity: squared in single precision
-    is_inside = reference.squared_distances(centers, xyz) < radius * radius
+    limit = torch.tensor(radius, dtype=xyz.dtype, device=xyz.device).square()  # parity: squared in single precision
+    is_inside = reference.squared_distances(centers, xyz) < limit
     order = torch.arange(num_points, dtype=torch.int32, device=xyz.device)
     order = torch.where(is_inside, order, num_points)  # those outside come last
     first = order.topk(min(nsample, num_points), dim=-1, largest=False, sorted=True).values
     first = functional.pad(first, (0, nsample - first.shape[-1]), value=num_points)
     filler = torch.where(first[..., :1] < num_points, first[..., :1], 0)
     return torch.where(first < num_points, first, filler).int()
+
+
+class FurthestPointSampling:
+    """`furthest_point_sample` under the name of the original's autograd function."""
+
+    apply = staticmethod(furthest_point_sample)
+
+
+class GatherOperation:
+    """`gather_operation` under the name of the original's autograd function."""
+
+    apply = staticmethod(gather_operation)
+
+
+class GroupingOperation:
+    """`grouping_operation` under the name of the original's autograd function."""
+
+    apply = staticmethod(grouping_operation)
+
+
+class ThreeNN:
+    """`three_nn` under the name of the original's autograd function."""
+
+    apply = staticmethod(three_nn)
+
+
+class ThreeInterpolate:
+    """`three_interpolate` under the name of the original's autograd function."""
+
+    apply = staticmethod(three_interpolate)
+
+
+class BallQuery:
+    """`ball_query` under the name of the original's autograd function."""
+
+    apply = staticmethod(ball_query)
 
 
 class QueryAndGroup(nn.Module):
