@@ -3,25 +3,31 @@
 A file may build on others with `_base_: path` or `_base_: [paths]`, relative to itself. Later ones win, the file last.
 """
 
+import difflib
 import functools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
 from easydict import EasyDict
 
 from pointrecon.utils.errors import InputError, closest
-from pointrecon.utils.files.expansion import ExpansionError, check_expansion
 from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.rules import parse_rule
 from pointrecon.utils.schema import Schema
+from pointrecon.utils.yaml_text import MAX_DEPTH, YAML_ERRORS, check_key, comments, dump, parse
 
 MAX_BYTES = 1 << 18  # of a file; the resolved config of a run has 10 kB, and YAML is slow to read
-MAX_EXPANSION = 1 << 20  # bytes of a file's content with its aliases written out
-MAX_DEPTH = 20  # of sections in sections, and of bases of bases
 MAX_BASES = 200  # files that are read for one config, each time that one is named
+COMMAND_LINE = "command line"
 SCHEMA_FOLDER = Path(__file__).resolve().parent.parent / "cfgs" / "_base_"
+
+
+class Resolved(NamedTuple):
+    """A config, and where it comes from."""
+
+    cfg: EasyDict
+    origins: dict[str, str]  # dotted key -> the file or COMMAND_LINE that set it; keys with their defaults are not in it
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), schema_folder: str | Path = SCHEMA_FOLDER) -> EasyDict:
@@ -36,12 +42,28 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), schema_folder: 
         InputError: A missing or broken file, a cycle, an unknown key, a value of the wrong type, or more than a config
             can need: of bytes, of bases, of sections in sections.
     """
-    schema = _load_schema(Path(schema_folder))
-    tree = _load_file(Path(path), schema, (), [])
+    return resolve_config(path, overrides, schema_folder).cfg
+
+
+def resolve_config(
+    path: str | Path, overrides: Iterable[str] = (), schema_folder: str | Path = SCHEMA_FOLDER
+) -> Resolved:
+    """Returns the config that `load_config` does, and where each of its values comes from.
+
+    Args:
+        path: As for `load_config`.
+        overrides: As for `load_config`.
+        schema_folder: As for `load_config`.
+
+    Raises:
+        InputError: As `load_config` does.
+    """
+    schema = load_schema(schema_folder)
+    layer = _load_file(Path(path), schema, (), [])
     for override in overrides:
-        where = f"the override '{override}'"
-        tree = merge(tree, schema.check(_parse_override(override), where))
-    return EasyDict(schema.fill(tree))
+        where = f"the override '{override:.200}'"
+        layer = layer.over(_Layer.of(schema.check(_parse_override(override), where), COMMAND_LINE))
+    return Resolved(EasyDict(schema.fill(layer.tree)), flatten(layer.origins))
 
 
 def complete_config(tree: Mapping, where: str, schema_folder: str | Path = SCHEMA_FOLDER) -> EasyDict:
@@ -59,11 +81,15 @@ def complete_config(tree: Mapping, where: str, schema_folder: str | Path = SCHEM
     return EasyDict(schema.fill(schema.check(schema.known(tree), where)))
 
 
+def check_part(tree: Mapping, where: str) -> dict:
+    """Returns a part of a config that comes from another place than a file, checked as a file is; see `Schema.check`."""
+    return _load_schema(SCHEMA_FOLDER).check(tree, where)
+
+
 def save_config(cfg: Mapping, path: str | Path) -> None:
     """Writes a config as plain YAML that `load_config` reads back to the same config; keys keep their order."""
-    text = yaml.dump(to_plain(cfg), Dumper=_Dumper, sort_keys=False, width=120)
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(dump(to_plain(cfg)), encoding="utf-8")
 
 
 def merge(old: Mapping, new: Mapping) -> dict:
@@ -93,20 +119,46 @@ def flatten(cfg: Mapping, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def load_schema(folder: str | Path = SCHEMA_FOLDER) -> Schema:
+    """Returns the schema that the files of a folder make together: every key, its default and its rule."""
+    return _load_schema(Path(folder))
+
+
 @functools.lru_cache(maxsize=8)
 def _load_schema(folder: Path) -> Schema:
-    defaults: dict = {}
+    defaults: dict[str, Any] = {}
+    rules = {}
     for path in sorted(folder.glob("*.yaml")):
         defaults = merge(defaults, _read_yaml(path))
+        rules |= {key: parse_rule(comment) for key, comment in comments(path.read_text(encoding="utf-8"))}
     assert defaults, f"no schema in {folder}"
     # Single keys before sections: a config that is written out starts with what the run does.
-    return Schema(dict(sorted(defaults.items(), key=lambda item: isinstance(item[1], dict))))
+    return Schema(dict(sorted(defaults.items(), key=lambda item: isinstance(item[1], dict))), rules)
 
 
-def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list[Path]) -> dict:
+class _Layer(NamedTuple):
+    """A part of a config and, nested alike, where each value was written."""
+
+    tree: dict[str, Any]
+    origins: dict[str, Any]
+
+    @classmethod
+    def of(cls, tree: dict[str, Any], where: str) -> "_Layer":
+        return cls(tree, _mark(tree, where))
+
+    def over(self, other: "_Layer") -> "_Layer":
+        """This layer, with the values of another one over it."""
+        return _Layer(merge(self.tree, other.tree), merge(self.origins, other.origins))
+
+
+def _mark(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return {key: _mark(value, where) if isinstance(value, Mapping) else where for key, value in tree.items()}
+
+
+def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list[Path]) -> _Layer:
     """Reads a file and its bases; `read` is all that was read so far."""
     if not is_file(path):
-        raise InputError(f"there is no config file {str(path)!r}{_file_hint(path)}")
+        raise InputError(describe_missing(path))
     if path.resolve() in parents:
         chain = " -> ".join(item.name for item in (*parents, path))
         raise InputError(f"config '{path}' is its own base ({chain}); remove one '_base_'")
@@ -121,24 +173,30 @@ def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise InputError(f"'_base_' in {path} must be a path or a list of paths, not {bases!r}")
-    tree: dict = {}
+    layer = _Layer({}, {})
     for base in bases:
         base_path = path.parent / base
         if not is_file(base_path):
             raise InputError(f"'_base_' of {path} is {base!r:.80}, but there is no file {str(base_path)!r:.300}")
-        tree = merge(tree, _load_file(base_path, schema, (*parents, path.resolve()), read))
-    return merge(tree, schema.check(content, str(path)))
+        layer = layer.over(_load_file(base_path, schema, (*parents, path.resolve()), read))
+    return layer.over(_Layer.of(schema.check(content, str(path)), _short(path)))
 
 
-def _read_yaml(path: Path) -> dict:
+def _short(path: Path) -> str:
+    """A path without its detours, as a person would write it here."""
+    resolved = path.resolve()
+    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise InputError(f"config '{path}' has {size:,} bytes, but a config has {MAX_BYTES:,} at most; is it one?")
-        content = _parse(path.read_text(encoding="utf-8"))
+        content = parse(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"config '{path}' cannot be read: {error.strerror}") from error
-    except _NO_YAML as error:
+    except YAML_ERRORS as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"config '{path}' is not valid YAML: {_one_line(error)}") from error
@@ -155,100 +213,58 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _parse(text: str) -> Any:
-    content = yaml.load(text, Loader=_Loader)
-    check_expansion(content, MAX_EXPANSION, MAX_DEPTH)
-    _check_values(content)
-    return content
+def describe_missing(path: Path, folder: Path = SCHEMA_FOLDER.parent) -> str:
+    """Makes the message about a config that is not there: the nearest ones.
 
-
-def _check_values(value: Any) -> None:
-    """Refuses what is no number, text, list or section: YAML has bytes, sets, dates and more, and JSON has not."""
-    if isinstance(value, (list, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_values(item)
-    elif value is not None and not isinstance(value, (bool, int, float, str)):
-        raise ValueError(f"it has a value of type {type(value).__name__}; put it in quotes")
-
-
-def _file_hint(path: Path) -> str:
+    Args:
+        path: What was given.
+        folder: Where configs are; those of other repositories have similar names in other places.
+    """
+    names = [_short(item) for item in sorted(folder.rglob("*.yaml")) if item.parent.name != SCHEMA_FOLDER.name]
     try:
-        files = sorted(item.name for item in path.parent.glob("*.yaml"))
+        beside = [str(item) for item in sorted(path.parent.glob("*.yaml"))]
+        is_folder = path.is_dir()
     except (OSError, ValueError):
-        return ""
-    match = closest(path.name, files)
-    if match:
-        return f"; did you mean '{path.parent / match}'?"
-    return f"; that folder has: {', '.join(files)}" if files else ""
+        beside, is_folder = [], False
+    if is_folder:
+        inside = [str(item) for item in sorted(path.rglob("*.yaml")) if item.parent.name != SCHEMA_FOLDER.name]
+        named = f"such as {' or '.join(_spread(inside or names))}"
+        return f"config '{path}' is a folder{'' if inside else ' without configs'}; give a file, {named}"
+    match = closest(str(path), beside)
+    likely = [match] if match else _nearest_paths(path, names)
+    hint = f"did you mean {' or '.join(repr(name) for name in likely)}?" if likely else f"there are: {', '.join(names)}"
+    return f"there is no config file {str(path)!r:.300}; {hint}"
 
 
-def _parse_override(override: str) -> dict:
+def _spread(paths: Sequence[str]) -> list[str]:
+    """The first, the middle and the last of some paths."""
+    return sorted({paths[0], paths[len(paths) // 2], paths[-1]}) if paths else []
+
+
+def _nearest_paths(path: Path, names: Sequence[str]) -> list[str]:
+    """Up to three configs that are most like a path: those of the same name, or else those whose path looks alike."""
+    same = [name for name in names if Path(name).name == path.name or Path(name).parent.name == path.stem]
+    by_tail = {str(Path(*Path(name).parts[-2:])): name for name in same or names}
+    tail = str(Path(*path.parts[-2:]))[-200:]
+    found = difflib.get_close_matches(tail, by_tail, n=3, cutoff=0.0 if same else 0.6)
+    return [by_tail[item] for item in found]
+
+
+def _parse_override(override: str) -> dict[str, Any]:
     key, sign, text = override.partition("=")
     parts = key.strip().split(".")
     if not sign or not all(parts):
-        raise InputError(f"override '{override}' is not of the form key=value, such as optim.lr=1e-3")
+        raise InputError(f"override '{override:.200}' is not of the form key=value, such as optim.lr=1e-3")
     try:
         if len(override) > MAX_BYTES or len(parts) > MAX_DEPTH:
             raise ValueError(f"it is longer than {MAX_BYTES:,} bytes or deeper than {MAX_DEPTH} sections")
-        value = _parse(text)
+        value = parse(text)
         for part in reversed(parts):
             value = {check_key(part): value}
-        return value
-    except _NO_YAML as error:
+        return dict(value)
+    except YAML_ERRORS as error:
         raise InputError(f"the value of override '{override:.80}' is not valid YAML: {_one_line(error)}") from error
 
 
-def check_key(key: Any) -> str:
-    """Returns a key that a config can have.
-
-    Raises:
-        ValueError: It is no text, or a name with a meaning of its own: a config's keys are its attributes.
-    """
-    if not isinstance(key, str):
-        raise ValueError(f"key {key!r} is not text")
-    if hasattr(EasyDict, key):
-        raise ValueError(f"key '{key}' is a name that Python needs; choose another")
-    return key
-
-
 def _one_line(error: Exception) -> str:
-    return f"{' '.join(str(error).split()):.300}"
-
-
-# ValueError: numbers of too many digits, and no UTF-8. The rest: tags whose value does not fit them.
-_NO_YAML = (yaml.YAMLError, ExpansionError, ValueError, RecursionError, TypeError, LookupError, AttributeError)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people expect it: 1e-4 is a number, a date is a text, and a key that is given twice is an error."""
-
-    yaml_implicit_resolvers = {
-        letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            try:
-                check_key(key)
-            except ValueError as error:
-                raise yaml.constructor.ConstructorError(None, None, str(error), key_node.start_mark) from error
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """The counterpart of _Loader: writes the text '1e-4' in quotes, since it would be read as a number."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
+    return f"{' '.join(str(error)[:2000].split()):.300}"

@@ -1,4 +1,4 @@
-"""Checks a config against a schema, which is itself a config: every key with its default."""
+"""Checks a config against a schema, which is itself a config: every key with its default, and what it may be."""
 
 import copy
 import math
@@ -6,25 +6,34 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pointrecon.utils.errors import InputError, closest, nearest
+from pointrecon.utils.rules import WORDS, Rule
+from pointrecon.utils.yaml_text import parse_number
 
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
+ANY = "<name>"  # in the schema: stands for every name that the section does not list
+NULL_WORDS = ("none", "nil", "nothing")
+NO_RULE = Rule()
+_UNKNOWN = object()
 
 
 class Schema:
-    """Every allowed key with its default.
+    """Every allowed key with its default, and the rules of the keys.
 
-    The type of a default is the type of the key. A null default takes any value. A default of {} is a free-form
-    section: the constructor that gets it checks what is in it. Null is taken where the default is null, by free-form
-    sections (it empties them) and by sections below the top level that have a `type` (it switches them off).
+    The type of a default is the type of the key; that of a null default is in its rule, or it takes any value. A
+    default of {} is a free-form section: the constructor that gets it checks what is in it. A section with an entry
+    `<name>` takes further names, whose values are like that entry. Null is taken where the default is null, by
+    free-form sections (it empties them), by entries of such names, and by sections below the top level that have a
+    `type` (it switches them off).
 
     Args:
         defaults: The whole tree of keys.
+        rules: Dotted key -> rule.
     """
 
-    def __init__(self, defaults: dict) -> None:
+    def __init__(self, defaults: dict[str, Any], rules: Mapping[str, Rule] | None = None) -> None:
         self.defaults = defaults
+        self.rules = rules or {}
 
-    def check(self, tree: Mapping, where: str) -> dict:
+    def check(self, tree: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Returns a part of a config with its values cast to the types of the defaults.
 
         Args:
@@ -32,55 +41,125 @@ class Schema:
             where: Where it was written, for messages.
 
         Raises:
-            InputError: A key that the schema does not have, or a value of another type.
+            InputError: A key that the schema does not have, or a value of another type or out of range.
         """
-        return self._check_section(tree, self.defaults, where, "")
+        return self._check_section(tree, self.defaults, where, ("", ""))
 
-    def known(self, tree: Mapping) -> dict:
+    def known(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a part of a config without the keys that the schema does not have."""
         return _known(tree, self.defaults)
 
-    def fill(self, tree: Mapping) -> dict:
+    def fill(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the whole config: `tree` where it says something, the defaults elsewhere."""
         return copy.deepcopy(_fill(tree, self.defaults))
 
-    def _check_section(self, tree: Mapping, defaults: dict, where: str, prefix: str) -> dict:
+    def keys(self) -> list[str]:
+        """Returns all dotted keys, those of sections included, with `<name>` where any name may stand."""
+        return list(_dotted_keys(self.defaults))
+
+    def _check_section(
+        self, tree: Mapping[str, Any], defaults: Mapping[str, Any], where: str, prefixes: tuple[str, str]
+    ) -> dict[str, Any]:
+        """`prefixes` are the dotted path of the section as it is written, and as the schema has it."""
         checked = {}
         for key, value in tree.items():
-            path = f"{prefix}{key}"
-            if key not in defaults:
-                raise InputError(f"unknown key '{path}' in {where}; {self._key_hint(key, defaults, prefix)}")
-            default = defaults[key]
-            if isinstance(default, dict) and isinstance(value, Mapping):
-                checked[key] = self._check_section(value, default, where, f"{path}.") if default else value
-            elif isinstance(default, dict):
-                checked[key] = _check_no_section(value, default, where, path)
-            elif isinstance(default, list):
-                checked[key] = _check_list(value, default, where, path)
+            path = f"{prefixes[0]}{key}"
+            known = key if key in defaults else ANY
+            if known not in defaults or key == ANY:
+                raise InputError(f"unknown key '{path}' in {where}; {self._key_hint(key, defaults, prefixes[0])}")
+            default, place = defaults[known], f"{prefixes[1]}{known}"
+            if isinstance(default, dict):
+                if isinstance(value, Mapping):
+                    inner = (f"{path}.", f"{place}.")
+                    checked[key] = self._check_section(value, default, where, inner) if default else value
+                else:
+                    checked[key] = _check_no_section(value, default, where, path, known == ANY)
             else:
-                checked[key] = value if default is None else _cast(value, default, where, path)
+                checked[key] = _Key(path, where, default, self.rules.get(place, NO_RULE)).check(value)
         return checked
 
-    def _key_hint(self, key: str, defaults: dict, prefix: str) -> str:
+    def _key_hint(self, key: str, defaults: Mapping[str, Any], prefix: str) -> str:
         # The same word in another section is a likelier intention than a similar word in this one.
-        elsewhere = [path for path in _dotted_keys(self.defaults) if path.split(".")[-1] == key][:3]
+        elsewhere = self.places_of(key)
         if elsewhere:
             return f"did you mean {' or '.join(repr(path) for path in elsewhere)}?"
         match = closest(key, defaults)
         return f"did you mean '{prefix}{match}'?" if match else nearest(key, defaults)
 
+    def places_of(self, word: str) -> list[str]:
+        """Returns the first three dotted keys whose last part is `word`."""
+        return [path for path in self.keys() if path.split(".")[-1] == word][:3]
 
-def _known(tree: Mapping, defaults: dict) -> dict:
-    both = {key: (value, defaults[key]) for key, value in tree.items() if key in defaults}
+
+class _Key:
+    """One key as it was set, for its checks and their messages."""
+
+    def __init__(self, path: str, where: str, default: Any, rule: Rule) -> None:
+        self.path, self.where, self.default, self.rule = path, where, default, rule
+
+    def check(self, value: Any) -> Any:
+        """Returns the value, cast to its type."""
+        if value is None and self.default is None:
+            return None
+        value = self._check_list(value) if isinstance(self.default, list) else self._check_single(value)
+        problem = self.rule.problem(value)
+        if problem is not None:
+            null = ", or null" if self.default is None and not self.rule.choices else ""
+            raise InputError(f"'{self.path}' in {self.where} is {_show(value)}, but {problem}{null}")
+        return value
+
+    def _check_single(self, value: Any) -> Any:
+        kind = type(self.default) if self.default is not None else self.rule.kind
+        return value if kind is None else self._cast(value, kind)
+
+    def _check_list(self, value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise self._type_error(value, list)
+        # If all defaults are of one type, so is each element; an empty or a mixed default says nothing about them.
+        kinds = {type(item) for item in self.default}
+        kind = self.rule.kind or (kinds.pop() if len(kinds) == 1 else None)
+        return value if kind is None else [self._cast(item, kind) for item in value]
+
+    def _cast(self, value: Any, kind: type) -> Any:
+        if kind not in (int, float):
+            if type(value) is kind:
+                return value
+            raise self._type_error(value, kind)
+        number = parse_number(value) if isinstance(value, str) and len(value) < 100 else value
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and _is_finite(number):
+            if kind is float:
+                return float(number)
+            if isinstance(number, int) or number.is_integer():
+                return int(number)  # a large whole number is no float's
+        raise self._type_error(value, kind)
+
+    def _type_error(self, value: Any, kind: type) -> InputError:
+        name = "null" if value is None else "section" if isinstance(value, Mapping) else type(value).__name__
+        given = "null" if value is None else f"{_show(value)} ({name})"
+        wanted = f"each a {WORDS[kind][2:]}" if isinstance(self.default, list) and kind is not list else WORDS[kind]
+        bounds = f" {self.rule.range}" if self.rule.bounds else ""
+        example = " or null" if self.default is None else f" such as {_show(self.default)}"
+        if isinstance(value, str) and value.lower() in NULL_WORDS and self.default is None:
+            example += "; did you mean null?"
+        elif kind is str and isinstance(value, (bool, int, float)):
+            example += "; put it in quotes if it is one"
+        return InputError(f"'{self.path}' in {self.where} is {given}, but must be {wanted}{bounds}{example}")
+
+
+def _known(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key: (value, defaults.get(key, defaults.get(ANY, _UNKNOWN))) for key, value in tree.items()}
     return {
         key: _known(value, default) if isinstance(value, Mapping) and isinstance(default, dict) and default else value
         for key, (value, default) in both.items()
+        if default is not _UNKNOWN
     }
 
 
-def _fill(tree: Mapping, defaults: dict) -> dict:
+def _fill(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     full = {}
-    for key, default in defaults.items():
+    # In the order of the schema; names that it does not list come last.
+    for key in (*(key for key in defaults if key != ANY), *(key for key in tree if key not in defaults)):
+        default = defaults[key] if key in defaults else defaults[ANY]
         value = tree.get(key, default)
         if isinstance(default, dict) and default:
             full[key] = _fill(value, default) if isinstance(value, Mapping) else value
@@ -89,52 +168,33 @@ def _fill(tree: Mapping, defaults: dict) -> dict:
     return full
 
 
-def _dotted_keys(defaults: dict, prefix: str = "") -> Iterator[str]:
+def _dotted_keys(defaults: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in defaults.items():
         yield prefix + key
         if isinstance(value, dict):
             yield from _dotted_keys(value, f"{prefix}{key}.")
 
 
-def _check_no_section(value: Any, default: dict, where: str, path: str) -> None:
-    can_be_null = not default or ("." in path and "type" in default)
-    if value is not None or not can_be_null:
-        example = f"{path}.{next(iter(default), 'name')}"
-        raise InputError(f"'{path}' in {where} is {_show(value)}, but is a section; set a key in it, such as {example}")
+def _check_no_section(value: Any, default: Mapping[str, Any], where: str, path: str, is_any: bool) -> None:
+    can_be_null = not default or is_any or ("." in path and "type" in default)
+    if value is None and can_be_null:
+        return
+    key = next((key for key in default if key != ANY), "name")
+    off = f", or switch it off with {path}=null" if can_be_null and default else ""
+    raise InputError(
+        f"'{path}' in {where} is {_show(value)}, but is a section; set a key in it, such as {path}.{key}{off}"
+    )
 
 
-def _check_list(value: Any, default: list, where: str, path: str) -> list:
-    if not isinstance(value, list):
-        raise _type_error(value, default, where, path)
-    # If all defaults are of one type, so is each element; an empty or a mixed default says nothing about them.
-    if len({type(item) for item in default}) != 1:
-        return value
-    return [_cast(item, default[0], where, path) for item in value]
-
-
-def _cast(value: Any, default: Any, where: str, path: str) -> Any:
-    kind = type(default)
-    if kind not in (int, float):
-        if type(value) is kind:
-            return value
-    elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number) and (kind is float or number.is_integer()):
-            return kind(value if isinstance(value, int) else number)  # a large whole number is no float's
-    raise _type_error(value, default, where, path)
-
-
-def _type_error(value: Any, default: Any, where: str, path: str) -> InputError:
-    kind = "null" if value is None else "section" if isinstance(value, Mapping) else type(value).__name__
-    given = "null" if value is None else f"{_show(value)} ({kind})"
-    return InputError(f"'{path}' in {where} is {given}, but must be {KINDS[type(default)]} such as {_show(default)}")
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def _show(value: Any) -> str:
     """Writes a value as YAML would."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return str(value).lower() if isinstance(value, bool) else f"{value!r:.200}"
