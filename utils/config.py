@@ -3,15 +3,15 @@
 A file may build on others with `_base_: path` or `_base_: [paths]`, relative to itself. Later ones win, the file last.
 """
 
-import difflib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from easydict import EasyDict
 
-from pointrecon.utils.errors import InputError, closest
+from pointrecon.utils.config_paths import describe_missing, is_file, short
+from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.rules import parse_rule
 from pointrecon.utils.schema import Schema
@@ -27,7 +27,7 @@ class Resolved(NamedTuple):
     """A config, and where it comes from."""
 
     cfg: EasyDict
-    origins: dict[str, str]  # dotted key -> the file or COMMAND_LINE that set it; keys with their defaults are not in it
+    origins: dict[str, str]  # dotted key -> the file or COMMAND_LINE that set it; nothing for a default
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), schema_folder: str | Path = SCHEMA_FOLDER) -> EasyDict:
@@ -82,8 +82,8 @@ def complete_config(tree: Mapping, where: str, schema_folder: str | Path = SCHEM
 
 
 def check_part(tree: Mapping, where: str) -> dict:
-    """Returns a part of a config that comes from another place than a file, checked as a file is; see `Schema.check`."""
-    return _load_schema(SCHEMA_FOLDER).check(tree, where)
+    """Returns a part of a config that does not come from a file, checked as one that does; see `Schema.check`."""
+    return load_schema().check(tree, where)
 
 
 def save_config(cfg: Mapping, path: str | Path) -> None:
@@ -158,7 +158,7 @@ def _mark(tree: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list[Path]) -> _Layer:
     """Reads a file and its bases; `read` is all that was read so far."""
     if not is_file(path):
-        raise InputError(describe_missing(path))
+        raise InputError(describe_missing(path, SCHEMA_FOLDER))
     if path.resolve() in parents:
         chain = " -> ".join(item.name for item in (*parents, path))
         raise InputError(f"config '{path}' is its own base ({chain}); remove one '_base_'")
@@ -179,13 +179,7 @@ def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list
         if not is_file(base_path):
             raise InputError(f"'_base_' of {path} is {base!r:.80}, but there is no file {str(base_path)!r:.300}")
         layer = layer.over(_load_file(base_path, schema, (*parents, path.resolve()), read))
-    return layer.over(_Layer.of(schema.check(content, str(path)), _short(path)))
-
-
-def _short(path: Path) -> str:
-    """A path without its detours, as a person would write it here."""
-    resolved = path.resolve()
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else str(path)
+    return layer.over(_Layer.of(schema.check(content, str(path)), short(path)))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -203,51 +197,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if content is not None and not isinstance(content, dict):
         raise InputError(f"config '{path}' must hold 'key: value' lines, not {type(content).__name__}")
     return content or {}
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; no for names that no file can have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
-
-
-def describe_missing(path: Path, folder: Path = SCHEMA_FOLDER.parent) -> str:
-    """Makes the message about a config that is not there: the nearest ones.
-
-    Args:
-        path: What was given.
-        folder: Where configs are; those of other repositories have similar names in other places.
-    """
-    names = [_short(item) for item in sorted(folder.rglob("*.yaml")) if item.parent.name != SCHEMA_FOLDER.name]
-    try:
-        beside = [str(item) for item in sorted(path.parent.glob("*.yaml"))]
-        is_folder = path.is_dir()
-    except (OSError, ValueError):
-        beside, is_folder = [], False
-    if is_folder:
-        inside = [str(item) for item in sorted(path.rglob("*.yaml")) if item.parent.name != SCHEMA_FOLDER.name]
-        named = f"such as {' or '.join(_spread(inside or names))}"
-        return f"config '{path}' is a folder{'' if inside else ' without configs'}; give a file, {named}"
-    match = closest(str(path), beside)
-    likely = [match] if match else _nearest_paths(path, names)
-    hint = f"did you mean {' or '.join(repr(name) for name in likely)}?" if likely else f"there are: {', '.join(names)}"
-    return f"there is no config file {str(path)!r:.300}; {hint}"
-
-
-def _spread(paths: Sequence[str]) -> list[str]:
-    """The first, the middle and the last of some paths."""
-    return sorted({paths[0], paths[len(paths) // 2], paths[-1]}) if paths else []
-
-
-def _nearest_paths(path: Path, names: Sequence[str]) -> list[str]:
-    """Up to three configs that are most like a path: those of the same name, or else those whose path looks alike."""
-    same = [name for name in names if Path(name).name == path.name or Path(name).parent.name == path.stem]
-    by_tail = {str(Path(*Path(name).parts[-2:])): name for name in same or names}
-    tail = str(Path(*path.parts[-2:]))[-200:]
-    found = difflib.get_close_matches(tail, by_tail, n=3, cutoff=0.0 if same else 0.6)
-    return [by_tail[item] for item in found]
 
 
 def _parse_override(override: str) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class Rule:
         kind: Type of the value or, in a list, of each element; None: that of the default.
         length: Number of elements of a list; None: any.
         bounds: (sign, number) that hold for the value or for each element.
-        choices: Texts that are allowed; "N" in one stands for any whole number. Empty: all.
+        choices: Texts that are allowed; "N" in one stands for any whole number, and "<word>" for any text, which is
+            looked at later. Empty: all.
         synonyms: Word that is not allowed -> the allowed one that is meant.
     """
 
@@ -56,7 +57,7 @@ class Rule:
         if self.length is not None and len(value) != self.length:
             return f"must have {self.length} values"
         for item in value if isinstance(value, list) else [value]:
-            if self.choices and not any(_fits(choice, item) for choice in self.choices):
+            if self.choices and (item in self.synonyms or not any(_fits(choice, item) for choice in self.choices)):
                 return f"must be one of: {', '.join(self.choices)}{self._hint(item)}"
             if not all(math.isfinite(item) and _BOUNDS[sign][0](item, bound) for sign, bound in self.bounds):
                 each = "each " if isinstance(value, list) else ""
@@ -93,7 +94,7 @@ def parse_rule(comment: str) -> Rule:
             options["synonyms"][synonym[1]] = synonym[2]
         elif part in KINDS:
             options["kind"] = KINDS[part]
-        elif re.fullmatch(r"[\w:-]+( \| [\w:-]+)*", part):
+        elif re.fullmatch(r"[\w:<>-]+( \| [\w:<>-]+)*", part):
             options["choices"] = tuple(choice.strip() for choice in part.split("|"))
         else:
             raise ValueError(f"'{part}' in '{comment:.60}' is no rule; see utils/rules.py")
@@ -101,5 +102,7 @@ def parse_rule(comment: str) -> Rule:
 
 
 def _fits(choice: str, word: object) -> bool:
+    if choice.startswith("<"):
+        return True
     pattern = r"\d+".join(re.escape(part) for part in re.split(r"\bN\b", choice))
     return re.fullmatch(pattern, str(word)) is not None
