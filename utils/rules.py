@@ -67,7 +67,7 @@ class Rule:
     @property
     def range(self) -> str:
         """The bounds in words: "above 0 and at most 1"."""
-        return " and ".join(f"{_BOUNDS[sign][1]} {bound:g}" for sign, bound in self.bounds)
+        return " and ".join(f"{_BOUNDS[sign][1]} {_plain(bound)}" for sign, bound in self.bounds)
 
     def _hint(self, word: str) -> str:
         match = self.synonyms.get(word.lower()) or closest(word, self.choices)
@@ -106,3 +106,7 @@ def _fits(choice: str, word: object) -> bool:
         return True
     pattern = r"\d+".join(re.escape(part) for part in re.split(r"\bN\b", choice))
     return re.fullmatch(pattern, str(word)) is not None
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number.is_integer() else str(number)
