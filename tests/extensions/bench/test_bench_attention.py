@@ -2,12 +2,12 @@
 
 import json
 
+import bench_attention
 import pytest
+from bench_attention import Size, bench, table
 
-from extensions import ops
-from tools import bench_attention
-from tools.bench_attention import Size, bench, table
-from utils.errors import InputError
+from pointrecon.extensions import ops
+from pointrecon.utils.errors import InputError
 
 
 @pytest.fixture(autouse=True)

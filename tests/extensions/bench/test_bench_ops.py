@@ -2,13 +2,13 @@
 
 import json
 
+import bench_ops
 import pytest
 import torch
+from bench_ops import bench
+from bench_ops_peers import Candidate, Size
 
-from tools import bench_ops
-from tools.bench_candidates import Candidate, Size
-from tools.bench_ops import bench
-from utils.errors import InputError
+from pointrecon.utils.errors import InputError
 
 TINY = [Size(2, 64, 8, 4), Size(1, 90, 5, 3)]
 
@@ -55,7 +55,7 @@ def test_ours_is_not_timed_where_it_is_wrong(monkeypatch):
         return plain(operation, candidate, result + (points.shape[1] == 90), points, expected)
 
     monkeypatch.setattr(bench_ops, "find_mistake", find_mistake)
-    monkeypatch.setattr("tools.bench_candidates.PEERS", [])
+    monkeypatch.setattr("bench_ops_peers.PEERS", [])
     result = bench("cpu", 1, ["fps"], TINY, [], with_reference=True)
     assert {timing["size"]["num_points"] for timing in result["timings"]} == {64}
     wrong = [skip["reason"] for skip in result["skipped"] if skip["name"] == "reference"]

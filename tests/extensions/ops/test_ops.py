@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from extensions import dispatch, ops
+from pointrecon.extensions import dispatch, ops
 
 
 @pytest.fixture(params=["compiled", "reference"], scope="module", autouse=True)

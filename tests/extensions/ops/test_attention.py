@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from extensions import compiled, dispatch, ops
+from pointrecon.extensions import dispatch, ops
+from pointrecon.extensions.attention import compiled
 
 
 @pytest.fixture(params=["compiled", "reference"], scope="module", autouse=True)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2, ChamferDistanceL2_split, ChamferFunction
 
 from extensions import chamfer
-from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2, ChamferDistanceL2_split, ChamferFunction
 
 
 def random_points(*shape, seed=0, dtype=torch.float32):

@@ -6,7 +6,8 @@ import signal
 import pytest
 import torch
 
-from extensions import compiled, dispatch, reference
+from pointrecon.extensions import dispatch
+from pointrecon.extensions.backends import compiled, library, reference
 
 REASON = dispatch.why_unavailable("compiled", "cpu")
 pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
@@ -127,21 +128,21 @@ def sums():
     return [out.detach(), pooled.detach(), *grads]
 
 
-@pytest.mark.skipif(compiled._products_region() is None, reason="torch does not use libgomp here")
+@pytest.mark.skipif(library.products_region() is None, reason="torch does not use libgomp here")
 def test_the_threads_of_torchs_products_give_what_the_pool_gives(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     with_region = sums()
-    compiled._library().point_ops_use_region(None)
+    library.load().point_ops_use_region(None)
     try:
         with_pool = sums()
     finally:
-        compiled._library().point_ops_use_region(compiled._products_region())
+        library.load().point_ops_use_region(library.products_region())
     assert all(torch.equal(one, two) for one, two in zip(with_region, with_pool, strict=True))
 
 
 def test_a_torch_with_other_threads_is_no_obstacle(monkeypatch):
-    monkeypatch.setattr(compiled.ctypes, "CDLL", lambda path: object())
-    assert compiled._products_region() is None
+    monkeypatch.setattr(library.ctypes, "CDLL", lambda path: object())
+    assert library.products_region() is None
     monkeypatch.undo()
     monkeypatch.setattr(torch, "__file__", "/nowhere/torch/__init__.py")
-    assert compiled._products_region() is None
+    assert library.products_region() is None

@@ -2,37 +2,33 @@
 
 import platform
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 
-from extensions import build, compiled
-
-# A kind of processor, and a flag that a processor of that kind has.
-LEVELS = {"x86-64": "sse2", "haswell": "avx2", "skylake-avx512": "avx512dq"}
+from pointrecon.extensions import build
+from pointrecon.extensions.backends import compiled, library
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the processor is of another kind"),
-    pytest.mark.skipif(not compiled.is_available("cpu"), reason="the CPU library is not built"),
+    pytest.mark.skipif(not library.is_available("cpu"), reason="the CPU library is not built"),
     pytest.mark.skipif(not any(shutil.which(name) for name in build.COMPILERS), reason="there is no C++ compiler"),
 ]
 
 
 @pytest.fixture
 def use_level(tmp_path, monkeypatch):
-    """Compiles the library for a kind of processor and puts it in the place of this machine's."""
+    """Compiles the library for a level of instructions and puts it in the place of this machine's."""
 
     def use(level):
-        library = tmp_path / "point_ops.so"
-        monkeypatch.setattr(build, "TUNING", ((f"-march={level}",),))
-        monkeypatch.setattr(build, "library_path", lambda: library)
-        assert build.build() == library
-        compiled._library.cache_clear()
+        path = tmp_path / "point_ops.so"
+        assert build.compile_level(level, path) == ""
+        monkeypatch.setattr(build, "library_path", lambda: path)
+        library.load.cache_clear()
 
     yield use
-    compiled._library.cache_clear()
+    library.load.cache_clear()
 
 
 def results(clouds):
@@ -68,15 +64,15 @@ def attention_results():
     return found
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", build.LEVELS["x86_64"], ids=lambda level: level.name)
 def test_the_bytes_are_those_of_this_machine(level, use_level, clouds):
-    if LEVELS[level] not in Path("/proc/cpuinfo").read_text(encoding="utf-8").split():
-        pytest.skip(f"the processor has no {LEVELS[level]}")
+    if level not in build.usable_levels():
+        pytest.skip(f"the processor has no {level.name}")
     large = torch.rand(2, 3000, 3, generator=torch.Generator().manual_seed(0))  # more tiles than are looked into
     expected = results([*clouds, large])
     expected_sums = attention_results()
     use_level(level)
     for number, (one, two) in enumerate(zip(expected, results([*clouds, large]), strict=True)):
-        assert torch.equal(one, two), f"{level}: result {number}"
+        assert torch.equal(one, two), f"{level.name}: result {number}"
     for one, two in zip(expected_sums, attention_results(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from extensions import dispatch, ops
+from pointrecon.extensions import dispatch, ops
 
 
 @pytest.fixture(params=["compiled", "reference"], scope="module", autouse=True)

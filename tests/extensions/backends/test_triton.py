@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,11 +15,16 @@ import triton  # noqa: E402
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from extensions import triton as backend  # noqa: E402
-from extensions.triton import chamfer, launch, neighbors, patches, pooling, sampling  # noqa: E402
+from pointrecon.extensions.backends import launch  # noqa: E402
+from pointrecon.extensions.backends import triton as backend  # noqa: E402
+from pointrecon.extensions.chamfer import triton as chamfer  # noqa: E402
+from pointrecon.extensions.fps import triton as fps  # noqa: E402
+from pointrecon.extensions.knn import triton as knn  # noqa: E402
+from pointrecon.extensions.patchify import triton as patchify  # noqa: E402
+from pointrecon.extensions.pooling import triton as pooling  # noqa: E402
+from tests import ROOT  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
-KERNEL_TESTS = ("tests/extensions/test_triton_kernels.py", "tests/extensions/test_definition.py")
+KERNEL_TESTS = ("tests/extensions/backends/test_triton_kernels.py", "tests/extensions/ops/test_definition.py")
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled then")
 
 
@@ -52,23 +56,23 @@ PAIRS = {"a": FLOAT, "b": FLOAT}
 CHOSEN = {"nearest_b": INT8, "nearest_a": INT8}
 # kernel, its pointers, what is fixed when it is compiled; what is in neither is an int32
 COMPILED = {
-    "resident": (sampling.resident_kernel, SAMPLING, {"BLOCK": 1024, "PARTS": 1, "num_warps": 4}),
+    "resident": (fps.resident_kernel, SAMPLING, {"BLOCK": 1024, "PARTS": 1, "num_warps": 4}),
     "cooperative": (
-        sampling.resident_kernel,
+        fps.resident_kernel,
         SAMPLING,
         {"BLOCK": 1024, "PARTS": 98, "num_warps": 4, "launch_cooperative_grid": True},
     ),
-    "many points": (sampling.resident_kernel, SAMPLING, {"BLOCK": 8192, "PARTS": 1, "num_warps": 8}),
-    "stepwise": (sampling.stepwise_kernel, STEPWISE, {"BLOCK": 4096, "PARTS_BLOCK": 32, "num_warps": 8}),
+    "many points": (fps.resident_kernel, SAMPLING, {"BLOCK": 8192, "PARTS": 1, "num_warps": 8}),
+    "stepwise": (fps.stepwise_kernel, STEPWISE, {"BLOCK": 4096, "PARTS_BLOCK": 32, "num_warps": 8}),
     "knn": (
-        neighbors.knn_kernel,
+        knn.knn_kernel,
         {"points": FLOAT, "queries": FLOAT, "index": INT64},
-        neighbors.tile_options(32, 1024),
+        knn.tile_options(32, 1024),
     ),
     "patches": (
-        patches.patch_kernel,
+        patchify.patch_kernel,
         {"points": FLOAT, "picked": INT64, "centers": FLOAT, "patches": FLOAT, "index": INT64},
-        neighbors.tile_options(128, 1024),
+        knn.tile_options(128, 1024),
     ),
     "chamfer": (
         chamfer.forward_kernel,
@@ -147,10 +151,3 @@ class TestAvailability:
         driver = SimpleNamespace(get_current_target=fail)
         monkeypatch.setattr(triton.runtime, "driver", SimpleNamespace(active=driver))
         assert reason in backend.unavailable_reason("cuda")
-
-
-def test_the_folder_does_not_hide_the_compiler_of_its_name():
-    """With extensions/ on the path, for the drop-in packages, `import triton` is still Triton."""
-    program = "import triton, triton.language; print(triton.__file__, triton.language.__name__)"
-    code, output = run(["-c", program], PYTHONPATH=str(ROOT / "extensions"))
-    assert (code, output.split()) == (0, [triton.__file__, "triton.language"])

@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from extensions import build, compiled
+from pointrecon.extensions import build
+from pointrecon.extensions.backends import library as cpu_library
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 GXX = shutil.which("g++")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-fno-omit-frame-pointer")
 
@@ -23,15 +23,15 @@ PROGRAM = """
 import ctypes, sys
 from pathlib import Path
 import torch
-from extensions import build, compiled
+from pointrecon.extensions import build
+from pointrecon.extensions.fps.compiled import _fps
 
 build.library_path = lambda: Path(sys.argv[1])
-sys.path.insert(0, "tests/extensions")
-from conftest import CLOUDS
-from test_instruction_sets import attention_results, results
+from tests.extensions.backends.test_instruction_sets import attention_results, results
+from tests.extensions.conftest import CLOUDS
 
 if sys.argv[2] == "outside":  # of 65,536 points, where there are two
-    compiled._call("point_ops_fps", torch.zeros(2 * 3), 1, 1 << 16, 2, torch.zeros(2, dtype=torch.int64))
+    _fps(torch.zeros(2 * 3), 1, 1 << 16, 2, torch.zeros(2, dtype=torch.int64))
 draw = torch.Generator().manual_seed(0)
 sizes = [(batch, num_points) for batch in (1, 2, 5) for num_points in (*range(1, 40), 63, 64, 65, 257, 1000, 3001)]
 clouds = [torch.from_numpy(cloud.copy()) for cloud in CLOUDS.values()]
@@ -46,7 +46,7 @@ for threads in (1, 3):
 def library(tmp_path_factory):
     """The library with both sanitizers in it."""
     path = tmp_path_factory.mktemp("sanitized") / "point_ops.so"
-    sources = sorted(str(source) for source in build.SOURCES.glob("*.cpp"))
+    sources = [f"-I{build.ROOT}", *(str(source) for source in build.sources())]
     subprocess.run([GXX, *build.FLAGS, "-march=native", *SANITIZE, *sources, "-o", str(path)], check=True)
     return path
 
@@ -63,7 +63,7 @@ def run(library, what):
     return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.skipif(not compiled.is_available("cpu"), reason="the CPU library is not built")
+@pytest.mark.skipif(not cpu_library.is_available("cpu"), reason="the CPU library is not built")
 def test_the_sanitizers_have_nothing_to_say(library):
     done = run(library, "inside")
     assert done.returncode == 0, done.stderr[-4000:]

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from extensions import dispatch, ops
+from pointrecon.extensions import dispatch, ops
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 WITHIN = {"rtol": 1e-5, "atol": 1e-10}

@@ -8,7 +8,8 @@ import statistics
 import pytest
 import torch
 
-from extensions import ops, reference
+from pointrecon.extensions import ops
+from pointrecon.extensions.backends import reference
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
@@ -23,7 +24,7 @@ HOPPER = (9, 0)
 @pytest.fixture
 def kernels():
     """The Triton backend, or a failure that says why it cannot run on this GPU."""
-    backend = pytest.importorskip("extensions.triton")
+    backend = pytest.importorskip("pointrecon.extensions.backends.triton")
     assert not backend.unavailable_reason("cuda")
     return backend
 

@@ -13,9 +13,11 @@ pytest.importorskip("triton", minversion="3.2")
 
 import triton  # noqa: E402
 
-from extensions import dispatch, ops, reference  # noqa: E402
-from extensions import triton as kernels  # noqa: E402
-from extensions.triton import launch, sampling  # noqa: E402
+from pointrecon.extensions import dispatch, ops  # noqa: E402
+from pointrecon.extensions.backends import launch, reference  # noqa: E402
+from pointrecon.extensions.backends import triton as kernels  # noqa: E402
+from pointrecon.extensions.chamfer import reference as chamfer_reference  # noqa: E402
+from pointrecon.extensions.fps import triton as sampling  # noqa: E402
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if IS_INTERPRETED else "cuda"
@@ -178,7 +180,7 @@ class TestChamfer:
         self.check(norm, make, pairs, num_a, num_b)
 
     def test_larger_clouds(self, norm, monkeypatch):
-        monkeypatch.setattr(reference, "SMALL_PAIR", 4)
+        monkeypatch.setattr(chamfer_reference, "SMALL_PAIR", 4)
         self.check(norm, few_values, 1, 3, 5)
 
     @staticmethod
@@ -202,7 +204,7 @@ class TestChamfer:
 
     @pytest.mark.parametrize("small", [64, 4])
     def test_what_is_not_finite_shows(self, norm, small, monkeypatch):
-        monkeypatch.setattr(reference, "SMALL_PAIR", small)
+        monkeypatch.setattr(chamfer_reference, "SMALL_PAIR", small)
         a, b = random_points(1, 5), random_points(1, 4, seed=1)
         a[0, 2, 1] = float("nan")
         for pair in ((a, b), (b, a)):

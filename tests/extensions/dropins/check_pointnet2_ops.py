@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from torch.autograd import gradcheck
-
 from extensions.pointnet2_ops import pointnet2_utils
 from extensions.pointnet2_ops.pointnet2_modules import PointnetFPModule, PointnetSAModule, PointnetSAModuleMSG
 from extensions.pointnet2_ops.pointnet2_utils import (
@@ -17,6 +15,7 @@ from extensions.pointnet2_ops.pointnet2_utils import (
     three_interpolate,
     three_nn,
 )
+from torch.autograd import gradcheck
 
 
 def random_points(*shape, seed=0, dtype=torch.float32):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from bench_ops_peers import PEERS, Peer
 
-from extensions import reference
-from tools.bench_peers import PEERS, Peer
+from pointrecon.extensions.backends import reference
 
 CPU = torch.device("cpu")
 

@@ -3,14 +3,13 @@
 import os
 import re
 
+import bench_ops_peers
 import pytest
 import torch
-
-from extensions import reference
-from tools import bench_candidates
-from tools.bench_candidates import (
+from bench_ops_peers import (
     SMALL,
     Candidate,
+    Peer,
     Size,
     expect,
     find_candidates,
@@ -19,7 +18,8 @@ from tools.bench_candidates import (
     make_clouds,
     make_lattices,
 )
-from tools.bench_peers import Peer
+
+from pointrecon.extensions.backends import reference
 
 CPU = torch.device("cpu")
 
@@ -48,27 +48,27 @@ def raise_runtime_error():
         (peer("fps", lambda points, centers, g, k: torch.zeros(len(points), g + 1)), "wrong result: shape"),
         (
             peer("knn", lambda points, centers, g, k: torch.arange(k).expand(len(points), g, k)),
-            "wrong result: 9.* of the neighbours are others",
+            "wrong result: 9.* of the neighbors are others",
         ),
         (peer("knn", lambda points, centers, g, k: points @ centers), "."),
     ],
 )
 def test_a_peer_that_is_missing_or_wrong_is_not_timed(monkeypatch, fake, reason):
-    monkeypatch.setattr(bench_candidates, "PEERS", [fake])
+    monkeypatch.setattr(bench_ops_peers, "PEERS", [fake])
     skipped = []
     assert "fake" not in names(fake.operation, skipped)
     assert [skip.name for skip in skipped][-1] == "fake" and re.match(reason, skipped[-1].reason)
 
 
 def test_the_reference_is_timed_if_asked_for_or_if_nothing_else_is_there(monkeypatch):
-    monkeypatch.setattr(bench_candidates, "PEERS", [])
-    monkeypatch.setattr(bench_candidates.dispatch, "why_unavailable", lambda name, device: "")
-    monkeypatch.setattr(bench_candidates.dispatch, "load_backend", lambda name: reference)
-    monkeypatch.setattr(bench_candidates, "_try_out", lambda *_: None)
+    monkeypatch.setattr(bench_ops_peers, "PEERS", [])
+    monkeypatch.setattr(bench_ops_peers.dispatch, "why_unavailable", lambda name, device: "")
+    monkeypatch.setattr(bench_ops_peers.dispatch, "load_backend", lambda name: reference)
+    monkeypatch.setattr(bench_ops_peers, "_try_out", lambda *_: None)
     assert "reference" not in names("fps", []) and names("fps", [])
     asked = [candidate.name for candidate in find_candidates("fps", CPU, [], with_reference=True)]
     assert asked == [*names("fps", []), "reference"]
-    monkeypatch.setattr(bench_candidates.dispatch, "why_unavailable", lambda name, device: name != "reference")
+    monkeypatch.setattr(bench_ops_peers.dispatch, "why_unavailable", lambda name, device: name != "reference")
     assert names("fps", []) == ["reference"]
 
 
@@ -76,7 +76,7 @@ def test_a_peer_may_start_elsewhere(monkeypatch):
     def run(points, centers, g, k):
         return reference.fps(points.flip(1), g).neg() + points.shape[1] - 1
 
-    monkeypatch.setattr(bench_candidates, "PEERS", [peer("fps", run)])
+    monkeypatch.setattr(bench_ops_peers, "PEERS", [peer("fps", run)])
     assert names("fps", [])[-1] == "fake"
 
 
@@ -103,8 +103,8 @@ def test_patches_must_be_right_and_not_their_indices_alone(monkeypatch, wrong):
         found = reference.patchify(*arguments)
         return [part + (number == wrong) for number, part in enumerate(found)]
 
-    monkeypatch.setattr(bench_candidates, "PEERS", [])
-    monkeypatch.setattr(bench_candidates.ops, "patchify", patchify)
+    monkeypatch.setattr(bench_ops_peers, "PEERS", [])
+    monkeypatch.setattr(bench_ops_peers.ops, "patchify", patchify)
     found = names("patchify", skipped := [])
     refused = {skip.name for skip in skipped if "centres or patches differ" in skip.reason}
     assert ("reference" in refused and not found) if wrong is not None else (found and not refused)

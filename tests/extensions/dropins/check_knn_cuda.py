@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from extensions.knn_cuda import KNN, knn
 
 from extensions import reference
-from extensions.knn_cuda import KNN, knn
 
 
 def random_points(*shape, seed=0):

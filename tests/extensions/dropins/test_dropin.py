@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-
-from extensions import chamfer
 from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2, ChamferFunction
-from extensions.dropin import check_clouds, check_count, check_index, check_not_empty, check_shapes
 from extensions.knn_cuda import KNN
 from extensions.pointnet2_ops.pointnet2_utils import QueryAndGroup, ball_query, furthest_point_sample, three_nn
+
+from extensions import chamfer
+from extensions.dropin import check_clouds, check_count, check_index, check_not_empty, check_shapes
 
 CLOUD = torch.zeros(2, 5, 3)
 

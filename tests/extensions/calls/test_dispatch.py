@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import extensions
-from extensions import dispatch, ops, reference, use_backend
+from pointrecon import extensions
+from pointrecon.extensions import dispatch, ops, use_backend
+from pointrecon.extensions.backends import reference
 
 CLOUD = torch.zeros(1, 4, 3)
 OPERATIONS = [name for name in extensions.__all__ if name != "use_backend"]
@@ -106,7 +107,7 @@ def test_a_backend_forced_for_the_gpu_leaves_the_cpu_to_the_others(there, monkey
 
 
 def test_the_choice_is_logged_once_with_what_is_missing(there, caplog):
-    caplog.set_level(logging.WARNING, logger="extensions.dispatch")
+    caplog.set_level(logging.WARNING, logger="pointrecon.extensions.dispatch")
     there("compiled", "it has no wings")
     for _ in range(3):
         ops.fps(CLOUD, 2)

@@ -2,12 +2,13 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from extensions import dispatch, external, reference
+from pointrecon.extensions import dispatch
+from pointrecon.extensions.backends import external, reference
+from tests import ROOT
 
 # The original's sampling: points with |p|^2 <= 1e-3 are skipped, distances start at 1e10, indices are int32.
 SAMPLING = """
@@ -85,8 +86,9 @@ def test_it_can_be_forced_where_a_package_is(packages, monkeypatch):
 
 
 def test_the_drop_ins_are_not_taken_for_the_originals(packages, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(external.__file__).parent))
-    assert importlib.util.find_spec("knn_cuda").origin.startswith(str(Path(external.__file__).parent))
+    monkeypatch.syspath_prepend(str(ROOT / "extensions" / "dropins"))
+    for package in external.ORIGINALS:
+        assert importlib.util.find_spec(package).origin.startswith(str(ROOT / "extensions" / "dropins"))
     assert not external.is_available("cuda") and "knn_cuda" not in sys.modules
 
 

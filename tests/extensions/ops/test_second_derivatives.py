@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from extensions import dispatch, ops
+from pointrecon.extensions import dispatch, ops
 
 pytestmark = pytest.mark.skipif(
     bool(dispatch.why_unavailable("compiled", "cpu")), reason="the CPU library is not built"

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from extensions import library, ops, reference
+from pointrecon.extensions import ops
+from pointrecon.extensions.attention import reference as attention
+from pointrecon.extensions.chamfer.registered import registered_nearest, registered_pairs
+from pointrecon.extensions.fps.registered import registered_fps
+from pointrecon.extensions.interpolate.registered import registered_three_nn
+from pointrecon.extensions.knn.registered import registered_knn
+from pointrecon.extensions.patchify.registered import registered_patchify
+from pointrecon.extensions.pooling.registered import registered_pool_max
 
 
 def random_points(*shape, seed=0):
@@ -48,20 +55,20 @@ def test_inductor_gives_the_same():
 @pytest.mark.parametrize(
     ("operation", "arguments"),
     [
-        ("fps", lambda points, queries: (points, 4)),
-        ("knn", lambda points, queries: (points, queries, 3)),
-        ("patchify", lambda points, queries: (points, 4, 3)),
-        ("three_nn", lambda points, queries: (queries, points)),
-        ("nearest", lambda points, queries: (queries, points)),
+        (registered_fps, lambda points, queries: (points, 4)),
+        (registered_knn, lambda points, queries: (points, queries, 3)),
+        (registered_patchify, lambda points, queries: (points, 4, 3)),
+        (registered_three_nn, lambda points, queries: (queries, points)),
+        (registered_nearest, lambda points, queries: (queries, points)),
     ],
 )
 def test_the_registration_is_sound(operation, arguments):
     points, queries = random_points(2, 9, 3), random_points(2, 5, 3, seed=1)
-    if operation in ("three_nn", "nearest", "patchify"):
+    if operation in (registered_three_nn, registered_nearest, registered_patchify):
         points.requires_grad_()
         queries.requires_grad_()
     # Shapes of the fake kernels, schema, autograd; all of them with static and symbolic sizes.
-    torch.library.opcheck(getattr(library, operation), arguments(points, queries))
+    torch.library.opcheck(operation, arguments(points, queries))
 
 
 def test_a_mistake_in_the_numbers_is_told_by_a_compiled_function_too():
@@ -91,7 +98,7 @@ def test_a_compiled_chamfer_refuses_what_is_not_finite_unless_a_network_put_it_o
 def test_small_pairs_in_one_operation_are_the_same(norm):
     """What a compiled network runs on a GPU, here traced with the reference below it."""
     torch.compiler.reset()
-    in_one = torch.compile(lambda a, b: library.pairs(a, b, norm)[0], fullgraph=True, backend="aot_eager")
+    in_one = torch.compile(lambda a, b: registered_pairs(a, b, norm)[0], fullgraph=True, backend="aot_eager")
     results = []
     for function in (in_one, lambda a, b: ops.chamfer_distance(a, b, norm)):
         a, b = random_points(4, 9, 3).requires_grad_(), random_points(4, 7, 3, seed=1).requires_grad_()
@@ -106,26 +113,26 @@ def test_small_pairs_in_one_operation_are_the_same(norm):
 @pytest.mark.parametrize("norm", [1, 2])
 def test_small_pairs_are_registered_in_full(norm):
     a, b = random_points(3, 5, 3).requires_grad_(), random_points(3, 4, 3, seed=1).requires_grad_()
-    torch.library.opcheck(library.pairs, (a, b, norm))
+    torch.library.opcheck(registered_pairs, (a, b, norm))
     bad = torch.full_like(a, float("nan"))
     with pytest.raises(ValueError, match="a .* must be finite"):
-        library.pairs(bad, b, norm, True, True)
+        registered_pairs(bad, b, norm, True, True)
 
 
 def test_the_pooled_maximum_is_registered_in_full():
     x = random_points(4, 5, 6).requires_grad_()
-    torch.library.opcheck(library.pool_max, (x,))
-    values, _ = library.pool_max(x)
+    torch.library.opcheck(registered_pool_max, (x,))
+    values, _ = registered_pool_max(x)
     (grad,) = torch.autograd.grad(values.square().sum(), x, create_graph=True)
     (wanted,) = torch.autograd.grad(x.max(dim=1).values.square().sum(), x)
     torch.testing.assert_close(grad, wanted)
-    assert torch.autograd.gradcheck(lambda x: library.pool_max(x)[0], x.detach().double().requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: registered_pool_max(x)[0], x.detach().double().requires_grad_())
 
 
 def test_the_kernel_for_short_attention_can_be_asked_for_in_a_compiled_network(monkeypatch):
     """On a CPU there is only the one that stands beside it; what is asked for must not break the graph."""
-    monkeypatch.setattr(reference, "nullcontext", lambda: reference.sdpa_kernel(reference.FOR_SHORT))
+    monkeypatch.setattr(attention, "nullcontext", lambda: attention.sdpa_kernel(attention.FOR_SHORT))
     torch.compiler.reset()
     qkv = random_points(2, 7, 3, 2, 8)
-    compiled = torch.compile(lambda qkv: reference.attention(qkv), fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(lambda qkv: attention.attention(qkv), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(qkv), ops.attention(qkv))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from extensions import checks, ops
+from pointrecon.extensions import checks, ops
 
 CLOUD = torch.zeros(2, 5, 3)
 INDEX, TRIPLES = torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4, 3, dtype=torch.int64)
