@@ -77,7 +77,7 @@ def complete_config(tree: Mapping, where: str, schema_folder: str | Path = SCHEM
     Raises:
         InputError: A value of the wrong type.
     """
-    schema = _load_schema(Path(schema_folder))
+    schema = load_schema(schema_folder)
     return EasyDict(schema.fill(schema.check(schema.known(tree), where)))
 
 

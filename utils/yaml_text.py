@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from easydict import EasyDict
 
-from pointrecon.utils.files.expansion import ExpansionError, check_expansion
+from pointrecon.utils.files.checks.expansion import ExpansionError, check_expansion
 
 MAX_EXPANSION = 1 << 20  # bytes of a file's content with its aliases written out
 MAX_DEPTH = 20  # of sections in sections
@@ -108,6 +108,12 @@ class _Loader(yaml.SafeLoader):
         letter: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBER_TAGS]
         for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        """Brackets in brackets: each costs time for every one around it, so they end before the text does."""
+        if self.flow_level >= MAX_DEPTH:
+            raise yaml.scanner.ScannerError(None, None, f"more than {MAX_DEPTH} brackets in brackets", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()

@@ -1,11 +1,16 @@
 """Bases, overrides, and a round trip through a file."""
 
+import contextlib
+import time
+from pathlib import Path
+
 import pytest
+import yaml
 from easydict import EasyDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pointrecon.utils.config import SCHEMA_FOLDER, flatten, load_config, merge, save_config, to_plain
+from pointrecon.utils.config import SCHEMA_FOLDER, flatten, load_config, merge, resolve_config, save_config, to_plain
 from pointrecon.utils.errors import InputError
 
 
@@ -124,12 +129,20 @@ def test_a_saved_config_alone_loads_to_the_same(folder):
     assert to_plain(again) == to_plain(cfg) and list(again) == list(cfg)
 
 
+def make_folder_of_init(tmp_path_factory):
+    """A folder whose schema has one key, which takes any value."""
+    folder = tmp_path_factory.mktemp("init")
+    (folder / "_base_").mkdir()
+    (folder / "_base_" / "init.yaml").write_text("init: null")
+    return folder
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.one_of(st.text(), st.floats(allow_nan=False), st.integers(), st.lists(st.text(max_size=5), max_size=3)))
 def test_any_value_survives_a_round_trip(tmp_path_factory, value):
-    path = tmp_path_factory.mktemp("round") / "saved.yaml"
-    save_config({"init": value}, path)
-    assert load_config(path).init == value
+    folder = make_folder_of_init(tmp_path_factory)
+    save_config({"init": value}, folder / "saved.yaml")
+    assert load_config(folder / "saved.yaml", (), folder / "_base_").init == value
 
 
 def test_the_projects_own_schema_round_trips(tmp_path):
@@ -160,13 +173,88 @@ def test_a_date_is_a_text(folder):
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.text(alphabet=st.sampled_from("abc: {}[]&*!|>-?\n'\"#%,01.e~\x85\ufeff<"), max_size=40), st.booleans())
+@given(st.text(alphabet=st.sampled_from("abc: {}[]&*!|>-?\n'\"#%,01.e_~\x85\ufeff<"), max_size=40), st.booleans())
 def test_any_text_is_a_config_or_a_mistake(tmp_path_factory, text, is_override):
-    path = tmp_path_factory.mktemp("any") / "any.yaml"
+    folder = make_folder_of_init(tmp_path_factory)
+    path = folder / "any.yaml"
     path.write_text("" if is_override else f"init:\n  {text}", encoding="utf-8")
     try:
-        cfg = load_config(path, [f"init={text}"] if is_override else [])
+        cfg = load_config(path, [f"init={text}"] if is_override else [], folder / "_base_")
     except InputError:
         return
     save_config(cfg, path)
-    assert repr(load_config(path)) == repr(cfg)
+    assert repr(load_config(path, (), folder / "_base_")) == repr(cfg)
+
+
+@pytest.mark.parametrize(
+    "text, number",
+    [("010", 10), ("008", 8), ("-07", -7), ("1_000", 1000), ("1e2", 100), ("01.5", 1.5), ("1.", 1.0), (".5e1", 5.0)],
+)
+def test_a_number_is_what_a_person_reads(folder, text, number):
+    assert load(folder, f"init: {text}").init == number, "where any value may stand"
+    assert load(folder, "", f"optim.lr={text}").optim.lr == number
+    if number == int(number):
+        assert load(folder, f"epochs: {text}").epochs == number
+        assert load(folder, f"epochs: '{text}'").epochs == number, "in quotes too"
+
+
+@pytest.mark.parametrize("text", "0x10 0o17 0b11 1:30 1_0 1__0 _1 1_000_00 1,000 1e e5 1.5.2 --1".split())
+def test_what_only_a_program_reads_as_a_number_is_refused(folder, text):
+    assert load(folder, f"init: {text}").init == text, "a text, where any value may stand"
+    for key in ("epochs", "optim.lr"):
+        with pytest.raises(InputError, match=f"'{key}' .* must be a "):
+            load(folder, "", f"{key}={text}")
+
+
+@pytest.mark.parametrize("word, value", [("on", True), ("off", False), ("yes", True), ("No", False), ("true", True)])
+def test_words_that_are_truth_values(folder, word, value):
+    assert load(folder, f"init: {word}").init is value
+    with pytest.raises(InputError, match="put it in quotes"):
+        load(folder, f"name: {word}")
+
+
+def test_texts_that_other_readers_take_for_numbers_are_saved_in_quotes(folder):
+    names = ["0x10", "1:30", "1_0", "010", "on", "2001-01-01", "1e5"]
+    for name in names:
+        save_config({"name": name}, folder / "saved.yaml")
+        assert yaml.safe_load((folder / "saved.yaml").read_text()) == {"name": name}
+        assert load_config(folder / "saved.yaml", (), folder / "_base_").name == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1" * 100_000 + "x", "1_" * 50_000, "1:" * 50_000, "." * 100_000, "1" * 100_000, "1e" * 50_000, "a" * 100_000,
+     "[" * 50_000, "{a: " * 20_000, "'" * 100_000, "- " * 50_000, "? " * 50_000, "&a " * 30_000, "!" * 100_000],
+    ids=lambda text: text[:3],
+)
+def test_long_texts_take_no_time(folder, text):
+    """A pattern that tries every place for every place would take minutes for these."""
+    start = time.process_time()
+    for key in ("init", "epochs", text[:90_000].replace("=", "")):
+        with contextlib.suppress(InputError):
+            load(folder, "", f"{key}={text}")
+    with contextlib.suppress(InputError):
+        load(folder, f"init: {text}")
+    assert time.process_time() - start < 10
+
+
+def test_where_each_value_comes_from(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    Path("base.yaml").write_text("optim: {lr: 1.0, steps: [1]}\nevaluators: {svm: {c: 1}}\nteachers: {image: null}")
+    Path("leaf.yaml").write_text("_base_: base.yaml\nepochs: 4\noptim: {lr: 2.0}")
+    overrides = ["optim.steps=[3]", "evaluators.svm.d=2", "teachers.image.dim=3"]
+    found = resolve_config("leaf.yaml", overrides, "_base_")
+    assert found.cfg == load_config("leaf.yaml", overrides, "_base_")
+    assert found.origins == {
+        "epochs": "leaf.yaml",
+        "optim.lr": "leaf.yaml",
+        "optim.steps": "command line",
+        "evaluators.svm.c": "base.yaml",
+        "evaluators.svm.d": "command line",
+        "teachers.image.dim": "command line",
+    }
+
+
+def test_a_byte_order_mark_is_no_part_of_a_config(folder):
+    (folder / "leaf.yaml").write_bytes(b"\xef\xbb\xbfepochs: 7\n")
+    assert load_config(folder / "leaf.yaml", (), folder / "_base_").epochs == 7
