@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pointrecon.utils.files.hdf5_heap import check_heaps
+from pointrecon.utils.files.checks.hdf5_heap import check_heaps
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 VALUES = (

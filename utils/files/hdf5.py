@@ -15,7 +15,7 @@ import numpy as np
 from h5py import h5d, h5z
 
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.hdf5_heap import check_heaps
+from pointrecon.utils.files.checks.hdf5_heap import check_heaps
 
 ALWAYS_ALLOWED = 64 << 20  # bytes that may be claimed whatever the file's size
 MAX_GROWTH = 64  # times that what is read may be larger than what is stored; points grow less than 4 times

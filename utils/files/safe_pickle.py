@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.expansion import check_expansion
+from pointrecon.utils.files.checks.expansion import check_expansion
 from pointrecon.utils.files.io import check_file
-from pointrecon.utils.files.pickle_scan import scan_pickle
+from pointrecon.utils.files.checks.pickle_scan import scan_pickle
 
 MAX_EXPANSION = 16  # times the file's size, and
 MIN_EXPANSION = 64 << 20  # bytes, whatever its size: what it may take if nothing in it were shared

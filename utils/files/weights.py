@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.expansion import ExpansionError, check_expansion
+from pointrecon.utils.files.checks.expansion import ExpansionError, check_expansion
 from pointrecon.utils.files.io import atomic_write, check_file
-from pointrecon.utils.files.torch_archive import TorchFileError, check_torch_file
+from pointrecon.utils.files.checks.torch_archive import TorchFileError, check_torch_file
 
 SAFETENSORS = ".safetensors"
 MAX_EXPANSION = 16  # times the file's size, and

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pointrecon.datasets.hdf5_points import HDF5Points
+from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import open_hdf5
 

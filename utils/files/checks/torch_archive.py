@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from pointrecon.utils.files.pickle_scan import PickleError, Scan, scan_pickle
+from pointrecon.utils.files.checks.pickle_scan import PickleError, Scan, scan_pickle
 
 # How a file of torch before 1.6 begins: a pickle of its magic number.
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

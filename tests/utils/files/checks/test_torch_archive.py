@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from pointrecon.utils.files.torch_archive import TorchFileError, check_torch_file
+from pointrecon.utils.files.checks.torch_archive import TorchFileError, check_torch_file
 
 CONTENT = {
     "base_model": {"w": torch.randn(3, 2), "half": torch.ones(5, dtype=torch.float16), "n": torch.tensor(3)},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pointrecon.utils.files.expansion import ExpansionError, check_expansion
+from pointrecon.utils.files.checks.expansion import ExpansionError, check_expansion
 
 
 def test_sharing_counts_each_time():

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pointrecon.utils.files.pickle_scan import PickleError, scan_pickle
+from pointrecon.utils.files.checks.pickle_scan import PickleError, scan_pickle
 
 VALUE = {
     "a": [(np.arange(4.0), 3, "x"), None, True, -5, 2**70, 1.5, b"bytes", bytearray(b"y")],

@@ -3,7 +3,7 @@
 import h5py
 import pytest
 
-from pointrecon.utils.files.hdf5_heap import HeapError, check_heaps
+from pointrecon.utils.files.checks.hdf5_heap import HeapError, check_heaps
 
 
 @pytest.fixture

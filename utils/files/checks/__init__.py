@@ -1,0 +1,1 @@
+"""What is looked at in a file before anything of it is built."""
