@@ -1,48 +1,69 @@
-"""What the tasks ask of an evaluator, and how a data set is encoded for one.
+"""What an evaluator is: something that is measured on an encoder, on data of its own."""
 
-Shape legend: B batch, N points, T patch tokens, C channels.
-"""
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from pointrecon.tools.context import RunContext
+from pointrecon.tools.evaluators.encoder import EmbeddedSplit, SplitEncoder, SplitStore
+from pointrecon.tools.settings import Settings
+from pointrecon.utils.errors import InputError, check_choice
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from pointrecon.datasets.loader import eval_loader
-
-
-class Embedding(NamedTuple):
-    """What the encoder makes of clouds."""
-
-    queries: Tensor  # (B, 3, C): cls, image, text
-    tokens: Tensor  # (B, T, C)
-    image: Tensor | None  # (B, Di), the image query in the image teacher's space; None without that projection
-    text: Tensor | None  # (B, Dt), likewise for text
+SPLITS = ("test", "val", "train")
 
 
-Encode = Callable[[Tensor], Embedding]  # (B, N, 3) as the data set stores them -> on the CPU
+class Evaluator(ABC):
+    """Measures an encoder on labelled objects.
 
+    The constructor checks all options and reads the data, so that a mistake is known before anything is trained; a
+    subclass takes its own options as keywords and hands the rest on.
 
-class Evaluator(Protocol):
-    """Owns its data and takes a function that embeds points."""
+    Args:
+        cfg: the whole config; its section `data` is the evaluator's own.
+        name: what the config calls it; its metrics are `<name>_<metric>`.
+        store: gives the data sets, each read once in a run.
+        split: the objects that are measured.
 
-    def run(self, encode: Encode, ctx: Any) -> dict[str, Any]:
-        """Metrics by name."""
-
-
-def encode_dataset(encode: Encode, dataset: Dataset, batch_size: int) -> tuple[Embedding, Tensor, list[str]]:
-    """Every object of a data set, in its order.
-
-    Returns:
-        the embedding, labels (n,) int64 and ids.
+    Attributes:
+        monitor: the metric that `select` compares, higher is better; None if there is none.
     """
-    parts, labels, ids = [], [], []
-    for batch in eval_loader(dataset, batch_size):
-        parts.append(encode(batch["points"]))
-        labels.append(batch["label"])
-        ids += batch["id"]
-    columns = zip(*parts, strict=True)
-    embedding = Embedding(*(None if column[0] is None else torch.cat(column) for column in columns))
-    return embedding, torch.cat(labels), ids
+
+    monitor: str | None = "accuracy"
+
+    def __init__(self, cfg: Settings, *, name: str, store: SplitStore, split: str = "test") -> None:
+        check_choice(f"evaluators.{name}.split", split, SPLITS)
+        self.cfg, self.name, self.store, self.split = cfg, name, store, split
+
+    @abstractmethod
+    def run(self, encoder: SplitEncoder, ctx: RunContext) -> dict[str, Any]:
+        """Metrics by name. Called in all processes, which must all return the same."""
+
+    def check(self, embedded: EmbeddedSplit) -> None:
+        """Raises InputError if what the network makes of an object cannot be evaluated; called before training."""
+        return
+
+    def save(self, folder: Path) -> None:
+        """Writes what the last `run` found out besides metrics; called at the end, in the main process alone."""
+        return
+
+    def probed_ids(self) -> Iterable[str]:
+        """Keys of the objects that are measured."""
+        return self.store.get(self.cfg, self.split).ids
+
+    def check_number(self, key: str, value: Any, *, least: float, is_whole: bool = False, above: bool = False) -> None:
+        """Refuses an option that is no number, or too small.
+
+        Args:
+            key: its name.
+            value: what was given.
+            least: smallest value allowed.
+            is_whole: only whole numbers are allowed.
+            above: `least` itself is not allowed.
+        """
+        kinds = (int,) if is_whole else (int, float)
+        is_number = isinstance(value, kinds) and not isinstance(value, bool) and value == value and abs(value) < 1e308
+        if not is_number or value < least or (above and value == least):
+            what = "a whole number" if is_whole else "a number"
+            bound = f"above {least:g}" if above else f"of at least {least:g}"
+            raise InputError(f"evaluators.{self.name}.{key} is {value!r}, but must be {what} {bound}")

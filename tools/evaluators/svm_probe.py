@@ -1,49 +1,76 @@
 """Linear SVM on the features of a frozen encoder."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from pointrecon.models.heads import probe_feature
-from pointrecon.tools.build import build_dataset
+from pointrecon.datasets.splits import split_rows
+from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators import EVALUATORS
 from pointrecon.tools.evaluators.accuracy import report_on
-from pointrecon.tools.evaluators.base import Encode, encode_dataset
+from pointrecon.tools.evaluators.base import Evaluator
+from pointrecon.tools.evaluators.encoder import EmbeddedSplit, SplitEncoder, SplitStore
 from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.settings import Settings
 
 
 @EVALUATORS.register("svm")
-class SVMProbe:
+class SVMProbe(Evaluator):
     """LinearSVC on [max over queries; max + mean over patches] (ReCon, section 4.2).
 
     Args:
         cfg: the whole config.
+        name: what the config calls it.
+        store: gives the data sets.
+        split: the objects that are measured; it learns from `train`.
         C: inverse regularisation (published: 0.075).
         shots: labelled objects a class; null: all.
         draws: how often those objects are drawn; the accuracy is the mean over the draws.
+
+    Attributes:
+        rows: of `train`, those that each SVM learns from.
+
+    Raises:
+        InputError: an option out of range, or data that cannot be read.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], C: float = 0.075, shots: int | None = None, draws: int = 1) -> None:
+    def __init__(
+        self,
+        cfg: Settings,
+        *,
+        name: str,
+        store: SplitStore,
+        split: str = "test",
+        C: float = 0.075,
+        shots: int | None = None,
+        draws: int = 1,
+    ) -> None:
+        super().__init__(cfg, name=name, store=store, split=split)
+        self.check_number("C", C, least=0, above=True)
+        self.check_number("draws", draws, least=1, is_whole=True)
+        if shots is not None:
+            self.check_number("shots", shots, least=1, is_whole=True)
         self.C = C
-        self.batch_size = cfg["batch_size"]
-        self.train = build_dataset(cfg, "train", shots=None)
-        self.test = build_dataset(cfg, "test", shots=None)
+        self.train, self.test = store.get(cfg, "train"), store.get(cfg, split)
         self.rows = [np.arange(len(self.train))]
-        if has_quirk(cfg, "svm_drop_last") and len(self.train) > self.batch_size:
-            kept = len(self.train) // self.batch_size * self.batch_size
+        batch_size = cfg["batch_size"]
+        if has_quirk(cfg, "svm_drop_last") and len(self.train) > batch_size:
+            kept = len(self.train) // batch_size * batch_size
             self.rows = [np.random.RandomState(cfg["seed"]).permutation(len(self.train))[:kept]]
         if shots is not None:
-            row_of = {key: row for row, key in enumerate(self.train.ids)}
-            drawn = (build_dataset(cfg, "train", shots=shots, seed=cfg["seed"] + draw) for draw in range(draws))
-            self.rows = [np.array([row_of[key] for key in dataset.ids]) for dataset in drawn]
+            labels, nothing = self.train.labels.numpy(), np.zeros(len(self.train), dtype=bool)
+            names, seed = self.train.class_names, cfg["seed"]
+            self.rows = [
+                split_rows("train", labels, nothing, names, shots=shots, seed=seed + draw) for draw in range(draws)
+            ]
 
-    def run(self, encode: Encode, ctx: Any) -> dict[str, Any]:
+    def run(self, encoder: SplitEncoder, ctx: RunContext) -> dict[str, Any]:
         """Returns `accuracy`, `mean_class_accuracy`, `num_objects`, and for several draws their standard deviation."""
         from sklearn.svm import LinearSVC
 
-        (x, y), (x_test, y_test) = (self._features(encode, dataset) for dataset in (self.train, self.test))
+        data = self.cfg["data"]
+        (x, y), (x_test, y_test) = (_table(encoder.embed(part, data)) for part in (self.train, self.test))
         reports = []
         for rows in self.rows:
             classifier = LinearSVC(C=self.C, random_state=0, max_iter=10_000).fit(x[rows], y[rows])
@@ -55,6 +82,7 @@ class SVMProbe:
             mean["accuracy_std"] = float(np.std([report["accuracy"] for report in reports], ddof=1))
         return mean
 
-    def _features(self, encode: Encode, dataset: Any) -> tuple[np.ndarray, np.ndarray]:
-        embedding, labels, _ = encode_dataset(encode, dataset, self.batch_size)
-        return probe_feature(embedding.queries, embedding.tokens).numpy(), labels.numpy()
+
+def _table(embedded: EmbeddedSplit) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, 2C) and labels (n,)."""
+    return embedded.embedding.feature.numpy(), embedded.labels.numpy()

@@ -3,18 +3,21 @@
 Shape legend: n objects, C classes, Q prompts a class, D feature width.
 """
 
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Subset
 
-from pointrecon.tools.build import build_dataset
+from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators import EVALUATORS
 from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
-from pointrecon.tools.evaluators.base import Embedding, Encode, encode_dataset
+from pointrecon.tools.evaluators.base import Evaluator
+from pointrecon.tools.evaluators.encoder import EmbeddedSplit, Embedding, SplitEncoder, SplitStore, join
 from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.teachers.teachers import CACHED, class_prompts
 from pointrecon.utils.errors import InputError, check_choice
 
@@ -22,73 +25,102 @@ QUERIES = ("text", "image", "both")
 
 
 @EVALUATORS.register("zero_shot")
-class ZeroShot:
+class ZeroShot(Evaluator):
     """Cosine between the projected query and each class's mean prompt embedding (ReCon, section 4.3).
 
     Args:
         cfg: the whole config.
+        name: what the config calls it.
+        store: gives the data sets.
         split: which split of the data set; the default never trains.
         query: `text` or `image` alone, or `both`: image + ratio * text, for teachers that share one space.
         ratio: weight of the text query in `both`.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], split: str = "test", query: str = "text", ratio: float = 1.0) -> None:
-        check_choice("evaluators.zero_shot.query", query, QUERIES)
+    def __init__(
+        self,
+        cfg: Settings,
+        *,
+        name: str,
+        store: SplitStore,
+        split: str = "test",
+        query: str = "text",
+        ratio: float = 1.0,
+    ) -> None:
+        super().__init__(cfg, name=name, store=store, split=split)
+        check_choice(f"evaluators.{name}.query", query, QUERIES)
+        self.check_number("ratio", ratio, least=0)
         if cfg["teachers"]["text"] is None:
             raise InputError("zero-shot recognition needs the text teacher's prompts, but teachers.text is null")
-        self.cfg = cfg
         self.query = query
         self.ratio = ratio
         self.batch_size = cfg["batch_size"]
-        self.split = "train and test" if has_quirk(cfg, "train_and_test") else split
-        self.dataset = build_dataset(cfg, split, shots=None)
+        self.is_on_both = has_quirk(cfg, "train_and_test")
+        self.data = {**cfg["data"], "eval_sampling": "random"} if self.is_on_both else cfg["data"]
+        self.dataset = store.get(cfg, split)
         # A missing cache is found out before the run folder is there; a teacher is asked when the run starts.
         self.prompts = class_prompts(cfg, self.dataset) if cfg["teachers"]["text"]["type"] == CACHED else None
 
-    def run(self, encode: Encode, ctx: Any) -> dict[str, Any]:
+    def check(self, embedded: EmbeddedSplit) -> None:
+        """Raises InputError if the network has no such query, or one of another width than the prompts."""
+        student = self.forward_student(embedded.embedding)
+        if self.prompts is not None:
+            self._check_width(student, self.prompts)
+
+    def run(self, encoder: SplitEncoder, ctx: RunContext) -> dict[str, Any]:
         """Returns `accuracy`, `mean_class_accuracy`, `num_objects` and what was compared."""
-        prompts = class_prompts(self.cfg, self.dataset, ctx.device) if self.prompts is None else self.prompts
+        if self.prompts is None:
+            self.prompts = class_prompts(self.cfg, self.dataset, ctx.device)
         is_summed = has_quirk(self.cfg, "summed_prompts")
-        classes = class_embeddings(prompts, self.cfg["teachers"]["text"]["center"], is_summed)
-        embedding, labels, ids = encode_dataset(encode, self.dataset, self.batch_size)
-        if has_quirk(self.cfg, "train_and_test"):
-            embedding, labels, ids = self.add_train(encode, embedding, labels, ids)
+        classes = class_embeddings(self.prompts, self.cfg["teachers"]["text"]["center"], is_summed)
+        parts = [encoder.embed(self.dataset, self.data)]
+        if self.is_on_both and (train := self.draw_train()) is not None:
+            parts.append(encoder.embed(train, self.data))
+        embedding, self.labels, self.ids = join(parts)
         student = self.forward_student(embedding)
-        if student.shape[-1] != classes.shape[-1]:
+        self._check_width(student, classes)
+        self.predictions = (F.normalize(student, dim=-1) @ classes.T).argmax(dim=1)
+        report = report_on(self.dataset, self.predictions, self.labels)
+        split = "train and test" if self.is_on_both else self.split
+        return report | {"num_classes": len(self.dataset.class_names), "split": split, "query": self.query}
+
+    def save(self, folder: Path) -> None:
+        """Writes predictions-NAME.npz."""
+        path = folder / f"predictions-{self.name}.npz"
+        save_predictions(path, self.ids, self.labels, self.predictions, self.dataset.class_names)
+
+    def draw_train(self) -> Subset | None:
+        """The training split as the published code ran over it: shuffled, without the last, smaller batch."""
+        dataset = self.store.get(self.cfg, "train")
+        kept = len(dataset) // self.batch_size * self.batch_size
+        rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(self.cfg["seed"]))[:kept]
+        return Subset(dataset, rows.tolist()) if kept else None
+
+    def _check_width(self, student: Tensor, prompts: Tensor) -> None:
+        if student.shape[-1] != prompts.shape[-1]:
             raise InputError(
                 f"the {self.query} query is projected to {student.shape[-1]} values, but the prompts have "
-                f"{classes.shape[-1]}; query '{self.query}' needs teachers that share one space, use query=text"
+                f"{prompts.shape[-1]}; query '{self.query}' needs teachers that share one space, use query=text"
             )
-        predictions = (F.normalize(student, dim=-1) @ classes.T).argmax(dim=1)
-        names = self.dataset.class_names
-        save_predictions(ctx.folder / "predictions-zero_shot.npz", ids, labels, predictions, names)
-        report = report_on(self.dataset, predictions, labels)
-        return report | {"num_classes": len(names), "split": self.split, "query": self.query}
-
-    def add_train(
-        self, encode: Encode, embedding: Embedding, labels: Tensor, ids: list[str]
-    ) -> tuple[Embedding, Tensor, list[str]]:
-        """Appends the training split as the published code ran over it: shuffled, without the last, smaller batch."""
-        dataset = build_dataset(self.cfg, "train", shots=None)
-        kept = len(dataset) // self.batch_size * self.batch_size
-        if not kept:
-            return embedding, labels, ids
-        rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(self.cfg["seed"]))[:kept]
-        more = encode_dataset(encode, torch.utils.data.Subset(dataset, rows.tolist()), self.batch_size)
-        pairs = zip(embedding, more[0], strict=True)
-        joined = Embedding(*(None if one is None else torch.cat([one, two]) for one, two in pairs))
-        return joined, torch.cat([labels, more[1]]), ids + more[2]
 
     def forward_student(self, embedding: Embedding) -> Tensor:
         """(n, D): the queries in the prompts' space."""
-        parts = {"text": embedding.text, "image": embedding.image}
-        needed = ("text", "image") if self.query == "both" else (self.query,)
+        needed = ("image", "text") if self.query == "both" else (self.query,)
         for name in needed:
-            if parts[name] is None:
+            if name not in embedding.projected:
                 raise InputError(
                     f"this network has no projection of the {name} query; it was trained without that teacher"
                 )
-        return parts["image"] + self.ratio * parts["text"] if self.query == "both" else parts[self.query]
+        parts = [embedding.projected[name] for name in needed]
+        if self.query != "both":
+            return parts[0]
+        widths = [part.shape[-1] for part in parts]
+        if widths[0] != widths[1]:
+            raise InputError(
+                f"the two queries are projected to {widths[0]} and {widths[1]} values, which cannot be added; "
+                "query 'both' needs teachers that share one space, use query=text"
+            )
+        return parts[0] + self.ratio * parts[1]
 
 
 def class_embeddings(prompts: Tensor, is_centered: bool, is_summed: bool = False) -> Tensor:

@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from pointrecon.datasets.loader import eval_loader, shared_batches
 from pointrecon.tools.build import build_classifier, build_dataset, build_train_loader, eval_transform, train_transform
-from pointrecon.tools.checkpoints.checkpoint import load_weights
+from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
 from pointrecon.tools.protocol import has_quirk, selection
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks import TASKS
-from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.tools.tasks.base import Task
 from pointrecon.utils.processes import distributed
 from pointrecon.utils.seed import generator
 
@@ -21,7 +22,7 @@ PUBLISHED_TRIALS = 299
 
 
 @TASKS.register("classify")
-class ClassifyTask:
+class ClassifyTask(Task):
     """Trains `PointClassifier` on the split `train`.
 
     Args:
@@ -29,31 +30,22 @@ class ClassifyTask:
         ctx: the run's surroundings.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
-        self.cfg, self.ctx = cfg, ctx
+    monitor = "accuracy"
+    class_names: list[str]
+
+    def __init__(self, cfg: Settings, ctx: RunContext) -> None:
+        super().__init__(cfg, ctx)
         splits = ("test", *(("train",) if cfg["epochs"] else ()), *(("val",) if selection(cfg) == "val" else ()))
         self.datasets = {split: build_dataset(cfg, split) for split in splits}
         test = self.datasets["test"]
         self.class_names = test.class_names
         self.transform = train_transform(cfg["data"], test)
         self.eval_transform = eval_transform(cfg["data"], test)
-        self.model = build_classifier(cfg, test.num_classes).to(ctx.device)
-        self.network = self.model
-        if cfg["init"]:
-            # A network that is only tested must bring its head.
-            may_lack = ("head.",) if cfg["epochs"] else ()
-            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack)}")
+        # A network that is only tested must bring its head.
+        self.set_model(build_classifier(cfg, test.num_classes), may_lack=("head.",) if cfg["epochs"] else ())
         self.train_loader = build_train_loader(cfg, self.datasets["train"], ctx) if cfg["epochs"] else None
-        self.monitor = "accuracy"
-        self.evaluators = build_evaluators(cfg)
-        self.encode = make_encode(self.model, self.eval_transform, ctx.device)
-        self.generator = torch.Generator(device=ctx.device)
 
-    def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy, and the accuracy on the augmented batch."""
-        return self.compute_loss(*self.prepare(batch))
-
-    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Points (B, N, 3) and labels (B,)."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
         return points, batch["label"].to(self.ctx.device, non_blocking=True)
@@ -74,7 +66,7 @@ class ClassifyTask:
             save_predictions(path, ids, labels, predictions, self.class_names)
         metrics = report_on(self.datasets[split], predictions, labels) | metrics
         if split == "test":
-            metrics |= run_evaluators(self.evaluators, self.encode, self.ctx)
+            metrics |= self.evaluators.finish()
         return metrics
 
     def _vote(self, split: str) -> tuple[dict[str, Any], tuple[Tensor, Tensor, list[str]]]:

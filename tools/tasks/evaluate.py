@@ -1,21 +1,19 @@
 """Evaluation of a pretrained network: zero-shot, SVM probe, embeddings. Trains nothing."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform
-from pointrecon.tools.checkpoints.checkpoint import load_weights, read_checkpoint
-from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.build import build_dataset, build_pretrainer
+from pointrecon.tools.checkpoints.checkpoint import read_checkpoint
+from pointrecon.tools.context import RunContext
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks import TASKS
-from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.teachers.teachers import teacher_dims
 from pointrecon.utils.errors import InputError
 
 
 @TASKS.register("evaluate")
-class EvaluateTask:
+class EvaluateTask(Task):
     """Runs the `evaluators` on a checkpoint or, without `init`, on random weights.
 
     Args:
@@ -23,36 +21,22 @@ class EvaluateTask:
         ctx: the run's surroundings.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
+    def __init__(self, cfg: Settings, ctx: RunContext) -> None:
         if cfg["epochs"]:
             raise InputError(f"epochs is {cfg['epochs']}, but task=evaluate trains nothing; set epochs=0")
         if not cfg["evaluators"]:
             raise InputError("evaluators is empty, so there is nothing to do; see cfgs/quickstart/svm.yaml")
-        self.ctx = ctx
-        self.evaluators = build_evaluators(cfg)
-        self.model = build_pretrainer(cfg, *_projection_dims(cfg, ctx)).to(ctx.device)
-        self.network = self.model
-        if cfg["init"]:
-            # Nothing here reconstructs, so the patches may be of another size than in pretraining.
-            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], skip=('decoder.', 'contrast_head.'))}")
-        else:
-            ctx.logger.info("init: random weights")
-        self.train_loader = None
-        self.monitor = None
-        is_random = has_quirk(cfg, "train_and_test") and _has_zero_shot(cfg)
-        data = {**cfg["data"], "eval_sampling": "random"} if is_random else cfg["data"]
-        self.encode = make_encode(self.model, eval_transform(data), ctx.device)
-
-    def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Never called."""
-        raise AssertionError("task=evaluate trains nothing")
+        super().__init__(cfg, ctx)
+        # Nothing here reconstructs, so the patches may be of another size than in pretraining.
+        model = build_pretrainer(cfg, *_projection_dims(cfg, ctx))
+        self.set_model(model, skip=("decoder.", "contrast_head."))
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """What the evaluators say; they read their own splits."""
-        return run_evaluators(self.evaluators, self.encode, self.ctx)
+        return self.evaluators.finish()
 
 
-def _projection_dims(cfg: Mapping[str, Any], ctx: Any) -> tuple[int | None, int | None]:
+def _projection_dims(cfg: Settings, ctx: RunContext) -> tuple[int | None, int | None]:
     """Widths of the two projections: the checkpoint's or, with random weights, the teachers' if they are compared."""
     if not cfg["init"] and not _has_zero_shot(cfg):
         return None, None
@@ -64,6 +48,6 @@ def _projection_dims(cfg: Mapping[str, Any], ctx: Any) -> tuple[int | None, int 
     return image_dim, text_dim
 
 
-def _has_zero_shot(cfg: Mapping[str, Any]) -> bool:
+def _has_zero_shot(cfg: Settings) -> bool:
     """Whether one of the evaluators compares with prompts."""
     return any((options or {}).get("type", name) == "zero_shot" for name, options in cfg["evaluators"].items())

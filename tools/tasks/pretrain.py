@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from pointrecon.tools.build import build_dataset, build_pretrainer, build_train_loader, eval_transform, train_transform
-from pointrecon.tools.checkpoints.checkpoint import load_weights
+from pointrecon.tools.context import RunContext
 from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks import TASKS
-from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.teachers.teachers import Teachers, picture_options
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
@@ -21,7 +22,7 @@ NUM_PICTURED = 8
 
 
 @TASKS.register("pretrain")
-class PretrainTask:
+class PretrainTask(Task):
     """Trains `ReCon` on the split `pretrain`; evaluates with whatever `evaluators` names.
 
     Args:
@@ -29,31 +30,21 @@ class PretrainTask:
         ctx: the run's surroundings.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
+    def __init__(self, cfg: Settings, ctx: RunContext) -> None:
         if cfg["select"] != "last":
             raise InputError(
                 f"select is '{cfg['select']}', but pretraining has no accuracy to select by; set select=last"
             )
-        self.cfg, self.ctx = cfg, ctx
+        super().__init__(cfg, ctx)
         whole = {"whole": True} if has_quirk(cfg, "whole_shapenet") else {}
         dataset = build_dataset(cfg, "pretrain", shots=None, **whole, **picture_options(cfg))
         self.teachers = Teachers(cfg, dataset, ctx)
         self.transform = train_transform(cfg["data"], dataset)
-        self.model = build_pretrainer(cfg, self.teachers.image_dim, self.teachers.text_dim).to(ctx.device)
-        self.network = self.model
-        if cfg["init"]:
-            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'])}")
+        self.eval_transform = eval_transform(cfg["data"], dataset)
+        self.set_model(build_pretrainer(cfg, self.teachers.image_dim, self.teachers.text_dim))
         self.train_loader = build_train_loader(cfg, dataset, ctx)
-        self.monitor = None
-        self.evaluators = build_evaluators(cfg)
-        self.encode = make_encode(self.model, eval_transform(cfg["data"], dataset), ctx.device)
-        self.generator = torch.Generator(device=ctx.device)
 
-    def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum of the loss terms, and the terms."""
-        return self.compute_loss(*self.prepare(batch))
-
-    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor | None, ...]:
+    def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor | None, ...]:
         """Points (B, N, 3), what the teachers say of the objects, labels (B,)."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
         image, text = self.teachers.draw(batch, self.generator)
@@ -72,7 +63,7 @@ class PretrainTask:
         """What the evaluators say; they read their own splits."""
         if self.cfg["figures"] and self.ctx.is_main:
             self._save_reconstructions()
-        return run_evaluators(self.evaluators, self.encode, self.ctx)
+        return self.evaluators.finish()
 
     @torch.no_grad()
     def _save_reconstructions(self) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from pointrecon.datasets.loader import eval_loader, shared_batches
 from pointrecon.datasets.transforms import PointTransform
 from pointrecon.tools.build import build_dataset, build_segmenter, build_train_loader
-from pointrecon.tools.checkpoints.checkpoint import load_weights
+from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.part_iou import (
     format_report,
     make_belongs,
@@ -23,15 +23,16 @@ from pointrecon.tools.evaluators.part_iou import (
     save_part_ious,
 )
 from pointrecon.tools.protocol import has_quirk, selection
+from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.tools.tasks import TASKS
-from pointrecon.tools.tasks.encoding import build_evaluators, make_encode, run_evaluators
+from pointrecon.tools.tasks.base import Task
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.processes import distributed
 from pointrecon.utils.seed import generator
 
 
 @TASKS.register("segment")
-class SegmentTask:
+class SegmentTask(Task):
     """Trains `PointSegmenter` on the split `train`.
 
     Args:
@@ -42,8 +43,10 @@ class SegmentTask:
         InputError: a data set without part labels, or options under which points would lose theirs.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
-        self.cfg, self.ctx = cfg, ctx
+    monitor = "instance_miou"
+
+    def __init__(self, cfg: Settings, ctx: RunContext) -> None:
+        super().__init__(cfg, ctx)
         _check_options(cfg["data"])
         splits = ("train", "test", "val") if selection(cfg) == "val" else ("train", "test")
         # parity: the published code draws the points of test objects at random as well.
@@ -56,23 +59,12 @@ class SegmentTask:
         num_points, normalize = cfg["data"]["num_points"], cfg["data"]["normalize"]
         self.transform = PointTransform(num_points, "first", normalize, cfg["data"]["augment"])
         self.eval_transform = PointTransform(num_points, "first", normalize)
-        self.model = build_segmenter(cfg, train.num_classes, train.num_parts).to(ctx.device)
-        self.network = self.model
-        if cfg["init"]:
-            # A network that is only tested must bring its head.
-            may_lack = ("head.",) if cfg["epochs"] else ()
-            ctx.logger.info(f"init: {load_weights(self.model, cfg['init'], may_lack)}")
+        model = build_segmenter(cfg, train.num_classes, train.num_parts)
+        # A network that is only tested must bring its head.
+        self.set_model(model, may_lack=("head.",) if cfg["epochs"] else ())
         self.train_loader = build_train_loader(cfg, train, ctx) if cfg["epochs"] else None
-        self.monitor = "instance_miou"
-        self.evaluators = build_evaluators(cfg)
-        self.encode = make_encode(self.model, self.eval_transform, ctx.device)
-        self.generator = torch.Generator(device=ctx.device)
 
-    def training_step(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy over all points and all parts, and the accuracy on the augmented batch."""
-        return self.compute_loss(*self.prepare(batch))
-
-    def prepare(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Points (B, N, 3), categories (B,) and part labels (B, N)."""
         points, labels, parts = self._read(batch)
         return self.transform(points, self.generator), labels, parts
@@ -96,7 +88,7 @@ class SegmentTask:
         if self.cfg["num_votes"]:
             metrics["num_votes"] = self.cfg["num_votes"]
         if split == "test":
-            metrics |= run_evaluators(self.evaluators, self.encode, self.ctx)
+            metrics |= self.evaluators.finish()
         return metrics
 
     @torch.inference_mode()
@@ -128,7 +120,7 @@ class SegmentTask:
             total = total + self.model(self.transform(points, draw), labels).float().softmax(dim=-1)
         return total / self.cfg["num_votes"]
 
-    def _read(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _read(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Points (B, N, 3), categories (B,) and part labels (B, N) on the device."""
         num_points = self.cfg["data"]["num_points"]
         points, parts = (batch[name][:, :num_points] for name in ("points", "part"))
@@ -144,7 +136,7 @@ def _check_parts(dataset: Any, name: str) -> None:
         )
 
 
-def _check_options(data: Mapping[str, Any]) -> None:
+def _check_options(data: DataSettings) -> None:
     """Each point has a label, so none may move onto another and none may change its place."""
     if data["augment"]["dropout"]:
         raise InputError(

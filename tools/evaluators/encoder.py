@@ -1,0 +1,152 @@
+"""What evaluators see of a network: whole splits, embedded once however many ask for them.
+
+Shape legend: B batch, N points, n objects, C channels.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from pointrecon.datasets.loader import eval_loader
+from pointrecon.datasets.transforms import PointTransform
+from pointrecon.models.heads import probe_feature
+from pointrecon.tools.build import build_dataset, eval_transform
+from pointrecon.tools.settings import Settings
+from pointrecon.utils.processes import distributed
+
+
+class Embedding(NamedTuple):
+    """What the encoder makes of clouds, on the CPU."""
+
+    feature: Tensor  # (n, 2C), what probes read: see `models.heads.probe_feature`
+    projected: dict[str, Tensor]  # (n, D) by teacher: its query in its space; without the teachers it never had
+
+
+class EmbeddedSplit(NamedTuple):
+    """Every object of a split, in its order."""
+
+    embedding: Embedding
+    labels: Tensor  # (n,) int64
+    ids: list[str]
+
+
+Encode = Callable[[Tensor], Embedding]  # (B, n, 3) as the network takes them
+
+
+def join(parts: Iterable[EmbeddedSplit]) -> EmbeddedSplit:
+    """The objects of several splits after each other."""
+    embeddings, labels, ids = zip(*parts, strict=True)
+    features, projected = zip(*embeddings, strict=True)
+    names = projected[0].keys()
+    embedding = Embedding(torch.cat(features), {name: torch.cat([part[name] for part in projected]) for name in names})
+    return EmbeddedSplit(embedding, torch.cat(labels), [key for part in ids for key in part])
+
+
+def make_encode(model: nn.Module) -> Encode:
+    """A function from clouds to embeddings on the CPU, in evaluation mode and without gradients.
+
+    Args:
+        model: has `encoder` and, if teachers have taught it, `project`; the mode that it is in is left as it was.
+    """
+    network: Any = model
+
+    @torch.inference_mode()
+    def encode(points: Tensor) -> Embedding:
+        modes = {module: module.training for module in network.modules()}
+        network.eval()
+        try:
+            queries, tokens = network.encoder.embed(points)
+            image, text = network.project(queries) if hasattr(network, "project") else (None, None)
+            projected = {"image": image, "text": text}
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        feature = probe_feature(queries.float().cpu(), tokens.float().cpu())
+        return Embedding(feature, {name: x.float().cpu() for name, x in projected.items() if x is not None})
+
+    return encode
+
+
+class SplitStore:
+    """The data sets that the evaluators of a run read, each built once."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[str, Any] = {}
+
+    def get(self, cfg: Settings, split: str, **options: Any) -> Any:
+        """The data set of the section `data`; without `data.shots`, unless that is among the options.
+
+        Raises:
+            InputError: it cannot be read, or has no such split.
+        """
+        options = {"shots": None, **options}
+        described = (cfg["data"], cfg["data_root"], cfg["seed"], cfg["select"], split, options)
+        key = repr(_sorted(described))
+        if key not in self._datasets:
+            self._datasets[key] = build_dataset(cfg, split, **options)
+        return self._datasets[key]
+
+
+class SplitEncoder:
+    """Embeds data sets with a network; what it has once embedded it remembers until the weights have moved.
+
+    Several processes share the batches and tell each other what they found. A batch is the same whatever their number,
+    so that the embeddings are too, to the last bit.
+
+    Args:
+        encode: embeds clouds.
+        device: where the network is.
+        batch_size: clouds in a forward pass.
+    """
+
+    def __init__(self, encode: Encode, *, device: torch.device, batch_size: int) -> None:
+        self.encode, self.device, self.batch_size = encode, device, batch_size
+        self._known: dict[Any, EmbeddedSplit] = {}
+        self._kept: list[Any] = []  # an id() is that of one data set only as long as this is there
+
+    def forget(self) -> None:
+        """The weights have moved: everything is embedded anew."""
+        self._known.clear()
+        self._kept.clear()
+
+    def embed(self, dataset: Any, data: Mapping[str, Any]) -> EmbeddedSplit:
+        """Every object of a data set, in its order. All processes must ask for the same.
+
+        Args:
+            dataset: the split.
+            data: the section `data`, which says how clouds are cut and scaled.
+        """
+        transform = eval_transform(data, dataset)
+        key = (id(dataset), *(data[name] for name in ("num_points", "eval_sampling", "normalize", "sample_pool")))
+        if key not in self._known:
+            self._kept.append(dataset)
+            self._known[key] = self._embed(dataset, transform)
+        return self._known[key]
+
+    def _embed(self, dataset: Any, transform: PointTransform) -> EmbeddedSplit:
+        # Points that are drawn anew come from one stream of random numbers, so every process goes through all of them.
+        is_shared = transform.sampling != "random"
+        rank, world_size = (distributed.rank(), distributed.world_size()) if is_shared else (0, 1)
+        starts = range(rank * self.batch_size, len(dataset), world_size * self.batch_size)
+        rows = [row for start in starts for row in range(start, min(start + self.batch_size, len(dataset)))]
+        parts = []
+        for batch in eval_loader(Subset(dataset, rows), self.batch_size):
+            embedding = self.encode(transform(batch["points"].to(self.device)))
+            parts.append(EmbeddedSplit(embedding, batch["label"], list(batch["id"])))
+        return join(distributed.gather_in_order(parts) if is_shared else parts)
+
+    def embed_first(self, dataset: Any, data: Mapping[str, Any]) -> EmbeddedSplit:
+        """The first object alone, in this process alone: what there is to know of widths before training."""
+        batch = next(iter(eval_loader(Subset(dataset, [0]), 1)))
+        points = eval_transform(data, dataset)(batch["points"].to(self.device))
+        return EmbeddedSplit(self.encode(points), batch["label"], list(batch["id"]))
+
+
+def _sorted(value: Any) -> Any:
+    """Mappings as sorted pairs, all the way down, so that equal configs are written alike."""
+    if isinstance(value, Mapping):
+        return sorted((str(key), _sorted(item)) for key, item in value.items())
+    return [_sorted(item) for item in value] if isinstance(value, (list, tuple)) else value
