@@ -162,6 +162,7 @@ def _fill(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any
         default = defaults[key] if key in defaults else defaults[ANY]
         value = tree.get(key, default)
         if isinstance(default, dict) and default:
+            value = {} if value is None and _is_free(default) else value
             full[key] = _fill(value, default) if isinstance(value, Mapping) else value
         else:
             full[key] = {} if default == {} and value is None else value
@@ -175,12 +176,17 @@ def _dotted_keys(defaults: Mapping[str, Any], prefix: str = "") -> Iterator[str]
             yield from _dotted_keys(value, f"{prefix}{key}.")
 
 
+def _is_free(section: Mapping[str, Any]) -> bool:
+    """Whether a section has no keys of its own."""
+    return not set(section) - {ANY}
+
+
 def _check_no_section(value: Any, default: Mapping[str, Any], where: str, path: str, is_any: bool) -> None:
-    can_be_null = not default or is_any or ("." in path and "type" in default)
+    can_be_null = _is_free(default) or is_any or ("." in path and "type" in default)
     if value is None and can_be_null:
         return
     key = next((key for key in default if key != ANY), "name")
-    off = f", or switch it off with {path}=null" if can_be_null and default else ""
+    off = f", or switch it off with {path}=null" if can_be_null and not _is_free(default) else ""
     raise InputError(
         f"'{path}' in {where} is {_show(value)}, but is a section; set a key in it, such as {path}.{key}{off}"
     )
