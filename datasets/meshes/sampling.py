@@ -31,6 +31,11 @@ def sample_surface(mesh: Mesh, num_points: int, random: np.random.RandomState) -
     Raises:
         MeshError: The mesh has no area.
     """
+    return sample_faces(mesh, num_points, random)[0]
+
+
+def sample_faces(mesh: Mesh, num_points: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """The same points, and the face (N,) that each lies on."""
     ends = np.cumsum(face_areas(mesh))
     if not len(ends) or not ends[-1] > 0:
         raise MeshError("a mesh without area has no points to sample", "no area")
@@ -39,7 +44,7 @@ def sample_surface(mesh: Mesh, num_points: int, random: np.random.RandomState) -
     faces = np.minimum(np.searchsorted(ends, places, side="right"), len(ends) - 1)
     root, along = np.sqrt(random.random_sample((num_points, 1))), random.random_sample((num_points, 1))
     a, b, c = (mesh.vertices[mesh.faces[faces, corner]] for corner in range(3))
-    return (1 - root) * a + root * (1 - along) * b + root * along * c
+    return (1 - root) * a + root * (1 - along) * b + root * along * c, faces
 
 
 def make_cloud(mesh: Mesh, key: str, num_points: int = NUM_POINTS) -> tuple[np.ndarray, float]:

@@ -1,0 +1,83 @@
+"""Files that trimesh reads: scene graphs with their transforms, meshes with texture colours, vertex clouds.
+
+Shape legend: V vertices, F faces, N points.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pointrecon.datasets.meshes.mesh import Mesh, MeshError, merge
+
+SCENE_SUFFIXES = (".dae", ".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".wrl")
+PACKAGES = {".dae": "pycollada"}  # what trimesh needs besides for a suffix
+
+
+def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
+    """Reads a file with trimesh; every part of a scene is put where its transforms say.
+
+    Returns:
+        One mesh of all parts with faces; without any, points (N, 3) and colours (N, 3) in 0..1 or None.
+
+    Raises:
+        MeshError: trimesh is not installed, the file cannot be read, or it holds neither faces nor points.
+    """
+    try:
+        import trimesh
+    except ImportError as error:
+        raise MeshError(
+            f"'{path}' needs the package trimesh; run: pip install 'pointrecon[meshes]'", "missing package"
+        ) from error
+    suffix = path.suffix.lower()
+    # Vertices are not merged and faces not turned: nothing here needs it, and it takes the time of large scans.
+    try:
+        scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
+        parts = list(_parts(scene))
+    except Exception as error:  # noqa: BLE001  (its readers raise whatever a damaged file makes them run into)
+        hint = f"; this format needs the package {PACKAGES[suffix]}" if suffix in PACKAGES else ""
+        text = " ".join(str(error).split())[:120] or type(error).__name__
+        raise MeshError(f"'{path}' is no {suffix} file that can be read ({text}){hint}", "damaged") from error
+    meshes = [part for part in parts if isinstance(part, Mesh)]
+    if meshes:
+        return merge(meshes)
+    clouds = [part for part in parts if not isinstance(part, Mesh)]
+    if not clouds:
+        raise MeshError(f"'{path}' has neither faces nor points; leave it out", "no faces")
+    colors = [rgb for _, rgb in clouds if rgb is not None]
+    points = np.concatenate([xyz for xyz, _ in clouds])
+    return points, np.concatenate(colors) if len(colors) == len(clouds) else None
+
+
+def _parts(scene: Any) -> Any:
+    """Yields a Mesh or (points, colours) for each node that has geometry, in the coordinates of the scene."""
+    for node in scene.graph.nodes_geometry:
+        matrix, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        vertices = np.asarray(getattr(geometry, "vertices", np.zeros((0, 3))), np.float64)
+        if not len(vertices):
+            continue
+        faces = getattr(geometry, "faces", None)
+        if faces is not None and len(faces):
+            yield Mesh(vertices, np.asarray(faces), _face_colors(geometry)).transformed(matrix)
+        elif not hasattr(geometry, "entities"):  # paths are drawings, no shapes
+            yield vertices @ matrix[:3, :3].T + matrix[:3, 3], _vertex_colors(geometry)
+
+
+def _face_colors(geometry: Any) -> np.ndarray | None:
+    """(F, 3) in 0..1 from faces, vertices or the texture; None where the file says nothing."""
+    visual = getattr(geometry, "visual", None)
+    if visual is None or not getattr(visual, "defined", False):
+        return None
+    try:
+        colors = (visual.to_color() if visual.kind == "texture" else visual).face_colors
+    except Exception:  # noqa: BLE001  (a texture that is not there or damaged costs the colours, not the shape)
+        return None
+    colors = np.asarray(colors, np.float32)
+    return colors[:, :3] / 255 if colors.shape[:1] == (len(geometry.faces),) and colors.ndim == 2 else None
+
+
+def _vertex_colors(cloud: Any) -> np.ndarray | None:
+    colors = np.asarray(getattr(cloud, "colors", None) if getattr(cloud, "colors", None) is not None else [])
+    is_whole = colors.ndim == 2 and len(colors) == len(cloud.vertices) and colors.shape[1] >= 3
+    return colors[:, :3].astype(np.float32) / 255 if is_whole else None

@@ -1,0 +1,184 @@
+"""Own files in every format that is read: the same box comes out of each."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from pointrecon.datasets.folder.pcd import read_pcd
+from pointrecon.datasets.folder.reading import PointSet, read_geometry
+from pointrecon.datasets.folder.sampling import sample_file
+from pointrecon.datasets.meshes.mesh import Mesh, MeshError
+
+CLOUD = np.random.RandomState(0).rand(500, 3) * [1, 2, 3]
+COLORS = np.random.RandomState(1).rand(500, 3)
+
+
+def read(path, **options):
+    return read_geometry(path, max_points=10_000, **options)
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply", "stl", "off", "glb", "gltf"])
+def test_meshes(tmp_path, suffix):
+    trimesh = pytest.importorskip("trimesh")
+    box = trimesh.creation.box((1, 2, 3))
+    box.export(tmp_path / f"box.{suffix}")
+    mesh = read(tmp_path / f"box.{suffix}")
+    assert isinstance(mesh, Mesh) and len(mesh.faces) == 12
+    np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), [1, 2, 3], rtol=1e-6)
+
+
+def test_the_transforms_of_a_scene_hold(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    scene = trimesh.Scene()
+    scene.add_geometry(trimesh.creation.box((1, 1, 1)), transform=trimesh.transformations.translation_matrix([4, 0, 0]))
+    scene.add_geometry(trimesh.creation.box((1, 1, 1)))
+    scene.export(tmp_path / "two.glb")
+    mesh = read(tmp_path / "two.glb")
+    np.testing.assert_allclose([mesh.vertices.min(0), mesh.vertices.max(0)], [[-0.5] * 3, [4.5, 0.5, 0.5]], atol=1e-6)
+
+
+def write_las(path):
+    laspy = pytest.importorskip("laspy")
+    header = laspy.LasHeader(point_format=2, version="1.2")
+    header.scales = [1e-6] * 3
+    data = laspy.LasData(header)
+    data.x, data.y, data.z = CLOUD.T
+    data.red, data.green, data.blue = (COLORS * 65535).astype(np.uint16).T
+    data.write(path)
+
+
+WRITERS = {
+    "npy": lambda path: np.save(path, CLOUD),
+    "npz": lambda path: np.savez(path, points=CLOUD),
+    "xyz": lambda path: np.savetxt(path, CLOUD),
+    "txt": lambda path: np.savetxt(path, CLOUD, delimiter=";"),
+    "csv": lambda path: np.savetxt(path, CLOUD, delimiter=",", header="x,y,z", comments=""),
+    "pts": lambda path: path.write_text(
+        f"{len(CLOUD)}\n" + "\n".join(" ".join(map(repr, row)) for row in CLOUD.tolist())
+    ),
+    "las": write_las,
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_point_clouds(tmp_path, suffix):
+    path = tmp_path / f"cloud.{suffix}"
+    WRITERS[suffix](path)
+    cloud = read(path)
+    assert isinstance(cloud, PointSet)
+    np.testing.assert_allclose(cloud.points, CLOUD, atol=2e-6)
+
+
+def test_hdf5_clouds(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["xyz"] = CLOUD
+    np.testing.assert_array_equal(read(tmp_path / "a.h5").points, CLOUD)
+
+
+def test_colours_come_along_and_normals_are_none(tmp_path):
+    np.savetxt(tmp_path / "rgb.xyz", np.hstack([CLOUD, np.round(COLORS * 255)]))
+    np.testing.assert_allclose(read(tmp_path / "rgb.xyz").colors, np.round(COLORS * 255) / 255, atol=1e-6)
+    np.savetxt(tmp_path / "normals.xyz", np.hstack([CLOUD, COLORS * 2 - 1]))
+    assert read(tmp_path / "normals.xyz").colors is None
+    write_las(tmp_path / "rgb.las")
+    np.testing.assert_allclose(read(tmp_path / "rgb.las").colors, COLORS, atol=1e-4)
+
+
+def test_large_clouds_are_thinned_evenly_and_alike_each_time(tmp_path):
+    write_las(tmp_path / "a.las")
+    kept = read_geometry(tmp_path / "a.las", max_points=50).points
+    assert kept.shape == (50, 3)
+    np.testing.assert_array_equal(kept, read_geometry(tmp_path / "a.las", max_points=50).points)
+    rows = [int(np.abs(CLOUD - point).sum(1).argmin()) for point in kept]
+    assert [row // 10 for row in rows] == list(range(50))
+
+
+def pcd(mode, body, fields="x y z rgb", sizes="4 4 4 4", kinds="F F F F"):
+    head = f"# .PCD v0.7\nVERSION 0.7\nFIELDS {fields}\nSIZE {sizes}\nTYPE {kinds}\n"
+    head += f"WIDTH 3\nHEIGHT 1\nPOINTS 3\nDATA {mode}\n"
+    return head.encode() + body
+
+
+RGB = struct.unpack("<f", struct.pack("<I", 0x00FF8000))[0]
+ROWS = np.array([[0, 1, 2, RGB], [3, 4, 5, RGB], [np.nan, 7, 8, RGB]], np.float32)
+
+
+def compress_literally(data):
+    return b"".join(bytes([len(data[i : i + 32]) - 1]) + data[i : i + 32] for i in range(0, len(data), 32))
+
+
+@pytest.mark.parametrize("mode", ["ascii", "binary", "binary_compressed"])
+def test_pcd(tmp_path, mode):
+    if mode == "ascii":
+        body = "\n".join(" ".join(repr(float(value)) for value in row) for row in ROWS).encode()
+    else:
+        body = ROWS.tobytes()
+    if mode == "binary_compressed":
+        packed = compress_literally(ROWS.T.tobytes())
+        body = struct.pack("<II", len(packed), ROWS.nbytes) + packed
+    path = tmp_path / "a.pcd"
+    path.write_bytes(pcd(mode, body))
+    points, colors = read_pcd(path)
+    np.testing.assert_array_equal(points, [[0, 1, 2], [3, 4, 5]])
+    if mode != "ascii":  # the bits of a packed colour do not survive being printed as a number everywhere
+        np.testing.assert_allclose(colors, [[1, 128 / 255, 0]] * 2, atol=1e-6)
+
+
+def test_pcd_repeats_earlier_bytes(tmp_path):
+    """A run of zeros: one literal byte, then references to it."""
+    rows = np.zeros((3, 3), np.float32)
+    packed = bytes([0, 0]) + bytes([(7 << 5), 35 - 9, 0])
+    body = struct.pack("<II", len(packed), rows.nbytes) + packed
+    path = tmp_path / "a.pcd"
+    path.write_bytes(pcd("binary_compressed", body, "x y z", "4 4 4", "F F F"))
+    np.testing.assert_array_equal(read_pcd(path)[0], rows)
+
+
+BAD = {
+    "empty.stl": (b"", "is empty"),
+    "short.obj": (b"v 1 2\nf 1 2 3\n", "short.obj"),
+    "no_faces.obj": (b"v 0 0 0\nv 1 0 0\n", "no faces"),
+    "lies.obj": (b"glTF\x02\x00\x00\x00", "is a .glb file by its first bytes"),
+    "cut.glb": (b"glTF\x02\x00\x00\x00\xff\xff\xff\x7f", "is no .glb file"),
+    "cut.pcd": (pcd("binary", b"\0" * 8), "ends early"),
+    "huge.pcd": (pcd("binary", b"").replace(b"POINTS 3", b"POINTS 99999999999"), "claims 99999999999 points"),
+    "text.xyz": (b"hello\nworld\n", "no line of three numbers"),
+    "two.xyz": (b"1 2 3\n4 5\n", "not made of numbers"),
+    "nan.xyz": (b"1 2 3\n4 5 nan\n" * 20, "NaN, infinite"),
+    "what.docx": (b"PK", "unknown suffix"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_one_sentence(tmp_path, name):
+    if name.endswith(".glb"):
+        pytest.importorskip("trimesh")
+    data, message = BAD[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(MeshError, match=message):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(("rows", "message"), [(1, "has 1 points"), (40, "has no extent")])
+def test_clouds_that_show_nothing(tmp_path, rows, message):
+    np.save(tmp_path / "a.npy", np.ones((rows, 3)))
+    with pytest.raises(MeshError, match=message):
+        sample_file(tmp_path / "a.npy", num_points=64)
+
+
+def test_a_sampled_cloud_is_centred_in_the_unit_sphere_farthest_first(tmp_path):
+    np.save(tmp_path / "a.npy", CLOUD + 1000)
+    cloud = sample_file(tmp_path / "a.npy", num_points=64)
+    assert cloud.points.shape == (64, 3) and cloud.kind == "points"
+    np.testing.assert_allclose(cloud.points.mean(0), 0, atol=1e-6)
+    assert np.linalg.norm(cloud.points, axis=1).max() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(
+        cloud.points[0] * cloud.scale + cloud.center - 1000,
+        CLOUD[np.abs(CLOUD + 1000 - (cloud.points[0] * cloud.scale + cloud.center)).sum(1).argmin()],
+        atol=1e-4,
+    )
+    few = sample_file(tmp_path / "a.npy", num_points=1000)
+    assert few.points.shape == (1000, 3) and len(np.unique(few.points, axis=0)) == 500

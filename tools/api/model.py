@@ -1,0 +1,196 @@
+"""A loaded network with everything around it that a user needs: from files or arrays to embeddings, labels, pictures.
+
+Shape legend: B shapes, N points, G patches, K points a patch, M masked patches, Q queries, C channels, D feature width.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pointrecon.models.heads import probe_feature
+from pointrecon.shapes import Clouds, Shapes, to_clouds
+from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
+from pointrecon.utils.errors import InputError
+from pointrecon.words import class_features
+
+
+@dataclass
+class Embeddings:
+    """What `ShapeModel.embed` gives.
+
+    Attributes:
+        ids: Path or place in the input, n of them.
+        embeddings: (n, 2C) float32: the maximum over the queries beside the maximum plus the mean over the patches,
+            what the linear probes of the paper read.
+        skipped: id -> why a file could not be read.
+    """
+
+    ids: list[str]
+    embeddings: np.ndarray
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Classified:
+    """What `ShapeModel.classify` gives.
+
+    Attributes:
+        ids: As in `Embeddings`.
+        labels: The best label of each.
+        scores: (n, L) float32 cosine similarities, or probabilities of a trained head.
+        names: The L labels that were compared.
+        skipped: As in `Embeddings`.
+    """
+
+    ids: list[str]
+    labels: list[str]
+    scores: np.ndarray
+    names: list[str]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+class ShapeModel:
+    """A pretrained network for use. Make one with `load_model`.
+
+    Args:
+        network: A pretraining network, or a bare encoder, in evaluation mode.
+        info: What is known of it.
+
+    Attributes:
+        num_points: How many points of a shape it looks at.
+        embed_dim: C.
+    """
+
+    def __init__(self, network: nn.Module, info: PretrainedInfo) -> None:
+        self.network, self.info = network, info
+        self.encoder: Any = getattr(network, "encoder", network)
+        self.num_points = int(info.config["data"]["num_points"])
+        self.embed_dim = int(self.encoder.embed_dim)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def __repr__(self) -> str:
+        return f"ShapeModel({self.info.kind}, '{self.info.path}', {self.num_points} points, width {self.embed_dim})"
+
+    def embed(self, shapes: Shapes, *, up: str = "y", batch_size: int = 32, jobs: int = 1) -> Embeddings:
+        """Embeds shapes.
+
+        Args:
+            shapes: An array or tensor (N, 3) or (B, N, 3) in any units, a path of a mesh or point cloud, a folder, a
+                trimesh object, or a list of such.
+            up: The axis that is up: y, z, -y, -z, x, -x, or auto to guess one for all shapes together.
+            batch_size: Shapes in a forward pass.
+            jobs: Processes that read files.
+
+        Raises:
+            InputError: There is nothing that can be read.
+        """
+        return self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)[0]
+
+    @property
+    def has_text(self) -> bool:
+        """Whether shapes can be compared with words."""
+        return getattr(self.network, "text_proj", None) is not None
+
+    def embed_all(
+        self, shapes: Shapes, *, up: str = "y", batch_size: int = 32, jobs: int = 1
+    ) -> tuple[Embeddings, np.ndarray | None]:
+        """`embed`, and the same shapes in the text teacher's space (n, D) of unit length; None without that teacher."""
+        clouds = self._clouds(shapes, up, jobs)
+        parts, words = [], []
+        for queries, tokens in self._encode(clouds, batch_size):
+            parts.append(probe_feature(queries, tokens).cpu())
+            if self.has_text:
+                words.append(F.normalize(self._project_text(queries), dim=-1).cpu())
+        in_words = torch.cat(words).numpy() if words else None
+        return Embeddings(clouds.ids, torch.cat(parts).numpy(), clouds.skipped), in_words
+
+    def _project_text(self, queries: Tensor) -> Tensor:
+        network: Any = self.network
+        return network.project(queries)[1]
+
+    def classify(
+        self, shapes: Shapes, labels: Sequence[str], *, up: str = "y", batch_size: int = 32, jobs: int = 1
+    ) -> Classified:
+        """Gives each shape the label whose words are nearest (zero-shot recognition).
+
+        Args:
+            shapes: As for `embed`.
+            labels: Names to choose from, such as ["chair", "floor lamp"].
+            up: As for `embed`.
+            batch_size: As for `embed`.
+            jobs: As for `embed`.
+
+        Raises:
+            InputError: No label, one given twice or unknown, or a network without a text teacher.
+        """
+        if not self.has_text:
+            raise InputError(f"'{self.info.path}' was trained without a text teacher, so it knows no words")
+        classes = class_features(list(labels), self.info)
+        embedded, in_words = self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)
+        assert in_words is not None
+        scores = in_words @ classes.T
+        best = [labels[row] for row in scores.argmax(1)]
+        return Classified(embedded.ids, best, scores, list(labels), embedded.skipped)
+
+    @torch.no_grad()
+    def reconstruct(self, shapes: Shapes, *, mask_ratio: float = 0.6, up: str = "y", seed: int = 0) -> dict[str, Any]:
+        """Hides patches and rebuilds them.
+
+        Args:
+            shapes: As for `embed`.
+            mask_ratio: Share of the patches that is hidden, in 0..1, both ends excluded.
+            up: As for `embed`.
+            seed: Of the mask.
+
+        Returns:
+            ids; `points` (B, N, 3); `visible` (B, (G - M) * K, 3) and `rebuilt` (B, M * K, 3) points in the unit
+            sphere; `chamfer` (B,), the squared Chamfer distance of the hidden patches, as in training; `skipped`.
+
+        Raises:
+            InputError: The checkpoint has no decoder, or the ratio hides nothing or everything.
+        """
+        from pointrecon.extensions import ops
+        from pointrecon.models.patches.masking import num_masked, take_groups
+        from pointrecon.utils.seed import generator
+
+        network: Any = self.network
+        if not hasattr(network, "decoder"):
+            raise InputError(f"'{self.info.path}' has no decoder; give a checkpoint of pretraining")
+        clouds = self._clouds(shapes, up, 1)
+        points = torch.from_numpy(clouds.points).to(self.device)
+        patches, centers = self.encoder.group(points)
+        count = num_masked(self.encoder.group.num_groups, mask_ratio)
+        split = network.draw_mask(centers, count, generator(self.device, seed))
+        patches, centers, split, rebuilt = network.reconstruct(points, split)
+        hidden, middle = take_groups(patches, split.masked), take_groups(centers, split.masked)
+        seen = take_groups(patches, split.visible) + take_groups(centers, split.visible).unsqueeze(2)
+        distances = [float(ops.chamfer_distance(one, two)) for one, two in zip(rebuilt, hidden, strict=True)]
+        arrays = {
+            "points": points,
+            "visible": seen.flatten(1, 2),
+            "rebuilt": (rebuilt + middle.unsqueeze(2)).flatten(1, 2),
+        }
+        return {
+            "ids": clouds.ids,
+            "chamfer": np.array(distances, np.float32),
+            **{k: v.cpu().numpy() for k, v in arrays.items()},
+        }
+
+    def _clouds(self, shapes: Shapes, up: str, jobs: int) -> Clouds:
+        return to_clouds(shapes, num_points=self.num_points, up=up, jobs=jobs)
+
+    @torch.inference_mode()
+    def _encode(self, clouds: Clouds, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(clouds.points), batch_size):
+            points = torch.from_numpy(clouds.points[start : start + batch_size]).to(self.device)
+            queries, tokens = self.encoder.embed(points)
+            yield queries.float(), tokens.float()

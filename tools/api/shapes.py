@@ -1,0 +1,154 @@
+"""What users hand to a model, as clouds with names.
+
+Shape legend: B shapes, N points.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from pointrecon.datasets.folder.listing import list_files
+from pointrecon.datasets.folder.reading import PointSet
+from pointrecon.datasets.folder.sampling import sample_file, sample_geometry
+from pointrecon.datasets.folder.up_axis import guess_up, rotation_of
+from pointrecon.datasets.meshes.mesh import Mesh
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.processes.pool import Failure, TaskPool
+
+# An array (N, 3) or (B, N, 3), a path, a folder, a trimesh object, or a list of such.
+Shapes: TypeAlias = Any
+TIME_LIMIT = 120.0  # seconds for one file
+MEMORY = 4 << 30  # bytes that a reading process may hold
+
+
+@dataclass
+class Clouds:
+    """Shapes as a model takes them.
+
+    Attributes:
+        ids: Path or place in the input.
+        points: (B, N, 3) float32, +y up, each centred and in the unit sphere, farthest points first.
+        skipped: id -> why a file could not be read.
+    """
+
+    ids: list[str]
+    points: np.ndarray
+    skipped: dict[str, str]
+
+
+def to_clouds(shapes: Shapes, *, num_points: int, up: str = "y", seed: int = 0, jobs: int = 1) -> Clouds:
+    """Samples whatever was given.
+
+    Args:
+        shapes: An array or tensor (N, 3) or (B, N, 3), a path of a file, a folder or a CSV table, a trimesh object, or
+            a list of such.
+        num_points: N.
+        up: The axis that is up in what was given: y, z, -y, -z, x, -x, or auto to guess one for all.
+        seed: Of the sampling.
+        jobs: Processes that read files; 1: this one, without a time limit.
+
+    Raises:
+        InputError: Nothing was given, it is of an unknown type or shape, or a file is not there.
+    """
+    ids, points, suffixes, skipped = [], [], [], {}
+    files: list[tuple[str, Path]] = []
+    for name, item in _flatten(shapes):
+        if isinstance(item, Path):
+            files.append((name, item))
+        else:
+            ids.append(name)
+            points.append(sample_geometry(item, num_points=num_points, seed=seed, name=name).points)
+            suffixes.append("")
+    for name, path, result in _read_all(files, num_points, seed, jobs):
+        if isinstance(result, Failure):
+            skipped[name] = result.message
+        else:
+            ids.append(name)
+            points.append(result)
+            suffixes.append(path.suffix)
+    if not points:
+        first = next(iter(skipped.values()), "an empty list was given")
+        raise InputError(f"there is no shape to work on: {first}")
+    axis = guess_up(points, suffixes).axis if up == "auto" else up
+    turned = np.stack(points) @ rotation_of(axis).T.astype(np.float32)
+    return Clouds(ids, np.ascontiguousarray(turned, np.float32), skipped)
+
+
+def _flatten(shapes: Shapes) -> Iterator[tuple[str, Path | Mesh | PointSet]]:
+    if isinstance(shapes, (str, Path)):
+        yield from _from_path(Path(shapes).expanduser())
+    elif isinstance(shapes, (np.ndarray, torch.Tensor)):
+        yield from _from_array(np.asarray(shapes.detach().cpu() if isinstance(shapes, torch.Tensor) else shapes))
+    elif hasattr(shapes, "vertices") or hasattr(shapes, "geometry"):
+        yield "0", _from_trimesh(shapes)
+    elif isinstance(shapes, Iterable):
+        for row, item in enumerate(shapes):
+            pairs = list(_flatten(item))
+            for name, value in pairs:
+                is_path = isinstance(value, Path)
+                yield (name if is_path else str(row) if len(pairs) == 1 else f"{row}/{name}"), value
+    else:
+        raise InputError(
+            f"a {type(shapes).__name__} is no shape; give an array (N, 3) or (B, N, 3), a path, a folder, a trimesh "
+            "object, or a list of these"
+        )
+
+
+def _from_path(path: Path) -> Iterator[tuple[str, Path]]:
+    if path.is_file() and path.suffix.lower() != ".csv":
+        yield str(path), path
+    else:
+        yield from ((str(item.path), item.path) for item in list_files(path))
+
+
+def _from_array(array: np.ndarray) -> Iterator[tuple[str, PointSet]]:
+    if array.ndim not in (2, 3) or array.shape[-1] != 3 or not np.issubdtype(array.dtype, np.number):
+        raise InputError(
+            f"an array of shape {array.shape} and type {array.dtype} is no cloud; give (N, 3) or (B, N, 3)"
+        )
+    for row, points in enumerate(array[None] if array.ndim == 2 else array):
+        if not np.isfinite(points).all():
+            raise InputError(f"cloud {row} has NaN or infinite coordinates")
+        yield str(row), PointSet(points.astype(np.float64))
+
+
+def _from_trimesh(shape: Any) -> Mesh | PointSet:
+    if hasattr(shape, "geometry"):  # a scene
+        shape = shape.to_geometry() if hasattr(shape, "to_geometry") else shape.dump(concatenate=True)
+    faces = getattr(shape, "faces", None)
+    vertices = np.asarray(shape.vertices, np.float64)
+    return (
+        PointSet(vertices) if faces is None or not len(faces) else Mesh(vertices, np.asarray(faces)).check("the mesh")
+    )
+
+
+def _read_all(
+    files: Sequence[tuple[str, Path]], num_points: int, seed: int, jobs: int
+) -> Iterator[tuple[str, Path, np.ndarray | Failure]]:
+    """Reads files, in their order."""
+    tasks = [(name, str(path), num_points, seed) for name, path in files]
+    if jobs == 1 or len(files) < 2:
+        results = {task[0]: _read_or_fail(task) for task in tasks}
+    else:
+        with TaskPool(read_points, jobs, TIME_LIMIT, MEMORY) as pool:
+            results = {task[0]: result for task, result in pool.run(tasks)}
+    yield from ((name, path, results[name]) for name, path in files)
+
+
+def read_points(task: tuple[str, str, int, int]) -> np.ndarray:
+    """(name, path, num_points, seed) -> (N, 3) float32; for child processes."""
+    torch.set_num_threads(1)
+    _, path, num_points, seed = task
+    return sample_file(Path(path), num_points=num_points, seed=seed).points
+
+
+def _read_or_fail(task: tuple[str, str, int, int]) -> np.ndarray | Failure:
+    _, path, num_points, seed = task
+    try:
+        return sample_file(Path(path), num_points=num_points, seed=seed).points
+    except InputError as error:
+        return Failure(getattr(error, "cause", "unreadable"), str(error))
