@@ -22,6 +22,7 @@ from pointrecon.tools.debshapes.pack import Entry, is_packed, pack_shapes
 from pointrecon.tools.debshapes.select import Rules, select
 from pointrecon.tools.debshapes.shape import RECIPE, make_shape
 from pointrecon.tools.debshapes.sheets import draw_sheets
+from pointrecon.tools.debshapes.sources.names import load_table
 from pointrecon.tools.debshapes.sources.packages import (
     CannotWriteError,
     download,
@@ -32,7 +33,6 @@ from pointrecon.tools.debshapes.sources.packages import (
 )
 from pointrecon.tools.debshapes.sources.sources import SOURCES, Item, Source
 from pointrecon.tools.debshapes.sources.text import NAMING, text_of
-from pointrecon.tools.debshapes.sources.versions import VERSIONS
 from pointrecon.tools.debshapes.work import Work
 from pointrecon.utils.errors import InputError, nearest
 from pointrecon.utils.files.io import read_json, write_json
@@ -47,6 +47,8 @@ PRELOAD = (
     "scipy.sparse.csgraph",
     "PIL.WebPImagePlugin",
 )
+
+VERSIONS: dict[str, str] = load_table("packages")  # that the documented data set was made from
 
 log = logging.getLogger("recon")
 

@@ -14,6 +14,7 @@ import torch
 
 from pointrecon.datasets.meshes.duplicates import NUM_POINTS, find_duplicates, limit_families
 from pointrecon.datasets.sets.sweethome3d import SweetHome3D
+from pointrecon.datasets.splits import Choice, pick
 from pointrecon.extensions import ops
 from pointrecon.tools.debshapes.shape import read_shape
 from pointrecon.tools.debshapes.sources.sources import Item
@@ -96,13 +97,10 @@ def _bundled(rules: Rules) -> tuple[set[str], np.ndarray]:
     """Returns ids and (n, M, 3) points, farthest first, of the bundled objects that must not be in the data set."""
     if rules.leave_out == "none":
         return set(), np.empty((0, NUM_GIVEN, 3), np.float16)
-    bundled = SweetHome3D(str(rules.data_root), split="pretrain")
-    tested = SweetHome3D(str(rules.data_root), split="test")
-    points = torch.cat([bundled.points, tested.points])
-    ids = bundled.ids + tested.ids
+    bundled = SweetHome3D(str(rules.data_root))
+    bundled.keep(np.concatenate([pick(bundled, Choice(split=split)) for split in ("pretrain", "test")]))
     if rules.leave_out == "labelled":
-        is_labelled = torch.cat([bundled.labels, tested.labels]) >= 0
-        points = points[is_labelled]
-        ids = [name for name, flag in zip(ids, is_labelled.tolist(), strict=True) if flag]
+        bundled.keep(np.flatnonzero(bundled.labels.numpy() >= 0))
+    points, ids = bundled.points, bundled.ids
     ordered = [ops.gather(part, ops.fps(part, NUM_GIVEN)) for part in points.split(8)]
     return set(ids), torch.cat(ordered).numpy().astype(np.float16)

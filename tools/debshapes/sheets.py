@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import ConcatDataset
 
 from pointrecon.datasets.meshes.render import SIZE
 from pointrecon.datasets.sets.debshapes import FOLDER, DebShapes
@@ -25,8 +24,8 @@ def draw_sheets(data_root: Path) -> list[Path]:
     Returns:
         The files.
     """
-    parts = [DebShapes(str(data_root), split, images=True) for split in ("pretrain", "test")]
-    shapes, ids = ConcatDataset(parts), parts[0].ids + parts[1].ids
+    shapes = DebShapes(str(data_root), images=True)
+    ids = shapes.ids
     order = sorted(range(len(ids)), key=lambda row: hashlib.sha256(f"sheet {ids[row]}".encode()).digest())
     sheets = {"all": order[: 2 * NUM_SHAPES]}
     for row in order:
