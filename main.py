@@ -20,16 +20,28 @@ def run(argv: Sequence[str]) -> None:
     """Does what the command line says. Imports late: --help and a mistake are answered before torch is loaded."""
     args = cli.parse(argv)
 
-    from pointrecon.utils.config import load_config
+    overrides = cli.to_overrides(args)
 
     if args.check_data:
         from pointrecon.tools import check_data
 
-        print(check_data.describe(args.config, cli.to_overrides(args)))
+        print(check_data.describe(args.config, overrides))
+        return
+    if args.list:
+        from pointrecon.tools.startup import list_names
+
+        print(list_names.describe(args.list))
         return
 
-    cfg = load_config(args.config, cli.to_overrides(args))
-    cli.check(args, cfg)
+    from pointrecon.tools.startup import checks, print_config, unread
+    from pointrecon.utils.config import resolve_config
+
+    resolved = resolve_config(args.config, overrides)
+    cfg = resolved.cfg
+    if args.print_config:
+        print(print_config.describe(resolved))
+        return
+    checks.check(args, cfg)
 
     from pointrecon.tools.context import make_context
     from pointrecon.tools.faults import explained
@@ -37,6 +49,8 @@ def run(argv: Sequence[str]) -> None:
     from pointrecon.tools.training import runner
 
     with explained(cfg), make_context(cfg, args.config, args.exp_name, args.overwrite) as ctx:
+        for warning in unread.warnings(resolved, args.config):
+            ctx.logger.warning(f"warning: {warning}")
         runner.run(TASKS.get(cfg.task)(cfg, ctx), cfg, ctx)
 
 

@@ -1,4 +1,4 @@
-"""The command line: flags -> config overrides. Nothing below this file knows a flag.
+"""The command line: flags -> config overrides. Nothing below this file knows a flag, but for the checks in startup/.
 
 Imports the standard library only, so that --help answers at once.
 """
@@ -6,7 +6,8 @@ Imports the standard library only, so that --help answers at once.
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from pointrecon.utils.errors import InputError, closest
@@ -18,7 +19,37 @@ EPILOG = """examples:
   python main.py --config cfgs/full/finetune_modelnet.yaml --ckpts ckpt-last.pth optim.lr=2e-5 epochs=100
   torchrun --nproc_per_node=4 main.py --config cfgs/pretrain/base.yaml
 
-Every key that a config may have is in cfgs/_base_, with its default and what it means."""
+Every key that a config may have is in cfgs/_base_, with its default, its range and what it means."""
+
+LISTS = ("datasets", "teachers", "evaluators", "tasks", "models", "blocks")
+
+# What other programs of the field call things -> a key or a flag.
+ALIASES = {
+    "learning_rate": "optim.lr",
+    "blr": "optim.lr",
+    "wd": "optim.weight_decay",
+    "bs": "batch_size",
+    "total_bs": "batch_size",
+    "max_epoch": "epochs",
+    "num_epochs": "epochs",
+    "npoints": "data.num_points",
+    "num_point": "data.num_points",
+    "workers": "num_workers",
+    "gpu": "device",
+    "gpus": "device",
+    "dataset": "data.type",
+    "data_path": "data_root",
+    "output_dir": "output_root",
+    "amp": "precision",
+    "checkpoint": "--ckpts",
+    "pretrained": "--ckpts",
+    "finetune": "--ckpts",
+    "eval": "--test",
+    "evaluate": "--test",
+    "name": "--exp_name",
+    "experiment": "--exp_name",
+    "cfg": "--config",
+}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -36,16 +67,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = _make_parser()
     # The overrides are taken from the rest: argparse gives up on positional arguments that stand between flags.
     args, rest = parser.parse_known_args(argv)
-    for item in rest:
+    for number, item in enumerate(rest):
         if item.startswith("-"):
-            flag = item.split("=")[0]
-            match = closest(flag, parser._option_string_actions)
-            hint = f"did you mean '{match}'?" if match else "python main.py --help lists all flags"
-            raise InputError(f"unknown flag '{flag}'; {hint}")
+            raise InputError(_explain_flag(parser, item, rest[number + 1 :]))
         if "=" not in item:
-            raise InputError(f"'{item}' is neither a flag nor an override; write key=value, such as optim.lr=1e-3")
+            raise InputError(f"'{item:.200}' is neither a flag nor an override; write key=value, such as optim.lr=1e-3")
     args.overrides = rest
-    if args.config is None and not args.check_data:
+    if args.config is None and not args.check_data and not args.list:
         raise InputError("--config is missing; give a file, such as --config cfgs/quickstart/pretrain.yaml")
     if args.launcher == "pytorch" and "WORLD_SIZE" not in os.environ:
         raise InputError("--launcher pytorch needs torchrun; start with torchrun --nproc_per_node=N main.py ...")
@@ -73,19 +101,27 @@ def to_overrides(args: argparse.Namespace) -> list[str]:
     }
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items() if value is not None]
     if args.scratch_model:
-        overrides.append("init=null")
+        overrides += ["init=null", "start=random"]
     return overrides + args.overrides
 
 
-def check(args: argparse.Namespace, cfg: Mapping[str, Any]) -> None:
-    """Refuses flags that the config contradicts.
+def _explain_flag(parser: Parser, item: str, rest: Sequence[str]) -> str:
+    """What to write instead of a flag that there is not: most of those that people try are keys of the config."""
+    from pointrecon.utils.config import load_schema
 
-    Raises:
-        InputError: A flag that needs a checkpoint, and there is none.
-    """
-    for flag in ("finetune_model", "test"):
-        if getattr(args, flag) and not cfg["init"] and not cfg["resume"]:
-            raise InputError(f"--{flag} needs a checkpoint; give --ckpts PATH")
+    flag, sign, value = item.partition("=")
+    word = flag.lstrip("-").replace("-", "_")[:100]
+    flags = parser._option_string_actions
+    key = ALIASES.get(word.lower()) or next(iter(load_schema().places_of(word)), None)
+    if key is not None and not key.startswith("--"):
+        follows = rest[0] if rest and "=" not in rest[0] and not rest[0].startswith("--") else "VALUE"
+        given = value if sign else follows
+        override = f"{key}={f'cuda:{given}' if key == 'device' and given.isdigit() else given}"
+        return f"unknown flag '{flag:.100}'; '{key}' is a key of the config: write {shlex.quote(override)}"
+    match = key or closest(flag[:100], flags)
+    return f"unknown flag '{flag:.100}'; " + (
+        f"did you mean '{match}'?" if match else "python main.py --help lists all flags"
+    )
 
 
 def _make_parser() -> Parser:
@@ -118,16 +154,25 @@ def _make_parser() -> Parser:
     mode.add_argument("--svm", action="store_true", help="train nothing; for the configs in cfgs/svm")
     mode.add_argument("--zeroshot", action="store_true", help="train nothing; for the configs in cfgs/zeroshot")
     mode.add_argument("--vote", action="store_true", help="average 10 forward passes for each test shape")
-    mode.add_argument(
+    mode.add_argument("--way", type=int, metavar="N", help="few-shot: number of classes")
+    mode.add_argument("--shot", type=int, metavar="N", help="few-shot: labelled shapes a class")
+    mode.add_argument("--fold", type=int, metavar="N", help="which fold of the data, from 0")
+
+    look = parser.add_argument_group("looking, without a run")
+    look.add_argument(
+        "--print-config",
+        "--print_config",
+        action="store_true",
+        help="write what the config resolves to, and where each value comes from; reads no data",
+    )
+    look.add_argument("--list", choices=LISTS, metavar="KIND", help=f"names and their options: {', '.join(LISTS)}")
+    look.add_argument(
         "--check-data",
         "--check_data",
         action="store_true",
         help="say which data sets are in data_root, whole or not, and where to get them; needs no --config; "
         "exit code 0 whatever is missing",
     )
-    mode.add_argument("--way", type=int, metavar="N", help="few-shot: number of classes")
-    mode.add_argument("--shot", type=int, metavar="N", help="few-shot: labelled shapes a class")
-    mode.add_argument("--fold", type=int, metavar="N", help="which fold of the data, from 0")
 
     parallel = parser.add_argument_group("several GPUs (torchrun --nproc_per_node=N main.py ...)")
     parallel.add_argument("--sync_bn", action="store_true", help="batch-norm statistics over all processes")

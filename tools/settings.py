@@ -16,10 +16,11 @@ class DistillSettings(TypedDict):
     normalize: bool
 
 
-class TeacherSettings(TypedDict):
-    """One frozen teacher, `teachers.<name>`."""
+class TeacherSettings(TypedDict, total=False):
+    """One frozen teacher, `teachers.<name>`; `reads` is there for further names than `image` and `text`."""
 
     type: str
+    reads: str
     options: Mapping[str, Any]
     cached: bool
     path: str | None
@@ -77,6 +78,7 @@ class DataSettings(TypedDict):
     sample_pool: int | None
     eval_sampling: str
     on_error: str
+    cache_root: str | None
     augment: AugmentSettings
     options: Mapping[str, Any]
 
@@ -85,6 +87,8 @@ class ModelSettings(TypedDict):
     """Section `model`."""
 
     type: str
+    block: str
+    queries: Mapping[str, int]
     embed_dim: int
     depth: int
     num_heads: int
@@ -98,6 +102,7 @@ class ModelSettings(TypedDict):
     decoder_depth: int
     decoder_num_heads: int
     stop_grad: bool
+    class_token: bool
     embed_masked: bool
 
 
@@ -166,6 +171,7 @@ class Settings(TypedDict):
     log_every: int
     keep_epochs: Sequence[int]
     init: str | None
+    start: str
     resume: bool
     resume_changed: bool
     skip_nonfinite: int

@@ -48,6 +48,11 @@ class Registry:
         self._load()
         return sorted(self._entries)
 
+    def broken(self) -> dict[str, Exception]:
+        """Returns the modules that fail to import, each with its error; their entries are missing from `names`."""
+        self._load()
+        return dict(self._broken)
+
     def get(self, name: str) -> Callable:
         """Returns the entry called `name`.
 

@@ -13,7 +13,7 @@ def registry(tmp_path, monkeypatch):
     """A package on disk with two modules; importing either leaves a trace in sys.modules."""
     package = tmp_path / "shape_package"
     package.mkdir()
-    (package / "__init__.py").write_text("from utils.registry import Registry\nSHAPES = Registry('shape', __name__)\n")
+    (package / "__init__.py").write_text("from pointrecon.utils.registry import Registry\nSHAPES = Registry('shape', __name__)\n")
     (package / "round.py").write_text(
         "from shape_package import SHAPES\n"
         "@SHAPES.register()\nclass Circle:\n"
@@ -77,3 +77,37 @@ def test_two_things_of_one_name_are_our_own_mistake():
 def test_the_decorator_without_brackets_is_our_own_mistake():
     with pytest.raises(AssertionError):
         Registry("shape", "unused").register(dict)
+
+
+def test_a_broken_module_breaks_nothing_else(registry, tmp_path):
+    (tmp_path / "shape_package" / "torn.py").write_text(
+        "from shape_package import SHAPES\nimport no_such_module\n@SHAPES.register()\nclass Torn:\n    pass\n"
+    )
+    assert registry.names() == ["Circle", "blob"]
+    assert list(registry.broken()) == ["shape_package.torn"]
+    with pytest.raises(InputError, match="shape 'Torn' is in 'shape_package.torn', which fails to import: .*no_such_mod"):
+        registry.get("Torn")
+    with pytest.raises(InputError, match="unknown shape 'Square'; there are: Circle, blob"):
+        registry.get("Square")
+
+
+def test_a_name_may_point_outside(registry, tmp_path):
+    (tmp_path / "my_shapes.py").write_text("class Star:\n    def __init__(self, rays):\n        self.rays = rays\n")
+    assert registry.build({"type": "my_shapes:Star", "rays": 5}).rays == 5
+    with pytest.raises(InputError, match="takes no option 'ray'; did you mean 'rays'"):
+        registry.build({"type": "my_shapes:Star", "ray": 5})
+    sys.modules.pop("my_shapes")
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("no_such_module:Star", "cannot be imported .*No module named 'no_such_module'.*PYTHONPATH"),
+        ("os:Star", "cannot be imported .*has no attribute 'Star'"),
+        (":Star", "cannot be imported"),
+        ("os:sep", "is str, but must be a class or function"),
+    ],
+)
+def test_a_name_that_points_nowhere(registry, name, message):
+    with pytest.raises(InputError, match=message):
+        registry.get(name)

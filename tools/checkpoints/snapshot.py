@@ -21,17 +21,19 @@ from torch import Tensor, nn
 
 from pointrecon.tools.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from pointrecon.tools.environment import describe_versions
+from pointrecon.tools.settings import Settings
 from pointrecon.utils.config import flatten, to_plain
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
-from pointrecon.utils.processes import distributed
+from pointrecon.utils.processes import connection
 from pointrecon.utils.seed import rng_state
 
 LAST, PREVIOUS, BEST = "ckpt-last.pth", "ckpt-previous.pth", "ckpt-best.pth"
 # Keys that change how a run goes and not what comes out of it.
-FREE_KEYS = ("device", "num_workers", "log_every", "save_every", "keep_epochs", "figures", "compile", "cuda_graph")
-FREE_KEYS += ("resume", "resume_changed", "data_root", "output_root", "init", "evaluators")
-FREE_KEYS += ("skip_nonfinite", "save_epochs")
+FREE_KEYS = (
+    *("device", "num_workers", "log_every", "save_every", "save_epochs", "keep_epochs", "keep", "figures", "compile"),
+    *("cuda_graph", "resume", "resume_changed", "data_root", "output_root", "init", "evaluators", "skip_nonfinite"),
+)
 MAX_SHOWN = 5
 
 
@@ -42,16 +44,18 @@ class State:
     Attributes:
         epoch: epochs done.
         step: optimizer steps done.
+        epoch_steps: those of them in the epoch at hand.
         best: largest value of the metric that selects; best_metrics: all metrics of that epoch.
         metrics: training metrics of the last whole epoch.
         seconds: spent before this process started.
-        num_skipped: steps left out because their loss was no number.
+        num_skipped: steps skipped because their loss or gradient was not finite.
         num_records: lines of metrics.jsonl; later ones are written again.
         sums: of the metrics over the steps of the epoch at hand, see `MeanMeter.state`.
     """
 
     epoch: int = 0
     step: int = 0
+    epoch_steps: int = 0
     best: float = -math.inf
     best_metrics: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +71,7 @@ class Saved(Protocol):
     def evaluated_weights(self) -> Mapping[str, Tensor]:
         """Weights that evaluation puts in place of the trained ones."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> Mapping[str, Any]:
         """Their states, by name."""
 
 
@@ -75,27 +79,30 @@ def make_content(
     state: State,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    schedule: Any,
-    cfg: Mapping[str, Any],
+    cfg: Settings,
     *,
     hooks: Saved,
+    steps_per_epoch: int,
+    total_steps: int,
 ) -> dict[str, Any]:
     """Everything that a checkpoint holds; tensors are those of the run, not copies.
 
     The order of an epoch and what a step draws depend on (seed, epoch) and (seed, step) alone, so the place of the
     sampler is two numbers, and the random states are those of the process that saves.
     """
+    schedule = {"best": state.best, "seconds": state.seconds, "total_steps": total_steps}
     return {
         "base_model": {**model.state_dict(), **hooks.evaluated_weights()},
-        "hooks": hooks.state_dict(),
+        "hooks": dict(hooks.state_dict()),
         "optimizer": optimizer.state_dict(),
+        "parameter_names": parameter_names(optimizer, model),
         "epoch": state.epoch,
         "step": state.step,
         "metrics": state.metrics,
         "best_metrics": state.best_metrics,
         "config": to_plain(cfg),
-        "schedule": {"best": state.best, "seconds": state.seconds, "total_steps": schedule.total_steps},
-        "sampler": {"epoch": state.epoch, "steps": state.step - state.epoch * schedule.steps_per_epoch},
+        "schedule": {**schedule, "steps_per_epoch": steps_per_epoch},
+        "sampler": {"epoch": state.epoch, "steps": state.epoch_steps},
         "progress": {"num_skipped": state.num_skipped, "num_records": state.num_records, "sums": state.sums},
         "precision": cfg["precision"],
         "random_state": rng_state(),
@@ -103,13 +110,10 @@ def make_content(
     }
 
 
-def read_state(content: Mapping[str, Any]) -> State:
-    """The state in a checkpoint; what an older one does not have is as at the start of an epoch."""
-    schedule, progress = content["schedule"], content.get("progress", {})
-    names = ("epoch", "step", "best_metrics", "metrics")
-    return State(
-        **{name: content[name] for name in names}, best=schedule["best"], seconds=schedule["seconds"], **progress
-    )
+def parameter_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[list[str]]:
+    """Names of the parameters that an optimizer moves, group by group."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
 
 
 def save_last(content: Mapping[str, Any], folder: Path) -> None:
@@ -143,7 +147,7 @@ def read_last(folder: Path, logger: Logger) -> dict[str, Any] | None:
     """Reads the checkpoint that a run goes on from: ckpt-last.pth or, if it is damaged or missing, the one before.
 
     Returns:
-        its content; None if there is none yet and this is a process that is started again by itself when it fails, so
+        its content, and where it was read in `path`; None if there is none yet and this is a process that is started again by itself when it fails, so
         that the same command starts the run and goes on with it.
 
     Raises:
@@ -151,20 +155,20 @@ def read_last(folder: Path, logger: Logger) -> dict[str, Any] | None:
     """
     last, previous = folder / LAST, folder / PREVIOUS
     if not last.is_file() and not previous.is_file():
-        if distributed.is_restarted():
+        if connection.is_restarted():
             logger.info(f"resume: there is no '{last}' yet, so the run starts from the beginning")
             return None
         raise InputError(f"resume is set, but there is no '{last}'; leave out --resume to start the run")
     try:
-        return read_checkpoint(last)
+        return {**read_checkpoint(last), "path": str(last)}
     except InputError as error:
         if not previous.is_file():
             raise
         logger.warning(f"{error}; going on from '{previous}' instead")
-        return read_checkpoint(previous)
+        return {**read_checkpoint(previous), "path": str(previous)}
 
 
-def check_config(saved: Mapping[str, Any], cfg: Mapping[str, Any], logger: Logger) -> None:
+def check_config(saved: Mapping[str, Any], cfg: Settings, logger: Logger) -> None:
     """Compares the config of a checkpoint with that of the run that goes on from it.
 
     Args:
