@@ -44,7 +44,7 @@ def make_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="pointrecon", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument(
         "inputs", nargs="*", help="files, folders, CSV tables, patterns, or - for names on standard input"
     )
@@ -93,7 +93,8 @@ def do_search(args: argparse.Namespace) -> int:
     """search: makes the index if asked, then prints what is nearest."""
     from pointrecon.search import ShapeIndex
 
-    model, skipped = _load(args), {}
+    model = _load(args)
+    skipped: dict[str, str] = {}
     if args.build:
         index, skipped = ShapeIndex.build(model, expand(args.inputs), up=args.up, jobs=args.jobs)
         index.save(args.index)
@@ -186,7 +187,7 @@ def _write(out: str | None, columns: Mapping[str, Any]) -> None:
 
     from pointrecon.utils.files.io import atomic_write
 
-    arrays = {name: np.asarray(values) for name, values in columns.items() if name != "skipped"}
+    arrays: dict[str, Any] = {name: np.asarray(values) for name, values in columns.items() if name != "skipped"}
     count = len(arrays["ids"])
     if out is None:
         sys.stdout.writelines(_lines(arrays, count))

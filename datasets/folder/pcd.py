@@ -49,7 +49,7 @@ def read_pcd(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     else:
         raise MeshError(f"'{path}' has PCD data of the unknown kind '{mode}'", "malformed")
     xyz = np.stack([np.asarray(columns[axis], np.float64).reshape(-1) for axis in "xyz"], axis=1)
-    kept = np.isfinite(xyz).all(1)
+    kept = np.atleast_1d(np.isfinite(xyz).all(axis=1))
     return xyz[kept], _colors(columns, kept)
 
 

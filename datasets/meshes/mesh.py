@@ -103,7 +103,7 @@ def merge(meshes: Iterable[Mesh], default_color: tuple[float, float, float] = (0
     if all(mesh.colors is None for mesh in meshes):
         return Mesh(vertices, faces)
     colors = [
-        np.tile(np.float32(default_color), (len(mesh.faces), 1)) if mesh.colors is None else mesh.colors
+        np.tile(np.array(default_color, np.float32), (len(mesh.faces), 1)) if mesh.colors is None else mesh.colors
         for mesh in meshes
     ]
     return Mesh(vertices, faces, np.concatenate(colors))

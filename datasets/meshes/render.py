@@ -69,7 +69,7 @@ def _draw(mesh: Mesh, azimuth: float, size: int) -> np.ndarray:
     side = size * _SUPER
     screen = _project(mesh, azimuth, side)
     depth, face = _nearest(screen, side)
-    colors = np.float32([_GREY]) if mesh.colors is None else mesh.colors
+    colors = np.array([_GREY], np.float32) if mesh.colors is None else mesh.colors
     is_drawn = face >= 0
     shown = face[is_drawn]
     base = 0.06 + 0.94 * (colors[shown] if mesh.colors is not None else colors)

@@ -115,7 +115,7 @@ class ShapeModel:
 
     def _project_text(self, queries: Tensor) -> Tensor:
         network: Any = self.network
-        return network.project(queries)[1]
+        return network.project(queries)["text"]
 
     def classify(
         self, shapes: Shapes, labels: Sequence[str], *, up: str = "y", batch_size: int = 32, jobs: int = 1

@@ -6,6 +6,7 @@ Shape legend: n shapes, D feature width.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class ShapeIndex:
 
     def save(self, path: str | Path) -> None:
         """Writes a .npz file, whole or not at all."""
-        arrays = {"ids": np.array(self.ids), "shape_features": self.shape_features.numpy()}
+        arrays: dict[str, Any] = {"ids": np.array(self.ids), "shape_features": self.shape_features.numpy()}
         if self.text_features is not None:
             arrays["text_features"] = self.text_features.numpy()
         with atomic_write(path) as temporary, temporary.open("wb") as file:

@@ -85,8 +85,9 @@ class Work:
             InputError: It cannot be written.
         """
         is_failure = isinstance(result, Failure)
-        data = result
-        if is_failure:
+        if isinstance(result, bytes):
+            data = result
+        else:
             facts = {"id": item.id, "time_limit": self.time_limit, **dataclasses.asdict(result)}
             data = json.dumps(facts).encode()
         path = self.place(item, ".json" if is_failure else ".npz")

@@ -107,8 +107,10 @@ def _read_materials(
 ) -> dict[str, tuple[tuple[float, float, float], str]]:
     """Reads material files: name -> diffuse RGB and texture file name, '' for none; what is missing is left out."""
     table: dict[str, tuple[tuple[float, float, float], str]] = {}
+    if files is None:
+        return table
     name = None
-    for library in libraries if files is not None else []:
+    for library in libraries:
         data = None
         for candidate in (library, *library.split(), posixpath.basename(library.replace("\\", "/"))):
             data = data or files.read(beside(path, candidate))
@@ -121,7 +123,8 @@ def _read_materials(
                 table[name] = ((0.7, 0.7, 0.7), "")
             elif name is not None and words[0] == "Kd" and len(words) >= 4:
                 try:
-                    table[name] = (tuple(float(word) for word in words[1:4]), table[name][1])
+                    red, green, blue = (float(word) for word in words[1:4])
+                    table[name] = ((red, green, blue), table[name][1])
                 except ValueError:
                     continue
             elif name is not None and words[0].lower() == "map_kd":

@@ -6,6 +6,7 @@ Shape legend: V vertices, P polygons, C corners of all polygons, F triangles.
 import functools
 import io
 import posixpath
+from pathlib import Path
 
 import numpy as np
 
@@ -31,15 +32,16 @@ def load_texture(files: Files | None, path: str) -> np.ndarray | None:
     """
     if files is None:
         return None
-    place = files.root if isinstance(files, FolderFiles) else files.archive
-    return _load_texture(type(files), place, path)
+    if isinstance(files, FolderFiles):
+        return _load_texture(False, files.root, path)
+    return _load_texture(True, files.archive, path)
 
 
 @functools.lru_cache(maxsize=64)
-def _load_texture(kind: type[FolderFiles] | type[ZipFiles], place: object, path: str) -> np.ndarray | None:
+def _load_texture(is_archive: bool, place: Path, path: str) -> np.ndarray | None:
     from PIL import Image
 
-    files, stem = kind(place), posixpath.splitext(path)[0]
+    files, stem = (ZipFiles if is_archive else FolderFiles)(place), posixpath.splitext(path)[0]
     for name in (path, *(stem + suffix for suffix in SUFFIXES)):
         try:
             data = files.read(name)

@@ -1,5 +1,7 @@
 """3D Studio (.3ds): a tree of chunks. Vertices are in the coordinates of the scene, z up."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pointrecon.datasets.meshes.mesh import Mesh, merge
@@ -35,7 +37,7 @@ def read_3ds(data: bytes, path: str, files: Files | None = None) -> Mesh:
     return merge(meshes).check(path)
 
 
-def _chunks(file: BinaryFile, end: int):
+def _chunks(file: BinaryFile, end: int) -> Iterator[tuple[int, int]]:
     """Yields (id, end) of the chunks up to `end`, with the position at the first byte inside each."""
     while end - file.position >= 6:
         start = file.position
@@ -110,7 +112,7 @@ def _make(part: dict, materials: dict, file: BinaryFile, files: Files | None) ->
         raise file.fail(f"has a face with vertex {faces.max()} of {len(vertices)}", "face out of range")
     colors = np.full((len(faces), 3), 0.7)
     texture_of = np.full(len(faces), -1)
-    images = []
+    images: list[np.ndarray | None] = []
     for name, rows in part["materials"]:
         color, texture = materials.get(name, ((0.7, 0.7, 0.7), ""))
         rows = rows[rows < len(faces)]

@@ -95,7 +95,7 @@ class _Parser:
             if name not in self.named:
                 raise ValueError(f"USE of '{name}', which is not defined before")
             return self.named[name]
-        name = None
+        name = ""
         if token == "DEF":
             name, token = self.next(), self.next()
         if token in ("PROTO", "EXTERNPROTO", "Script"):

@@ -10,6 +10,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import describe_write_fault
@@ -155,13 +156,14 @@ def _cannot_write(folder: Path, error: OSError) -> CannotWriteError:
     return CannotWriteError(f"cannot write to '{folder}': {describe_write_fault(error, existing)}")
 
 
-def _check_version(file, deb: Path) -> None:
+def _check_version(file: IO[bytes], deb: Path) -> None:
     """Holds what a package says of itself, if it does, against the name of its file."""
     if not _find_member(file, deb, "control.tar", is_needed=False):
         return
     with tarfile.open(fileobj=file, mode="r|*") as tar:
         control = next((member for member in tar if member.name in ("control", "./control")), None)
-        text = tar.extractfile(control).read(MAX_CONTROL) if control is not None and control.isreg() else b""
+        inside = tar.extractfile(control) if control is not None and control.isreg() else None
+        text = b"" if inside is None else inside.read(MAX_CONTROL)
     fields = dict(line.split(": ", 1) for line in text.decode("utf-8", "replace").splitlines() if ": " in line)
     given = package_of(deb)
     found = fields.get("Package", given[0]), fields.get("Version", given[1])
@@ -171,7 +173,7 @@ def _check_version(file, deb: Path) -> None:
         )
 
 
-def _find_member(file, deb: Path, wanted: str, is_needed: bool = True) -> bool:
+def _find_member(file: IO[bytes], deb: Path, wanted: str, is_needed: bool = True) -> bool:
     """Goes to the first byte of an archive, as 'data.tar', inside a .deb, which is an 'ar' archive."""
     damaged = f"'{deb}' is no Debian package or is cut off; delete it and download it again"
     size = os.fstat(file.fileno()).st_size
@@ -192,7 +194,7 @@ def _find_member(file, deb: Path, wanted: str, is_needed: bool = True) -> bool:
     return False
 
 
-def _unpack_tar(file, target: Path, deb: Path, keep: Callable[[str], bool] | None) -> None:
+def _unpack_tar(file: IO[bytes], target: Path, deb: Path, keep: Callable[[str], bool] | None) -> None:
     """Writes the wanted files of a tar stream; only plain files, all below `target`."""
     total = 0
     with tarfile.open(fileobj=file, mode="r|*") as tar:
@@ -211,6 +213,7 @@ def _unpack_tar(file, target: Path, deb: Path, keep: Callable[[str], bool] | Non
             if keep is not None and not keep(name) and not name.startswith("usr/share/doc/"):
                 continue
             source, place = tar.extractfile(member), target / path
+            assert source is not None  # a plain file has content
             place.parent.mkdir(parents=True, exist_ok=True)
             with place.open("xb" if not place.exists() else "wb") as out:
                 shutil.copyfileobj(source, out, 1 << 20)

@@ -53,9 +53,10 @@ def read_mod(data: bytes, path: str, files: Files | None = None) -> Mesh:
     if has_texture.all() and not any(texture is not None for texture in textures):
         colors = None
     corners = triangles["corners"]
-    uv = corners["uv"].reshape(-1, 2) * np.float32([1, -1]) + np.float32([0, 1])  # v down in the file
+    # v points down in the file.
+    uv = corners["uv"].reshape(-1, 2) * np.array([1, -1], np.float32) + np.array([0, 1], np.float32)
     # The axes of the game are left-handed: mirrored, the triangles turn over and face outwards.
-    positions = corners["position"].reshape(-1, 3) * np.float32([1, 1, -1])
+    positions = corners["position"].reshape(-1, 3) * np.array([1, 1, -1], np.float32)
     counts = np.full(len(triangles), 3)
     return assemble(path, positions, counts, np.arange(len(positions)), colors, uv, texture_of, textures)
 

@@ -1,5 +1,7 @@
 """G3D, the models of Glest and MegaGlest, versions 3 and 4; of an animation the first frame."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pointrecon.datasets.meshes.mesh import Mesh, merge
@@ -69,7 +71,7 @@ def _assemble(
     files: Files | None,
     vertices: np.ndarray,
     indices: np.ndarray,
-    color: tuple[float, ...],
+    color: Sequence[float] | np.ndarray,
     uv: np.ndarray | None,
     texture: str,
 ) -> Mesh | None:
@@ -86,8 +88,8 @@ def _assemble(
         vertices,
         np.full(num_faces, 3),
         corners,
-        np.tile(np.float32(color[:3]), (num_faces, 1)),
-        None if image is None else uv[corners],
+        np.tile(np.asarray(color[:3], np.float32), (num_faces, 1)),
+        None if image is None or uv is None else uv[corners],
         np.zeros(num_faces, np.int64),
         [image],
     )

@@ -77,5 +77,5 @@ def _read_polygons(
     table[:, 1] = 1.0 - table[:, 1]
     indices = np.array([int(word) for word in corners], np.int64)
     texture_of = np.zeros(len(counts), np.int64)
-    uv = table if image is not None and len(table) == len(indices) else None
-    return assemble(path, vertices, np.array(counts), indices, None, uv, texture_of, [image]), at
+    corner_uv = table if image is not None and len(table) == len(indices) else None
+    return assemble(path, vertices, np.array(counts), indices, None, corner_uv, texture_of, [image]), at

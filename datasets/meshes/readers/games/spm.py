@@ -1,5 +1,7 @@
 """SPM, the models of SuperTuxKart; animated ones as they are stored, without their bones."""
 
+from typing import Any
+
 import numpy as np
 
 from pointrecon.datasets.meshes.mesh import Mesh, merge
@@ -45,10 +47,10 @@ def read_spm(data: bytes, path: str, files: Files | None = None) -> Mesh:
                 raise file.fail(f"has a face with vertex {corners.max()} of {num_vertices}", "face out of range")
             num_faces = len(corners) // 3
             face_colors = colors[corners].reshape(-1, 3, 3).mean(1)
-            image = textures[material] if uv is not None else None
+            image = None if uv is None else textures[material]
             if num_faces:
                 counts, texture_of = np.full(num_faces, 3), np.zeros(num_faces, np.int64)
-                corner_uv = None if image is None else uv[corners]
+                corner_uv = None if image is None or uv is None else uv[corners]
                 meshes.append(assemble(path, vertices, counts, corners, face_colors, corner_uv, texture_of, [image]))
     return merge(meshes).check(path)
 
@@ -63,8 +65,8 @@ def _read_vertices(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Reads positions (n, 3), colours (n, 3) and texture coordinates (n, 2) or None, v up."""
     has_normal, has_color, has_tangent = flags & 1, flags & 2, flags & 4
-    head = [("position", "<f4", 3)] + ([("normal", "<u4")] if has_normal else [])
-    tail = []
+    head: list[Any] = [("position", "<f4", 3)] + ([("normal", "<u4")] if has_normal else [])
+    tail: list[Any] = []
     if names[0]:
         tail += [("uv", "<f2", 2)] + ([("uv2", "<f2", 2)] if names[1] else [])
         tail += [("tangent", "<u4")] if has_tangent else []
