@@ -1,23 +1,28 @@
 """A training set that lies on the device as a whole: batches are picked there, and nothing is loaded in a step."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from pointrecon.datasets.loader import ShardSampler
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.loader import Loader, ShardSampler
+from pointrecon.datasets.sample import Batch
 from pointrecon.utils.errors import InputError
 
 _READ_AT_ONCE = 64
+# Half precision has 11 bits: a coordinate of 1 moves by up to this.
+TOLERANCE = 1 / 4096
+Show = Callable[[Iterable[Batch], str], Iterable[Batch]]
 
 
 class ResidentLoader:
-    """Stands in for the `DataLoader` of `datasets.loader.train_loader`: the same samples in the same order.
+    """Stands in for the `Loader` of `datasets.loader.train_loader`: the same samples in the same order.
 
-    Points are kept in half precision, which moves one of the unit sphere by up to 1/4096. Other tensors keep theirs.
+    Points are kept in half precision where that moves none by more than 1/4096 of its cloud's radius along an axis, and
+    in float32 otherwise: raw clouds may lie far from the origin. Other tensors keep theirs.
 
     Args:
         loader: what it stands in for.
@@ -25,36 +30,32 @@ class ResidentLoader:
         progress: wraps the reading, for a progress bar.
 
     Attributes:
-        dataset: what was read.
-        batch_size: shapes in a whole batch.
-        sampler: says the order; its `epoch` and `skip` are read when an epoch begins.
+        dataset, batch_size, sampler: see `datasets.loader.BatchSource`.
         num_bytes: what the tensors take.
+        is_half: whether points are kept in half precision.
 
     Raises:
         InputError: a sample is another one each time it is read, clouds differ in size, or the device has no room.
     """
 
-    def __init__(
-        self,
-        loader: DataLoader,
-        device: torch.device,
-        progress: Callable[[Iterable, str], Iterable] = lambda items, what: items,
-    ) -> None:
-        if type(loader.sampler) is not ShardSampler:
+    def __init__(self, loader: Loader, device: torch.device, progress: Show = lambda items, what: items) -> None:
+        if type(loader.sampler) is not ShardSampler or not isinstance(loader.dataset, PointCloudDataset):
             raise InputError(
                 "data.device_resident: the samples of this data set are not the same ones in each "
                 "epoch; set data.device_resident=false"
             )
         self.dataset, self.batch_size, self.sampler = loader.dataset, loader.batch_size, loader.sampler
+        self.is_stopping = loader.is_stopping
         self._length, self._drop_last = len(loader), loader.drop_last
         self._device = device
         self._tensors, self._texts = _read(loader.dataset, loader.num_workers, device, progress)
         self.num_bytes = sum(tensor.nbytes for tensor in self._tensors.values())
+        self.is_half = self._tensors["points"].dtype == torch.float16
 
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         order = np.fromiter(self.sampler, dtype=np.int64)
         on_device = torch.from_numpy(order).to(self._device)
         for first in range(0, len(order), self.batch_size):
@@ -64,36 +65,51 @@ class ResidentLoader:
             batch: dict[str, Any] = {key: tensor.index_select(0, rows) for key, tensor in self._tensors.items()}
             batch["points"] = batch["points"].float()
             own = order[first : first + self.batch_size]
-            yield batch | {key: texts[own].tolist() for key, texts in self._texts.items()}
+            yield cast(Batch, batch | {key: texts[own].tolist() for key, texts in self._texts.items()})
 
 
 def _read(
-    dataset: Dataset, num_workers: int, device: torch.device, progress: Callable[[Iterable, str], Iterable]
+    dataset: PointCloudDataset, num_workers: int, device: torch.device, progress: Show
 ) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
     """All samples: tensors (n, ...) on the device, and texts (n,)."""
     tensors: dict[str, Tensor] = {}
     texts: dict[str, list[str]] = {}
     done = 0
-    try:
-        for batch in progress(DataLoader(dataset, _READ_AT_ONCE, num_workers=num_workers), "onto the device"):
-            count = len(batch["points"])
-            for key, values in batch.items():
-                if not isinstance(values, Tensor):
-                    texts.setdefault(key, []).extend(values)
-                    continue
-                values = values.half() if key == "points" else values
-                if key not in tensors:
-                    tensors[key] = _room(key, (len(dataset), *values.shape[1:]), values.dtype, device)
-                tensors[key][done : done + count] = values.to(device)
-            done += count
-    except RuntimeError as error:  # collating clouds of several sizes
-        if "equal size" not in str(error):
-            raise
-        raise InputError(
-            f"data.device_resident: the samples of {type(dataset).__name__} differ in size, so they make no table; set "
-            "data.device_resident=false"
-        ) from error
+    batches = Loader(dataset, _READ_AT_ONCE, ShardSampler(len(dataset), False), num_workers=num_workers, pins=False)
+    for batch in progress(batches, "onto the device"):
+        count = len(batch["points"])
+        for key, values in batch.items():
+            if not isinstance(values, Tensor):
+                texts.setdefault(key, []).extend(cast(list[str], values))
+                continue
+            if key == "points":
+                values = _shorten(values, tensors)
+            if key not in tensors:
+                tensors[key] = _room(key, (len(dataset), *values.shape[1:]), values.dtype, device)
+            elif tensors[key].shape[1:] != values.shape[1:]:
+                raise InputError(
+                    f"data.device_resident: '{key}' of the samples of {type(dataset).__name__} differ in size, so they "
+                    "make no table; resample the clouds to one number of points"
+                )
+            tensors[key][done : done + count] = values.to(device)
+        done += count
     return tensors, {key: np.array(values) for key, values in texts.items()}
+
+
+def _shorten(points: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+    """(B, N, 3) in half precision, or as they are if that loses too much; what is there already then gets room."""
+    if "points" in tensors and tensors["points"].dtype == torch.float32:
+        return points
+    half = points.half()
+    radius = (points - points.mean(dim=1, keepdim=True)).norm(dim=-1).amax(dim=1)
+    # Beyond the range of half precision the difference is infinite; the last bit of float32 is no loss.
+    lost = (half.float() - points).abs().amax(dim=(1, 2))
+    if bool((lost <= radius * (TOLERANCE + 1e-6)).all()):
+        return half
+    if "points" in tensors:
+        before = tensors["points"]
+        tensors["points"] = _room("points", tuple(before.shape), torch.float32, before.device).copy_(before)
+    return points
 
 
 def _room(key: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""The contract between data sets and everything that uses them: what one item of a data set is."""
+"""The contract between data sets and everything that uses them: what one item is, and what a batch of them is."""
 
 from typing import TypedDict
 
@@ -16,3 +16,25 @@ class Sample(TypedDict, total=False):
     image_features: Tensor  # (V, D) of the image teacher, where the data set carries them
     text_features: Tensor  # (P, D) of the text teacher, likewise
     id: str  # stable key: teacher cache, embeddings, logs
+
+
+class Batch(TypedDict, total=False):
+    """B samples of one data set: it has the keys that each of them has."""
+
+    points: Tensor  # (B, N, 3) float32
+    label: Tensor  # (B,) int64
+    part: Tensor  # (B, N) int64
+    image: Tensor  # (B, 3, H, W) float32
+    text: list[str]
+    image_features: Tensor  # (B, V, D)
+    text_features: Tensor  # (B, P, D)
+    id: list[str]
+
+
+class CarriedInfo(TypedDict):
+    """What is known of teacher features that come with the samples."""
+
+    count: int  # V views or P prompts
+    dim: int  # D
+    mean: list[float]  # D numbers, over all samples
+    info: dict[str, str]  # where they come from, as a teacher cache notes it

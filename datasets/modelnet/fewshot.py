@@ -9,20 +9,18 @@ import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
 from pointrecon.datasets.checks import check_cloud
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.modelnet.class_names import MODELNET40
 from pointrecon.datasets.modelnet.files import read_label
 from pointrecon.datasets.modelnet.modelnet import ModelNet40
-from pointrecon.datasets.prompts import readable
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.splits import split_rows
 from pointrecon.datasets.survey import Survey
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.utils.errors import InputError, check_choice
@@ -42,8 +40,17 @@ _MIN_BYTES = 1000 * 1024 * 3  # a fold has at least 150 objects
 log = logging.getLogger("recon")
 
 
+class Entry(NamedTuple):
+    """One object of a file."""
+
+    row: int  # in its list
+    points: np.ndarray  # (N, 3) float32
+    label: int
+    third: Any  # whatever comes third: often the name of the class
+
+
 @DATASETS.register()
-class ModelNetFewShot(Dataset):
+class ModelNetFewShot(PointCloudDataset):
     """One fold of a few-shot setting. Figures are the mean over the ten folds.
 
     Clouds are in the unit sphere of all their stored points. A fold is small and is held in memory, in one tensor.
@@ -51,80 +58,67 @@ class ModelNetFewShot(Dataset):
     Args:
         root: The data root; the file is <root>/ModelNetFewshot/5way10shot/0.pkl, or the same under <root>/ModelNet, or
             with the folder spelt 5way_10shot.
-        split: `train` (the labelled objects), `val` or `test`; `pretrain` is `train`.
+        splits: Which of the two parts of the file to take: the labelled objects, and those for testing.
         fold: 0..9: which file.
         shots: Labelled objects a class; chooses the folder.
-        val_fraction: Part of the labelled objects, class by class, that makes up `val`.
-        seed: Draws `val`.
         way: Number of classes; chooses the folder.
         on_error: An object that is damaged: `raise`, or `skip`: leave it out.
 
     Attributes:
         class_names: The names of the fold's classes, where the file tells them, otherwise `class 0` and so on.
-        class_texts: How a class is called in a sentence.
-        num_classes: `way`.
-        points: (n, N, 3) float32.
-        labels: (n,) int64, 0 .. way - 1.
-        names: What each object is called: its class.
-        ids: Each object's key: setting, fold, part and row.
-        is_fps_ordered: The first k points of a cloud are its k farthest points; only said by files of `PROGRAM`.
-        num_skipped: Objects of the split's part that are left out.
-        features_path: None: it brings no teacher features.
+        points: (n, N, 3) float32 of all objects of `splits`.
+        is_fps_ordered: Only said by files of `PROGRAM`.
 
     Raises:
         InputError: A missing, truncated, damaged or refused file, or an argument that is missing or out of range.
     """
 
-    features_path = None
+    is_uniform = True
 
     def __init__(
         self,
         root: str,
-        split: str = "train",
+        *,
+        splits: Sequence[str] = ("train", "test"),
         fold: int | None = None,
         shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
         way: int | None = None,
         on_error: str = "raise",
     ) -> None:
         check_choice("data.on_error", on_error, ("raise", "skip"))
-        path = find_fold(Path(root), way, shots, fold)
+        path, way = find_fold(Path(root), way, shots, fold)
         content = load_pickle(path)
         if not isinstance(content, dict) or not {"train", "test"} <= content.keys():
             raise InputError(
                 f"'{path}' must hold a dict with 'train' and 'test', but does not; get it again: {_SOURCE}"
             )
-        part = "test" if split == "test" else "train"
-        entries, self.num_skipped = _read_entries(content[part], way, f"'{part}' of '{path}'", on_error)
-        labels = np.array([entry[2] for entry in entries], dtype=np.int64)
-        absent = sorted(set(range(way)) - set(labels.tolist()))
-        if absent:
-            raise InputError(
-                f"'{part}' of '{path}' has no object of class {absent[0]}, but {way} classes are asked for"
-            )
-        self.class_names = _class_names(entries, way)
-        self.class_texts = [readable(name) for name in self.class_names]
-        self.num_classes = way
-        self.split = split
+        entries: list[Entry] = []
+        split_of: list[str] = []
+        for split in splits:
+            what = f"'{split}' of '{path}'"
+            num_points = len(entries[0].points) if entries else None
+            found, num_skipped = _read_entries(content[split], way, what, num_points, on_error)
+            absent = sorted(set(range(way)) - {entry.label for entry in found})
+            if absent:
+                raise InputError(f"{what} has no object of class {absent[0]}, but {way} classes are asked for")
+            entries += found
+            split_of += [split] * len(found)
+            self.num_skipped += num_skipped
+        super().__init__(
+            ids=[
+                f"{way}way{shots}shot-{fold}-{split}-{entry.row:04d}"
+                for split, entry in zip(split_of, entries, strict=True)
+            ],
+            labels=[entry.label for entry in entries],
+            split_of=split_of,
+            class_names=_class_names(entries, way),
+        )
         self.is_fps_ordered = content.get("is_fps_ordered") is True
-        # The folder has already chosen the shots: nothing is drawn from them.
-        rows = split_rows(
-            split, labels, np.full(len(labels), part == "test"), self.class_names, val_fraction, None, seed
-        )
-        self.labels = torch.from_numpy(labels[rows])
         # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
-        self.points = normalize_unit_sphere(torch.from_numpy(np.stack([entries[row][1] for row in rows])))
-        self.ids = [f"{way}way{shots}shot-{fold}-{part}-{entries[row][0]:04d}" for row in rows]
-        self.names = [self.class_texts[label] for label in self.labels.tolist()]
+        self.points = normalize_unit_sphere(torch.from_numpy(np.stack([entry.points for entry in entries])))
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        return Sample(
-            points=self.points[index], label=int(self.labels[index]), text=self.names[index], id=self.ids[index]
-        )
+    def read(self, row: int) -> Sample:
+        return self.sample(row, self.points[row])
 
     @staticmethod
     def survey(root: str) -> list[Survey]:
@@ -147,30 +141,34 @@ class ModelNetFewShot(Dataset):
         return [Survey("ModelNet40 few-shot", folder, found, total, problem, _SOURCE, "as for ModelNet40")]
 
 
-def find_fold(root: Path, way: int | None, shots: int | None, fold: int | None) -> Path:
-    """Returns the file of a fold.
+def find_fold(root: Path, way: int | None, shots: int | None, fold: int | None) -> tuple[Path, int]:
+    """Returns the file of a fold, and `way`.
 
     Raises:
         InputError: It is missing, or way, shots or fold is not given or out of range.
     """
-    for name, value, least in (("way", way, 2), ("shots", shots, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(
-                f"data.{name} is {value}, but ModelNetFewShot needs it as a whole number from {least}; the published "
-                "settings are way=5 or 10 with shots=10 or 20"
-            )
+    way, shots = _whole("way", way, 2), _whole("shots", shots, 1)
     if isinstance(fold, bool) or not isinstance(fold, int) or not 0 <= fold < NUM_FOLDS:
         raise InputError(f"data.fold is {fold}, but ModelNetFewShot needs 0 to {NUM_FOLDS - 1}")
     folders = [folder for folder in _folders(root, way, shots) if folder.is_dir()]
     for folder in folders:
         if (folder / f"{fold}.pkl").is_file():
-            return folder / f"{fold}.pkl"
+            return folder / f"{fold}.pkl", way
     if folders:
         raise InputError(f"there is no '{folders[0] / f'{fold}.pkl'}'; get it again: {_SOURCE}")
     raise InputError(
         f"there is no folder '{way}way{shots}shot' or '{way}way_{shots}shot' in '{root / FOLDERS[0]}' or "
         f"'{root / FOLDERS[1]}'; make it with {PROGRAM}, or download it: {_SOURCE}"
     )
+
+
+def _whole(name: str, value: int | None, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(
+            f"data.{name} is {value}, but ModelNetFewShot needs it as a whole number from {least}; the published "
+            "settings are way=5 or 10 with shots=10 or 20"
+        )
+    return value
 
 
 def make_folds(
@@ -199,7 +197,7 @@ def make_folds(
     Raises:
         InputError: ModelNet40 cannot be read, a class is too small for a setting, or a file cannot be written.
     """
-    parts = {part: ModelNet40(root, part, source=source, num_stored=num_stored) for part in ("train", "test")}
+    parts = {part: ModelNet40(root, splits=[part], source=source, num_stored=num_stored) for part in ("train", "test")}
     folder = Path(out) if out is not None else Path(root) / FOLDERS[0]
     jobs = [(way, shots, fold) for way, shots in settings for fold in range(num_folds)]
     drawn = [draw_fold(parts, way, shots, fold, seed) for way, shots, fold in jobs]  # all are possible, or none is made
@@ -256,20 +254,20 @@ def _folders(root: Path, way: int, shots: int) -> list[Path]:
 
 
 def _read_entries(
-    content: Any, way: int, what: str, on_error: str
-) -> tuple[list[tuple[int, np.ndarray, int, Any]], int]:
-    """Returns (row, (N, 3) points, label, whatever comes third) of the readable entries, and how many are not."""
+    content: Any, way: int, what: str, num_points: int | None, on_error: str
+) -> tuple[list[Entry], int]:
+    """Returns the readable entries, and how many are not; all have `num_points` points, or as many as the first."""
     if not isinstance(content, (list, tuple)) or not len(content):
         raise InputError(f"{what} must be a list of objects, but is {type(content).__name__}; get it again: {_SOURCE}")
-    good: list[tuple[int, np.ndarray, int, Any]] = []
+    good: list[Entry] = []
     for row, entry in enumerate(content):
         name = f"object {row} in {what}"
         try:
             if not isinstance(entry, (list, tuple)) or len(entry) < 2:
                 raise InputError(f"{name} must start with points and a label, but does not; get it again: {_SOURCE}")
-            num_points = len(good[0][1]) if good else _num_points(entry[0])
-            points = check_cloud(entry[0], name, num_points)
-            good.append((row, points, read_label(entry[1], way, name), entry[2] if len(entry) > 2 else None))
+            points = check_cloud(entry[0], name, num_points or _num_points(entry[0]))
+            good.append(Entry(row, points, read_label(entry[1], way, name), entry[2] if len(entry) > 2 else None))
+            num_points = len(points)
         except InputError as error:
             if on_error == "raise":
                 raise
@@ -284,11 +282,11 @@ def _num_points(values: Any) -> int:
     return len(values) if is_table else 1
 
 
-def _class_names(entries: list[tuple[int, np.ndarray, int, Any]], way: int) -> list[str]:
+def _class_names(entries: list[Entry], way: int) -> list[str]:
     """What comes third in an entry is a name, a class of the 40 or anything; it counts if all of a class agree."""
     names = []
     for label in range(way):
-        given = [entry[3] for entry in entries if entry[2] == label]
+        given = [entry.third for entry in entries if entry.label == label]
         thirds = {str(item) if isinstance(item, _NAME_TYPES) else "" for item in given}
         name = thirds.pop() if len(thirds) == 1 else ""
         if name.isdecimal() and len(name) < 5 and int(name) < len(MODELNET40):

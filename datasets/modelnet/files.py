@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from pointrecon.datasets.checks import check_plain_names, check_text_size, read_list
-from pointrecon.datasets.hdf5_points import packed_paths
 from pointrecon.datasets.modelnet.class_names import MODELNET10
-from pointrecon.datasets.packed import Packed, Source, open_or_pack
+from pointrecon.datasets.packed.hdf5_points import packed_paths
+from pointrecon.datasets.packed.packed import Packed, Source, open_or_pack
 from pointrecon.utils.errors import InputError, nearest
 from pointrecon.utils.files.io import open_hdf5
 from pointrecon.utils.files.safe_pickle import load_pickle

@@ -4,18 +4,18 @@ Shape legend: n objects, N points an object.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.modelnet.files import KINDS, ModelNetFiles
-from pointrecon.datasets.packed import Packed, open_packed
-from pointrecon.datasets.prompts import readable
+from pointrecon.datasets.packed.packed import Packed, open_packed
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.splits import SPLITS, split_rows
 from pointrecon.datasets.survey import Survey
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.utils.errors import InputError, check_choice
@@ -28,104 +28,68 @@ _LEFT_OUT = 3  # training objects that the HDF5 form lacks; it does not say whic
 _MIN_BYTES_TXT = 100_000  # 10,000 lines of six numbers are about 600 kB
 
 
-class ModelNet(Dataset):
+class ModelNet(PointCloudDataset):
     """What ModelNet40 and ModelNet10 have in common.
 
     The first start packs the objects of a split into one file (`packed/` beside the source, or in the user's cache if
     that folder cannot be written); later starts only open it. The form `dat` takes a minute and its own size in
     memory; `txt` has to be parsed and sampled: minutes with the compiled point operations, hours without.
 
-    Clouds are in the unit sphere of all their stored points. Objects have no names of their own, so `text` is what the
-    class is called: pretraining on it with a text teacher is supervised.
+    Clouds are in the unit sphere of all their stored points. Objects have no names of their own, so `names` are those
+    of the classes: pretraining on it with a text teacher is supervised.
 
     Args:
         root: The data root; the files are in <root>/ModelNet/modelnet40_normal_resampled, or in
             <root>/modelnet40_ply_hdf5_2048 or the same under <root>/ModelNet.
-        split: `train`, `val` or `test`; `pretrain`: all that is neither `val` nor `test`; `all`: training and test
-            objects together.
-        fold: There are none; must be None.
-        shots: `train` only: this many objects a class.
-        val_fraction: Part of the training objects, class by class, that makes up `val`.
-        seed: Draws `val` and the shots.
+        splits: Which of the two parts to open.
         on_error: What to do with an object that cannot be read when the split is packed: `raise`, or `skip`: leave
             it out.
         source: Which form of the files: `dat`, `txt`, `hdf5`, or `auto`: the first of these that is there.
         num_stored: N of `dat` and `txt`; the HDF5 form has 2048.
 
-    Attributes:
-        class_names: 40 or 10 names, in the order of the labels.
-        class_texts: How a class is called in a sentence.
-        num_classes: 40 or 10.
-        labels: (n,) int64 class indices.
-        names: What each object is called: its class.
-        ids: Each object's key.
-        is_fps_ordered: The first k points of a cloud are its k farthest points.
-        num_skipped: Objects that could not be read when the files were packed.
-        features_path: None: it brings no teacher features.
-
     Raises:
         InputError: Missing, truncated or damaged files, or an argument that is out of range.
     """
 
-    num_classes = 0
-    features_path = None
+    size: ClassVar[int]  # 40 or 10 classes
+    may_mix = True
+    is_uniform = True
 
     def __init__(
         self,
         root: str,
-        split: str = "train",
-        fold: int | None = None,
-        shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
+        *,
+        splits: Sequence[str] = PARTS,
         on_error: str = "raise",
         source: str = "auto",
         num_stored: int = 8192,
     ) -> None:
-        check_choice("split", split, (*SPLITS, "all"))
         check_choice("data.options.source", source, ("auto", *KINDS))
         check_choice("data.on_error", on_error, ("raise", "skip"))
-        if fold is not None:
-            raise InputError(
-                f"fold is {fold}, but ModelNet{self.num_classes} has none; leave data.fold at null (the few-shot folds "
-                "are those of data.type=ModelNetFewShot)"
-            )
-        self.split = split
-        files = ModelNetFiles(Path(root), self.num_classes, num_stored)
-        # parity: published zero-shot figures of some tables mix both parts.
-        parts = PARTS if split == "all" else ("test",) if split == "test" else ("train",)
-        self._parts = [files.open_part(part, source, on_error) for part in parts]
+        files = ModelNetFiles(Path(root), self.size, num_stored)
+        self._parts = [files.open_part(part, source, on_error) for part in splits]
         _check_same(self._parts)
         self._places = [(which, row) for which, part in enumerate(self._parts) for row in range(len(part.ids))]
-        self.class_names = self._parts[0].class_names
-        self.class_texts = [readable(name) for name in self.class_names]
-        labels = np.concatenate([part.labels for part in self._parts])
-        rows = np.arange(len(labels))
-        if split not in ("all", "test"):
-            is_test = np.zeros(len(labels), dtype=bool)  # test objects have files of their own
-            rows = split_rows(split, labels, is_test, self.class_names, val_fraction, shots, seed)
-        self._places = [self._places[row] for row in rows]
-        self.labels = torch.from_numpy(labels[rows])
-        self.ids = [self._parts[which].ids[row] for which, row in self._places]
-        self.names = [self.class_texts[label] for label in self.labels.tolist()]
+        super().__init__(
+            ids=[name for part in self._parts for name in part.ids],
+            labels=np.concatenate([part.labels for part in self._parts]),
+            split_of=[splits[which] for which, _ in self._places],
+            class_names=self._parts[0].class_names,
+        )
         self.is_fps_ordered = all(part.is_fps_ordered for part in self._parts)
         self.num_skipped = sum(part.num_skipped for part in self._parts)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        which, row = self._places[index]
+    def read(self, row: int) -> Sample:
+        which, place = self._places[row]
         # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
-        points = normalize_unit_sphere(torch.from_numpy(self._parts[which].read(row))[None])[0]
-        return Sample(points=points, label=int(self.labels[index]), text=self.names[index], id=self.ids[index])
+        return self.sample(row, normalize_unit_sphere(torch.from_numpy(self._parts[which].read(place))[None])[0])
 
 
 @DATASETS.register()
 class ModelNet40(ModelNet):
     """12,311 objects of 40 classes, 9,843 for training and 2,468 for testing; arguments as for `ModelNet`."""
 
-    num_classes = 40
+    size = 40
 
     @staticmethod
     def survey(root: str) -> list[Survey]:
@@ -137,7 +101,7 @@ class ModelNet40(ModelNet):
 class ModelNet10(ModelNet):
     """4,899 objects of 10 classes, 3,991 for training and 908 for testing; arguments as for `ModelNet`."""
 
-    num_classes = 10
+    size = 10
 
     @staticmethod
     def survey(root: str) -> list[Survey]:

@@ -4,23 +4,22 @@ Shape legend: n shapes, N points a shape (8192), K pictures a shape (4).
 """
 
 import hashlib
-import io
 from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
-from pointrecon.datasets.hdf5_points import HDF5Points
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.sets.manifest import FORMAT, MANIFEST, POINTS, VIEWS, read_manifest
-from pointrecon.datasets.splits import SPLITS, UNLABELLED
 from pointrecon.datasets.survey import Survey
-from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import open_hdf5
+from pointrecon.utils.files.pictures import PictureError, decode_picture
 
 FOLDER = "debshapes"
 FEATURES = "teachers.h5"
@@ -31,85 +30,52 @@ _REMEDY = "make the data set again with python scripts/prepare_data.py debshapes
 
 
 @DATASETS.register()
-class DebShapes(Dataset):
+class DebShapes(PointCloudDataset):
     """Shapes without labels, each with a name and pictures drawn from its mesh.
+
+    About one shape in 50, drawn by its id, is for testing: to look at what was not trained on.
 
     Args:
         root: The data root; the files are in <root>/debshapes.
-        split: `pretrain`, or `test`: about one shape in 50, drawn by its id, to look at what was not trained on.
-        fold: There are none; must be None.
-        shots: The same.
-        val_fraction: Must be 0.
-        seed: Nothing is drawn with it.
         images: Also give a picture.
         view: Which one: 0 .. K - 1, seen from 30, 120, 210 and 300 degrees right of the front.
         sources: Only shapes of these sources, such as `kicad`; None: of all.
-
-    Attributes:
-        class_names, class_texts: There are no classes.
-        num_classes: 0.
-        labels: (n,) int64, all -1.
-        names: What each shape is called.
-        ids: Each shape's key.
-        is_fps_ordered: True: the first k points of a shape are its k farthest points.
-        features_path: Where its teacher features are looked for.
 
     Raises:
         InputError: The data set has not been made, its files are damaged or do not belong together, or an argument is
             out of range.
     """
 
-    class_names: list[str] = []
-    class_texts: list[str] = []
-    num_classes = 0
     is_fps_ordered = True
+    is_uniform = True
 
     def __init__(
-        self,
-        root: str,
-        split: str = "pretrain",
-        fold: int | None = None,
-        shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
-        images: bool = False,
-        view: int = 0,
-        sources: Collection[str] | None = None,
+        self, root: str, *, images: bool = False, view: int = 0, sources: Collection[str] | None = None
     ) -> None:
-        _check_arguments(split, fold, shots, val_fraction)
-        self.folder, self.split, self.view = Path(root) / FOLDER, split, view
+        self.folder, self.view = Path(root) / FOLDER, view
         self.features_path = self.folder / FEATURES
         rows, key = read_manifest(self.folder)
         self._points = _open(self.folder / POINTS, "points", key, len(rows))
         if len(self._points.shape) != 3 or self._points.shape[2] != 3:
             raise InputError(f"'{self.folder / POINTS}' is damaged: its points are {self._points.shape}; {_REMEDY}")
-        self._rows = _rows_of(rows, sources)
-        is_test = _test_mask([str(rows[row]["id"]) for row in self._rows])
-        self._rows = self._rows[is_test if split == "test" else ~is_test]
-        self.ids = [str(rows[row]["id"]) for row in self._rows]
-        self.names = [str(rows[row]["text"]) for row in self._rows]
-        self.labels = torch.full((len(self.ids),), UNLABELLED)
+        self._places = _rows_of(rows, sources)
+        ids = [str(rows[place]["id"]) for place in self._places]
+        super().__init__(
+            ids=ids,
+            names=[str(rows[place]["text"]) for place in self._places],
+            split_of=np.where(_test_mask(ids), "test", "train"),
+        )
         self._pictures = _Pictures(self.folder / VIEWS, key, len(rows), view) if images else None
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        row = int(self._rows[index])
-        points = self._points[row].astype(np.float32)
+    def read(self, row: int) -> Sample:
+        place = int(self._places[row])
+        points = self._points[place].astype(np.float32)
+        sample = self.sample(row, torch.from_numpy(points))
         if not np.isfinite(points).all() or (points == points[0]).all():
-            raise InputError(f"shape '{self.ids[index]}' in '{self.folder / POINTS}' is damaged; {_REMEDY}")
-        sample = Sample(points=torch.from_numpy(points), label=UNLABELLED, text=self.names[index], id=self.ids[index])
+            raise InputError(f"shape '{sample['id']}' in '{self.folder / POINTS}' is damaged; {_REMEDY}")
         if self._pictures is not None:
-            sample["image"] = self._pictures.read(row, self.ids[index])
+            sample["image"] = self._pictures.read(place, sample["id"])
         return sample
-
-    def leave_out(self, ids: Collection[str]) -> None:
-        """Takes shapes out of the data set: those of which something else is missing, such as a teacher's features."""
-        gone = set(ids)
-        kept = [place for place, name in enumerate(self.ids) if name not in gone]
-        self._rows, self.labels = self._rows[kept], self.labels[kept]
-        self.ids, self.names = [self.ids[place] for place in kept], [self.names[place] for place in kept]
 
     @staticmethod
     def survey(root: str) -> list[Survey]:
@@ -141,28 +107,14 @@ class _Pictures:
 
     def read(self, row: int, name: str) -> Tensor:
         """Returns the (3, H, W) picture of a shape, 0..1."""
-        from PIL import Image, UnidentifiedImageError
-
         place = row * self._ends.shape[1] + self.view
         start = int(self._ends.ravel()[place - 1]) if place else 0
         data = self._data[start : int(self._ends.ravel()[place])].tobytes()
         try:
-            with Image.open(io.BytesIO(data), formats=["WEBP"]) as picture:
-                pixels = np.array(picture.convert("RGB"))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError) as error:
+            pixels = decode_picture(data)
+        except PictureError as error:
             raise InputError(f"the picture of '{name}' in '{self.path}' is damaged; {_REMEDY} ({error})") from error
         return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-
-
-def _check_arguments(split: str, fold: int | None, shots: int | None, val_fraction: float) -> None:
-    check_choice("split", split, SPLITS)
-    if split in ("train", "val"):
-        raise InputError(f"split is '{split}', but DebShapes has no labels; its splits are pretrain and test")
-    if fold is not None or shots is not None or val_fraction:
-        raise InputError(
-            f"fold is {fold}, shots {shots} and val_fraction {val_fraction}, but DebShapes has no labels to split by; "
-            "leave data.fold and data.shots at null, and select at last"
-        )
 
 
 def _test_mask(ids: list[str]) -> np.ndarray:

@@ -4,18 +4,17 @@ Shape legend: n objects, P points an object (2048 as published).
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
 from pointrecon.datasets.checks import fault_of, is_usable
-from pointrecon.datasets.hdf5_points import HDF5Points
-from pointrecon.datasets.prompts import readable
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.splits import SPLITS, split_rows
 from pointrecon.datasets.survey import Survey
 from pointrecon.utils.errors import InputError, check_choice
 
@@ -30,102 +29,72 @@ VARIANTS = {
     "pb_t50_rs": ("main_split", "objectdataset_augmentedrot_scale75.h5", 11416, 2882),
 }
 FOLDERS = ("ScanObjectNN", "ScanObjectNN/h5_files", "h5_files")
-# split: the files that it is made of
-_PARTS = dict.fromkeys(SPLITS, ("training",)) | {"test": ("test",), "all": ("training", "test")}
+FILES = {"train": "training", "test": "test"}  # published split: how its files begin
 _CHECKED_AT_ONCE = 256
 
 log = logging.getLogger("recon")
 
 
 @DATASETS.register()
-class ScanObjectNN(Dataset):
+class ScanObjectNN(PointCloudDataset):
     """Clouds of 2048 points, y up, as stored: neither centred nor scaled.
 
-    The files name no objects, so `text` is what the class is called. PB_T50_RS holds about five variations of each
+    The files name no objects, so `names` are those of the classes. PB_T50_RS holds about five variations of each
     scanned object without saying which belong together: its `val` shares objects with `train`, and only its `test` is
     of other objects.
 
     Args:
         root: The data root. The files are <root>/ScanObjectNN/main_split/... and main_split_nobg/...; the release's
             own folder name, h5_files, is accepted in the place of ScanObjectNN or below it.
-        split: `pretrain`, `train`, `val`, `test`, or `all`: training and test objects together.
-        fold: Must be None: there are no folds.
-        shots: `train` only: this many objects a class.
-        val_fraction: Part of the training objects, class by class, that makes up `val`.
-        seed: Draws `val` and the shots.
-        images: Must be False: there are no pictures.
+        splits: Which of the two files to open.
         on_error: An object with a coordinate that is no number: `raise`, or `skip` to leave it out.
         variant: `obj_bg` (with background), `obj_only`, or `pb_t50_rs` (background, shifted, turned and scaled; the
             hardest).
-
-    Attributes:
-        class_names: The 15 classes.
-        class_texts: How a class is called in a sentence.
-        num_classes: 15.
-        labels: (n,) int64 class indices.
-        names: What the class of each object is called.
-        ids: Each object's key, such as `pb_t50_rs-train-00001`: variant, file and row.
-        num_skipped: Objects that were left out.
-        features_path: None: no teacher features come with the data set.
 
     Raises:
         InputError: A missing, truncated or damaged file, or an argument that is out of range.
     """
 
+    may_mix = True
+    is_uniform = True
+
     def __init__(
         self,
         root: str,
-        split: str = "train",
-        fold: int | None = None,
-        shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
-        images: bool = False,
+        *,
+        splits: Sequence[str] = ("train", "test"),
         on_error: str = "raise",
         variant: str = "pb_t50_rs",
     ) -> None:
         check_choice("data.options.variant", variant, VARIANTS)
-        check_choice("split", split, _PARTS)
         check_choice("data.on_error", on_error, ("raise", "skip"))
-        if fold is not None or images:
-            what = "pictures" if images else "folds"
-            raise InputError(f"ScanObjectNN has no {what}; leave data.fold at null and ask for no images")
-        self.split = split
         self.variant = variant
-        self.class_names = list(CLASS_NAMES)
-        self.published_class_names = [*CLASS_NAMES[:-1], "toile"]  # parity: the published prompts misspell it
-        self.class_texts = [readable(name) for name in self.class_names]
-        self.num_classes = len(self.class_names)
-        self.features_path = None
-
-        self._files = [open_points(find_file(root, variant, part)) for part in _PARTS[split]]
-        labels, places, ids = [], [], []
-        for number, (points, part) in enumerate(zip(self._files, _PARTS[split], strict=True)):
+        self._files = [open_points(find_file(root, variant, FILES[split])) for split in splits]
+        labels, ids = [], []
+        self._places: list[tuple[int, int]] = []  # file and row of each object
+        for number, (points, split) in enumerate(zip(self._files, splits, strict=True)):
             rows = _finite_rows(points, on_error)
             labels.append(read_labels(points)[rows])
-            places += [(number, int(row)) for row in rows]
-            ids += [f"{variant}-{part.removesuffix('ing')}-{row:05d}" for row in rows]
+            self._places += [(number, int(row)) for row in rows]
+            ids += [f"{variant}-{split}-{row:05d}" for row in rows]
         if len({points.shape[1] for points in self._files}) > 1:
             sizes = " and ".join(f"{points.shape[1]} in '{points.path}'" for points in self._files)
-            raise InputError(f"split '{split}' needs objects with equally many points, but there are {sizes}")
-        labels = np.concatenate(labels)
+            raise InputError(f"objects need equally many points, but there are {sizes}; copy the files again")
+        super().__init__(
+            ids=ids,
+            labels=np.concatenate(labels),
+            split_of=[splits[number] for number, _ in self._places],
+            class_names=CLASS_NAMES,
+        )
         self.num_skipped = sum(map(len, self._files)) - len(ids)
-        rows = np.arange(len(ids))
-        if split not in ("test", "all"):
-            no_test = np.zeros(len(ids), dtype=bool)  # the test objects are in a file of their own
-            rows = split_rows(split, labels, no_test, self.class_names, val_fraction, shots, seed)
-        self.labels = torch.from_numpy(labels[rows])
-        self.ids = [ids[row] for row in rows]
-        self.names = [self.class_texts[label] for label in labels[rows]]
-        self._places = [places[row] for row in rows]
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    @property
+    def published_class_names(self) -> Sequence[str]:
+        return [*CLASS_NAMES[:-1], "toile"]  # parity: the published prompts misspell it
 
-    def __getitem__(self, index: int) -> Sample:
-        number, row = self._places[index]
-        points = torch.from_numpy(self._files[number][row].astype(np.float32, copy=False))
-        return Sample(points=points, label=int(self.labels[index]), text=self.names[index], id=self.ids[index])
+    def read(self, row: int) -> Sample:
+        number, place = self._places[row]
+        return self.sample(row, torch.from_numpy(self._files[number][place].astype(np.float32, copy=False)))
 
     @staticmethod
     def survey(root: str) -> list[Survey]:
@@ -213,7 +182,7 @@ def _finite_rows(points: HDF5Points, on_error: str) -> np.ndarray:
 def _survey(root: str, variant: str) -> Survey:
     _, _, *sizes = VARIANTS[variant]
     found, problems = 0, []
-    for part, size in zip(("training", "test"), sizes, strict=True):
+    for part, size in zip(FILES.values(), sizes, strict=True):
         paths = _candidates(root, variant, part)
         path = next((path for path in paths if path.is_file()), paths[0])
         if not path.is_file():

@@ -5,20 +5,18 @@ Shape legend: n objects, N points an object (8192 as published).
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
 from pointrecon.datasets.checks import check_cloud, check_plain_names, read_list
-from pointrecon.datasets.prompts import readable
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.splits import split_rows
 from pointrecon.datasets.survey import Survey
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import read_json
@@ -38,118 +36,78 @@ log = logging.getLogger("recon")
 
 
 @DATASETS.register()
-class ShapeNet55(Dataset):
+class ShapeNet55(PointCloudDataset):
     """Shapes with their category, its name as text, and a picture.
 
     Points are as they are stored: 8192, neither centred nor scaled. A start reads the lists only; each object is read
-    when it is asked for.
+    when it is asked for. The files hold no name of an object but that of its category.
 
     Args:
         root: The data root; the files are in <root>/ShapeNet55-34.
-        split: `pretrain`: the training list. `train`, `val`, `test`: the same with labels that are meant to be used.
-        fold: There are none; must be None.
-        shots: `train` only: this many objects a category.
-        val_fraction: Part of the training objects, category by category, that makes up `val`; they leave `pretrain`.
-        seed: Draws `val`, the shots and the part that `ratio` keeps.
+        splits: Which of the two lists to read.
         images: Also give the picture.
         on_error: An object that cannot be read: `raise`, or `skip`: the next one that can be read takes its place.
-        whole: `pretrain` only: also the objects of the test list.
-        ratio: `pretrain` and `train`: the part of their objects that is kept, evenly drawn, above 0 to 1. A smaller
-            part is contained in a larger one.
         bgr: Give the picture's channels in the order blue, green, red.
         num_stored: N.
 
     Attributes:
-        class_names: The 55 categories, in the order of their WordNet numbers.
-        class_texts: How a category is called in a sentence.
-        num_classes: 55.
-        labels: (n,) int64 category indices.
-        names: What each object is called: its category.
-        ids: Each object's key, <WordNet number>-<ShapeNet id>.
-        num_skipped: Objects that this process could not read so far.
-        features_path: Where its teacher features are looked for.
+        num_skipped: Objects that this process could not read so far, and those that were left out.
 
     Raises:
         InputError: A missing or damaged list, or an argument that is out of range; when items are read, a missing or
             damaged object.
     """
 
+    is_uniform = True
+
     def __init__(
         self,
         root: str,
-        split: str = "pretrain",
-        fold: int | None = None,
-        shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
+        *,
+        splits: Sequence[str] = ("train", "test"),
         images: bool = False,
         on_error: str = "raise",
-        whole: bool = False,
-        ratio: float = 1.0,
         bgr: bool = False,
         num_stored: int = 8192,
     ) -> None:
         check_choice("data.on_error", on_error, ("raise", "skip"))
-        _check_options(fold, shots, ratio)
         self.folder = Path(root) / FOLDER
         self.features_path = self.folder / "teachers.h5"
-        self.split, self.images, self.bgr = split, images, bgr
+        self.images, self.bgr = images, bgr
         self.on_error, self.num_stored = on_error, num_stored
         categories = read_categories(self.folder / "shapenet55.json")
-        self.class_names = list(categories.values())
-        self.class_texts = [readable(name) for name in self.class_names]
-        self.num_classes = len(self.class_names)
-        ids = read_ids(self.folder, "test" if split == "test" else "train")
+        lists = {split: read_ids(self.folder, split) for split in splits}
+        ids = [name for names in lists.values() for name in names]
         labels = _labels(ids, list(categories), self.folder)
-        is_test = np.full(len(ids), split == "test")
-        rows = split_rows(split, labels, is_test, self.class_names, val_fraction, shots, seed)
-        ids, labels = [ids[row] for row in rows], labels[rows]
-        if whole and split == "pretrain":
-            # parity: published pretraining sees the test list, too; nothing may then be measured on it.
-            ids += read_ids(self.folder, "test")
-            labels = _labels(ids, list(categories), self.folder)
-        if ratio < 1 and split in ("pretrain", "train"):
-            rows = np.random.RandomState(seed).permutation(len(ids))[: max(1, round(ratio * len(ids)))]
-            ids, labels = [ids[row] for row in np.sort(rows)], labels[np.sort(rows)]
-        self.ids, self.labels = ids, torch.from_numpy(labels)
-        # parity: the published text of a shape is its category. The files hold no other name of an object.
-        self.names = [self.class_names[label] for label in labels]
+        class_names = list(categories.values())
+        super().__init__(
+            ids=ids,
+            # parity: the published text of a shape is its category.
+            names=[class_names[label] for label in labels],
+            labels=labels,
+            split_of=[split for split, names in lists.items() for _ in names],
+            class_names=class_names,
+        )
         self._unreadable: set[int] = set()
-
-    @property
-    def num_skipped(self) -> int:
-        """Objects that this process could not read so far; always 0 with on_error=raise."""
-        return len(self._unreadable)
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
         if self.on_error == "raise":
-            return self._read(index)
+            return super().__getitem__(index)
         for step in range(len(self)):
-            row = (index + step) % len(self)
+            row = int(self._rows[(index + step) % len(self)])
             if row in self._unreadable:
                 continue
             try:
-                return self._read(row)
+                return self.read(row)
             except InputError as error:
                 self._unreadable.add(row)
-                log.warning("skipped object '%s': %s", self.ids[row], error)
+                self.num_skipped += 1
+                log.warning("skipped object '%s': %s", self._all.ids[row], error)
         raise InputError(f"none of the {len(self)} objects in '{self.folder}' can be read; download the data set again")
 
-    def leave_out(self, ids: Collection[str]) -> None:
-        """Takes objects out of the data set: those of which something else is missing, such as a teacher's features."""
-        gone = set(ids)
-        rows = [row for row, name in enumerate(self.ids) if name not in gone]
-        self.ids, self.names = [self.ids[row] for row in rows], [self.names[row] for row in rows]
-        self.labels = self.labels[rows]
-        self._unreadable.clear()
-
-    def _read(self, index: int) -> Sample:
-        name = self.ids[index]
-        points = read_cloud(self.folder / "shapenet_pc" / f"{name}.npy", self.num_stored)
-        sample = Sample(points=points, label=int(self.labels[index]), text=self.names[index], id=name)
+    def read(self, row: int) -> Sample:
+        name = self._all.ids[row]
+        sample = self.sample(row, read_cloud(self.folder / "shapenet_pc" / f"{name}.npy", self.num_stored))
         if self.images:
             sample["image"] = read_picture(self.folder / "shapenet_img" / f"{name}.png", self.bgr)
         return sample
@@ -239,15 +197,6 @@ def read_picture(path: Path, is_bgr: bool = False) -> Tensor:
     # parity: the published code feeds its image teacher with the channels as OpenCV reads them.
     image = torch.from_numpy(pixels[..., ::-1].copy() if is_bgr else pixels)
     return image.permute(2, 0, 1).float() / 255
-
-
-def _check_options(fold: int | None, shots: int | None, ratio: float) -> None:
-    if fold is not None:
-        raise InputError(f"fold is {fold}, but ShapeNet55 has none; leave data.fold at null")
-    if not 0 < ratio <= 1:
-        raise InputError(f"data.options.ratio is {ratio}, but must be above 0 and at most 1")
-    if ratio < 1 and shots is not None:
-        raise InputError(f"data.shots is {shots} and data.options.ratio is {ratio}; give one of them")
 
 
 def _category(entry: Any, path: Path) -> tuple[str, str]:

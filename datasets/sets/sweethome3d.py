@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
+from pointrecon.datasets.dataset import UNLABELLED, PointCloudDataset
 from pointrecon.datasets.prompts import readable
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.splits import UNLABELLED, fold_test_mask, split_rows
 from pointrecon.datasets.survey import Survey
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import check_file, open_hdf5
@@ -29,72 +28,53 @@ _CLASS_TEXTS = {"socket_switch": "socket or switch", "stool_bench": "stool or be
 
 
 @DATASETS.register()
-class SweetHome3D(Dataset):
+class SweetHome3D(PointCloudDataset):
     """Point clouds of 2048 points, labels of 20 classes, the objects' own names and pictures.
+
+    109 of its 820 objects are published for testing. Objects of no class are only of use to pretraining.
 
     Args:
         root: The data root; the file is <root>/sweethome3d/sweethome3d.h5.
-        split: `pretrain` (all objects that are not tested on, with those of no class), `train`, `val` or `test`.
-        fold: None: the split that comes with the data (109 test objects). 0..4: that fifth of the 549 labelled objects
-            is the test part; the same for every seed.
-        shots: `train` only: this many objects a class.
-        val_fraction: Part of the training objects, class by class, that makes up `val`. They leave `train` and
-            `pretrain`, so that validation is as honest as the test.
-        seed: Draws `val` and the shots.
         images: Also give the picture.
 
     Attributes:
-        class_names: The 20 classes.
-        class_texts: How a class is called in a sentence.
-        num_classes: 20.
-        near_copies: Classes that are one family of near copies; results are reported without them as well.
-        points: (n, 2048, 3) float32, y up, front +z, in the unit sphere. One tensor, which loader workers share.
-        labels: (n,) int64 class indices; -1: another kind of object, in `pretrain` only.
-        names: Each object's own name. It is never made from the class.
-        ids: Each object's key.
-        features_path: The teacher features that come with the data set.
+        points: (n, 2048, 3) float32, y up, front +z, in the unit sphere: those of the objects that are kept.
 
     Raises:
         InputError: A missing, truncated or damaged file, or an argument that is out of range.
     """
 
-    def __init__(
-        self,
-        root: str,
-        split: str = "train",
-        fold: int | None = None,
-        shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
-        images: bool = False,
-    ) -> None:
+    has_folds = True
+    is_uniform = True
+
+    def __init__(self, root: str, *, images: bool = False) -> None:
         folder = Path(root) / "sweethome3d"
-        self.features_path = folder / "teachers.h5"
-        self.split = split
         fields, classes = _read(folder / "sweethome3d.h5", with_icons=images)
-        self.class_names = classes
-        self.class_texts = [_CLASS_TEXTS.get(name, readable(name)) for name in classes]
-        self.num_classes = len(classes)
-        self.near_copies = tuple(name for name in classes if name in _NEAR_COPIES)
         labels = np.where(fields["class"] < len(classes), fields["class"], UNLABELLED).astype(np.int64)
-        is_test = (fields["split"] == 1) & (labels != UNLABELLED) if fold is None else fold_test_mask(labels, fold)
-        rows = split_rows(split, labels, is_test, classes, val_fraction, shots, seed)
-        self.labels = torch.from_numpy(labels[rows])
-        self.ids = [fields["id"][row] for row in rows]
-        self.names = [fields["name"][row] for row in rows]
-        self.points = torch.from_numpy(fields["points"][rows].astype(np.float32))
-        self._icons = [bytes(fields["icon_webp"][row]) for row in rows] if images else None
-        _check_points(self.points, self.ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        sample = Sample(
-            points=self.points[index], label=int(self.labels[index]), text=self.names[index], id=self.ids[index]
+        super().__init__(
+            ids=fields["id"],
+            names=fields["name"],
+            labels=labels,
+            split_of=np.where((fields["split"] == 1) & (labels != UNLABELLED), "test", "train"),
+            class_names=classes,
+            class_texts=[_CLASS_TEXTS.get(name, readable(name)) for name in classes],
         )
+        self.features_path = folder / "teachers.h5"
+        self.near_copies = tuple(name for name in classes if name in _NEAR_COPIES)
+        # One tensor, which loader workers share.
+        self._points = torch.from_numpy(fields["points"].astype(np.float32))
+        self._icons = [bytes(icon) for icon in fields["icon_webp"]] if images else None
+        _check_points(self._points, fields["id"])
+
+    @property
+    def points(self) -> torch.Tensor:
+        """A copy of the points of the objects that are kept."""
+        return self._points[torch.from_numpy(self._rows)]
+
+    def read(self, row: int) -> Sample:
+        sample = self.sample(row, self._points[row])
         if self._icons is not None:
-            sample["image"] = _decode_picture(self._icons[index], self.ids[index])
+            sample["image"] = _decode_picture(self._icons[row], sample["id"])
         return sample
 
     @staticmethod

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from pointrecon.datasets.checks import check_cloud, check_plain_names, check_text_size, is_usable, read_list
-from pointrecon.datasets.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.datasets.packed.hdf5_points import HDF5Points, packed_paths, writable_path
 from pointrecon.utils.errors import InputError, nearest
 from pointrecon.utils.files.hdf5 import CheckedFile
 from pointrecon.utils.files.io import atomic_write, open_hdf5, read_json

@@ -5,15 +5,14 @@ Shape legend: n objects, P points an object as stored (about 2,600, another numb
 
 import logging
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
-from pointrecon.datasets.prompts import readable
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.shapenetpart.files import (
     CATEGORIES,
@@ -26,7 +25,6 @@ from pointrecon.datasets.shapenetpart.files import (
     PackedObjects,
     read_object,
 )
-from pointrecon.datasets.splits import SPLITS, split_rows
 from pointrecon.datasets.survey import Survey
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.utils.errors import InputError, check_choice
@@ -37,105 +35,74 @@ log = logging.getLogger("recon")
 
 
 @DATASETS.register()
-class ShapeNetPart(Dataset):
+class ShapeNetPart(PointCloudDataset):
     """Clouds in the unit sphere with a part label a point, resampled to a fixed number so that they make a batch.
 
-    The first use packs the 16,881 text files into one, beside the data or, if that folder cannot be written, in the
-    user's cache. The objects have no names of their own, so `text` is what the category is called.
+    The first use packs the 16,881 text files into one; see `datasets.packed`. The objects have no names of their own,
+    so `names` are those of the categories. The published validation list is trained on unless `val_fraction` is above
+    0; the list itself is fixed.
 
-    Training draws N of the P points anew each time, with replacement as published, from torch's global generator.
+    Opened for training (`is_training`), N of the P points are drawn anew each time, with replacement as published, from
+    torch's global generator.
 
     Args:
         root: The data root; the files are in <root>/shapenetcore_partanno_segmentation_benchmark_v0_normal.
-        split: `train`: the published training and validation lists together if `val_fraction` is 0, else the training
-            list alone. `val`, `test`: the published lists. `pretrain`: as `train`, without `shots`.
-        fold: Must be None: there are no folds.
-        shots: `train` only: this many objects a category.
-        val_fraction: 0, or anything else if `val` is to be held out; the validation list itself is fixed.
-        seed: Draws the shots.
-        images: Must be False: there are no pictures.
+        splits: The published lists.
         on_error: An object that cannot be read: `raise`, or `skip` to leave it out.
         num_points: N.
         resample: How `val` and `test` are cut to N points. `fixed`: a choice that depends on the object alone, no
             point twice unless it has fewer than N. `random`: as in training.
 
-    Attributes:
-        class_names: The 16 categories.
-        class_texts: How a category is called in a sentence.
-        num_classes: 16.
-        parts_of_class: The part labels of each category.
-        num_parts: 50.
-        labels: (n,) int64 category indices.
-        names: What the category of each object is called.
-        ids: Each object's key: <synset>/<name of its file>.
-        num_skipped: Objects of this split that were left out.
-        features_path: None: no teacher features come with the data set.
-
     Raises:
         InputError: A missing or damaged file, or an argument that is out of range.
     """
 
+    published_splits = ("train", "val", "test")
+    is_uniform = True
+    parts_of_class = [list(parts) for parts in CATEGORIES.values()]
+
     def __init__(
         self,
         root: str,
-        split: str = "train",
-        fold: int | None = None,
-        shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
-        images: bool = False,
+        *,
+        splits: Sequence[str] = published_splits,
         on_error: str = "raise",
         num_points: int = 2048,
         resample: str = "fixed",
     ) -> None:
-        check_choice("split", split, SPLITS)
         check_choice("data.on_error", on_error, ("raise", "skip"))
         check_choice("data.options.resample", resample, RESAMPLINGS)
         if num_points < 1:
             raise InputError(f"data.options.num_points is {num_points}, but must be at least 1")
-        if fold is not None or images:
-            what = "pictures" if images else "folds"
-            raise InputError(f"ShapeNetPart has no {what}; leave data.fold at null and ask for no images")
-        self.split = split
-        self.num_points = num_points
-        self.is_redrawn = split in ("train", "pretrain") or resample == "random"
-        self.class_names = list(CATEGORIES)
-        self.class_texts = [readable(name) for name in self.class_names]
-        self.num_classes = len(self.class_names)
-        self.parts_of_class = [list(parts) for parts in CATEGORIES.values()]
-        self.num_parts = sum(map(len, self.parts_of_class))
-        self.features_path = None
-
+        self.num_points, self.resample = num_points, resample
         files = Files(Path(root) / FOLDER)
-        wanted = [key for name in _lists_of(split, val_fraction) for key in files.keys[name]]
         self._packed = PackedObjects(files, on_error)
-        self.ids = [key for key in wanted if key in self._packed.row_of]
-        self.num_skipped = len(wanted) - len(self.ids)
+        wanted = [(key, split) for split in splits for key in files.keys[split]]
+        there = [(key, split) for key, split in wanted if key in self._packed.row_of]
+        super().__init__(
+            ids=[key for key, _ in there],
+            labels=[files.category_of(key) for key, _ in there],
+            split_of=[split for _, split in there],
+            class_names=list(CATEGORIES),
+        )
+        self.num_skipped = len(wanted) - len(there)
         if self.num_skipped:
-            log.warning("left out of '%s': %d of %d objects cannot be read", split, self.num_skipped, len(wanted))
-        labels = np.array([files.category_of(key) for key in self.ids], dtype=np.int64)
-        if split == "train" and shots is not None:
-            nothing = np.zeros(len(labels), dtype=bool)
-            rows = split_rows("train", labels, nothing, self.class_names, 0.0, shots, seed)
-            self.ids, labels = [self.ids[row] for row in rows], labels[rows]
-        self.labels = torch.from_numpy(labels)
-        self.names = [self.class_texts[label] for label in labels]
+            log.warning("left out: %d of %d objects cannot be read", self.num_skipped, len(wanted))
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    @property
+    def is_redrawn(self) -> bool:
+        """Whether an item has other points each time it is read."""
+        return self.is_training or self.resample == "random"
 
-    def __getitem__(self, index: int) -> Sample:
-        points, part = self._packed.read(self.ids[index])
-        chosen = self._choose(len(points), self.ids[index])
+    def read(self, row: int) -> Sample:
+        key = self._all.ids[row]
+        points, part = self._packed.read(key)
+        chosen = self._choose(len(points), key)
         # parity: the unit sphere is that of all stored points.
         whole = normalize_unit_sphere(torch.from_numpy(points)[None])[0]
-        return Sample(
-            points=whole[chosen],
-            part=torch.from_numpy(part)[chosen],
-            label=int(self.labels[index]),
-            text=self.names[index],
-            id=self.ids[index],
-        )
+        sample = self.sample(row, whole[chosen])
+        sample["part"] = torch.from_numpy(part)[chosen]
+        return sample
 
     def _choose(self, count: int, key: str) -> Tensor:
         """(N,) indices of the points of an item, out of `count`; `key` is the object's."""
@@ -168,9 +135,3 @@ class ShapeNetPart(Dataset):
         except (InputError, OSError) as error:
             problem = problem or str(error)
         return [Survey("ShapeNetPart", folder, found, NUM_OBJECTS, problem, SOURCE, TERMS)]
-
-
-def _lists_of(split: str, val_fraction: float) -> tuple[str, ...]:
-    if split in ("val", "test"):
-        return (split,)
-    return ("train", "val") if val_fraction == 0 else ("train",)

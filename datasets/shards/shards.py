@@ -7,16 +7,18 @@ Shape legend: n samples, N points, V views, P prompts, D feature width.
 import json
 import os
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
 
 from pointrecon.datasets import DATASETS
 from pointrecon.datasets.checks import check_cloud
-from pointrecon.datasets.sample import Sample
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.sample import CarriedInfo, Sample
 from pointrecon.datasets.shards.index import (
     CHECKSUM,
     FIELDS,
@@ -32,11 +34,11 @@ from pointrecon.datasets.shards.order import epoch_order
 from pointrecon.utils.errors import InputError
 
 MAX_OPEN = 64  # shards that a process keeps open
-FEATURES = {"image": "image_features", "text": "text_features"}
+KINDS = ("image", "text")
 
 
 @DATASETS.register()
-class Shards(Dataset):
+class Shards(PointCloudDataset):
     """What scripts/make_shards.py has written, or another program in the same layout.
 
     Only the index is in memory, mapped from its file; a sample is read when it is asked for, and held against its
@@ -45,45 +47,30 @@ class Shards(Dataset):
     Args:
         root: The data root; the shards are in <root>/<folder>/<split>.
         split: `pretrain`, `train` or `test`, whichever was written.
-        fold: Shards have none.
-        shots: Shards have none.
-        val_fraction: Shards have none.
-        seed: Without effect; what is drawn depends on the run's seed through `epoch_order`.
-        images: Shards have no pictures.
         folder: Of the splits.
         num_lanes: Read side by side; see `epoch_order`. Choose a multiple of the number of processes.
         buffer: Of the shuffling, samples a lane.
 
     Attributes:
-        class_names, class_texts, num_classes: As in the data set that they were made of.
-        is_fps_ordered: As there.
-        carried: `image` and `text`, those whose features are with the samples: what is known of them, with `count`
-            (V or P), `dim` (D), `mean` (D numbers over all samples) and `info`.
-        features_path: None.
+        ids, names, labels: Asking for them reads all shards.
+        num_points: N.
 
     Raises:
         InputError: No or damaged shards, or an option that shards do not have.
     """
 
-    features_path = None
+    may_pick = False
+    is_uniform = True
 
     def __init__(
         self,
         root: str,
         split: str = "pretrain",
-        fold: int | None = None,
-        shots: int | None = None,
-        val_fraction: float = 0.0,
-        seed: int = 0,
-        images: bool = False,
+        *,
         folder: str = "shards",
         num_lanes: int = 48,
         buffer: int = 1000,
     ) -> None:
-        asked = {"data.fold": fold, "data.shots": shots, "select=val": val_fraction, "pictures": images}
-        for name, value in asked.items():
-            if value:
-                raise InputError(f"Shards has no {name}; make shards of what you want with scripts/make_shards.py")
         if num_lanes < 1 or buffer < 1:
             raise InputError(f"data.options.num_lanes is {num_lanes} and buffer {buffer}, but both must be at least 1")
         self.folder, self.split = Path(root) / folder / split, split
@@ -92,18 +79,16 @@ class Shards(Dataset):
         self.counts = [shard["num_samples"] for shard in info["shards"]]
         self._shards = [(self.folder / shard["name"], shard["bytes"]) for shard in info["shards"]]
         self._open: OrderedDict[int, int] = OrderedDict()
-        self.class_names = list(info.get("class_names", ()))
-        self.class_texts = list(info.get("class_texts", self.class_names))
-        self.num_classes = len(self.class_names)
+        class_names = list(info.get("class_names", ()))
+        # What is known of each sample stays in the shards: the properties below read it.
+        super().__init__(ids=(), class_names=class_names, class_texts=list(info.get("class_texts", class_names)))
+        self._rows = np.arange(len(self._positions))
         self.is_fps_ordered = bool(info.get("is_fps_ordered", False))
-        self.carried: dict[str, dict[str, Any]] = {kind: info[kind] for kind in FEATURES if kind in info}
+        self.carried = {kind: info[kind] for kind in KINDS if kind in info}
         self.num_points = info.get("num_points") or len(self._read(0)["points.npy"])
 
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, index: int) -> Sample:
-        arrays, what = self._read(index), f"sample {index} of '{self.folder}'"
+    def read(self, row: int) -> Sample:
+        arrays, what = self._read(row), f"sample {row} of '{self.folder}'"
         notes = arrays["json"]
         sample = Sample(
             points=torch.from_numpy(check_cloud(arrays["points.npy"], what, self.num_points)),
@@ -111,30 +96,38 @@ class Shards(Dataset):
             text=notes["text"],
             id=notes["id"],
         )
-        for kind, known in self.carried.items():
-            values = arrays.get(f"{kind}.npy")
-            if values is None or values.shape != (known["count"], known["dim"]):
-                found = "none" if values is None else f"{values.shape}"
-                raise InputError(
-                    f"{what} has {kind} features of shape {found}, but the index says ({known['count']}, "
-                    f"{known['dim']}); {REMEDY}"
-                )
-            sample[FEATURES[kind]] = torch.from_numpy(values)
+        if "image" in self.carried:
+            sample["image_features"] = _features(arrays, "image", self.carried["image"], what)
+        if "text" in self.carried:
+            sample["text_features"] = _features(arrays, "text", self.carried["text"], what)
         return sample
+
+    def keep(self, rows: Sequence[int] | np.ndarray) -> None:
+        self._rows = self._rows[np.asarray(rows, dtype=np.int64)]
 
     @property
     def ids(self) -> list[str]:
         """Keys of all samples, in their order; reads all shards."""
-        return [self._read(row)["json"]["id"] for row in range(len(self))]
+        return [self._read(int(row))["json"]["id"] for row in self._rows]
 
     @property
     def names(self) -> list[str]:
         """Texts of all samples, in their order; reads all shards."""
-        return [self._read(row)["json"]["text"] for row in range(len(self))]
+        return [self._read(int(row))["json"]["text"] for row in self._rows]
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) labels of all samples, in their order; reads all shards."""
+        return torch.tensor([self._read(int(row))["json"]["label"] for row in self._rows])
 
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
-        """(n,) the order of a training epoch; see `datasets.shards_order`."""
-        return epoch_order(self.counts, self.num_lanes, self.buffer, seed, epoch)
+        """(n,) the order of a training epoch; see `datasets.shards.order`."""
+        order = epoch_order(self.counts, self.num_lanes, self.buffer, seed, epoch)
+        if len(self._rows) == len(order):
+            return order
+        place = np.full(len(order), -1)
+        place[self._rows] = np.arange(len(self._rows))
+        return place[order][place[order] >= 0]
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens its own; the index is mapped there, not copied.
@@ -182,6 +175,20 @@ class Shards(Dataset):
         if len(self._open) > MAX_OPEN:
             os.close(self._open.popitem(last=False)[1])
         return self._open[number]
+
+
+def _features(arrays: dict[str, Any], kind: str, known: CarriedInfo, what: str) -> Tensor:
+    """The features of a teacher that come with a sample, as the index says they are."""
+    values = arrays.get(f"{kind}.npy")
+    if values is None or values.shape != (known["count"], known["dim"]):
+        found = "none" if values is None else f"{values.shape}"
+        raise InputError(
+            f"{what} has {kind} features of shape {found}, but the index says ({known['count']}, {known['dim']}); "
+            f"{REMEDY}"
+        )
+    if values.dtype.kind != "f" or not np.isfinite(values).all():
+        raise InputError(f"{what} has {kind} features that are no finite numbers; {REMEDY}")
+    return torch.from_numpy(values)
 
 
 def _parse_notes(data: bytes, what: str, default_id: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pointrecon.datasets.packed
-from pointrecon.datasets.packed import Source, open_or_pack, open_packed, pack
+from pointrecon.datasets.packed.packed import Source, open_or_pack, open_packed, pack
 from pointrecon.extensions import ops
 from pointrecon.utils.errors import InputError
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from pointrecon.datasets.checks import check_cloud, is_usable
-from pointrecon.datasets.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.datasets.packed.hdf5_points import HDF5Points, packed_paths, writable_path
 from pointrecon.extensions import ops
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, open_hdf5

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from pointrecon.datasets import hdf5_points
-from pointrecon.datasets.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.datasets.packed import hdf5_points
+from pointrecon.datasets.packed.hdf5_points import HDF5Points, packed_paths, writable_path
 from pointrecon.utils.errors import InputError
 
 VALUES = np.random.RandomState(0).randn(7, 5, 3).astype(np.float32)
