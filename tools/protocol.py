@@ -4,13 +4,13 @@ Where the published protocol is unsound this project's default is not; a run wit
 published one and lists in result.json what of that applied to it. Found by reading the published code of 2024-07.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pointrecon.utils.errors import check_choice
+from pointrecon.tools.settings import Settings
+from pointrecon.utils.errors import InputError, check_choice, closest
 
 PROTOCOLS = ("sound", "published")
+SELECTIONS = ("last", "val", "test")  # what `select` may be, besides the name of an evaluator
 TRAINING = ("pretrain", "classify", "segment")
 
 
@@ -65,13 +65,13 @@ QUIRKS = {
 }
 
 
-def has_quirk(cfg: Mapping[str, Any], name: str) -> bool:
+def has_quirk(cfg: Settings, name: str) -> bool:
     """Whether the run repeats a habit of the published code."""
     assert name in QUIRKS, f"there is no quirk '{name}'"
     return name in quirks(cfg)
 
 
-def quirks(cfg: Mapping[str, Any]) -> dict[str, str]:
+def quirks(cfg: Settings) -> dict[str, str]:
     """The habits that the run has under its protocol: name -> sentence, for result.json.
 
     Raises:
@@ -88,16 +88,51 @@ def quirks(cfg: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def num_epochs(cfg: Mapping[str, Any]) -> int:
+def num_epochs(cfg: Settings) -> int:
     """Epochs that the run trains."""
     return cfg["epochs"] + (cfg["epochs"] > 0 and has_quirk(cfg, "extra_epoch"))
 
 
-def selection(cfg: Mapping[str, Any]) -> str:
-    """Which split chooses the checkpoint: `select`, or the test split as published."""
-    return "test" if cfg["epochs"] and has_quirk(cfg, "test_selection") else cfg["select"]
+def selection(cfg: Settings) -> str:
+    """What chooses the checkpoint: `select`, or the test split as published.
+
+    Raises:
+        InputError: `select` is neither a split nor the name of an evaluator.
+    """
+    select = cfg["select"]
+    if select not in SELECTIONS and select not in cfg["evaluators"]:
+        names = [*SELECTIONS, *cfg["evaluators"]]
+        match = "val" if select == "best" else closest(select, names)
+        hint = f"; did you mean '{match}'?" if match else ""
+        raise InputError(f"select is '{select}', but must be one of: {', '.join(names)}{hint}")
+    return "test" if cfg["epochs"] and has_quirk(cfg, "test_selection") else select
 
 
-def drops_last(cfg: Mapping[str, Any]) -> bool:
+def selecting_split(cfg: Settings) -> str | None:
+    """The split whose objects choose the checkpoint: `val`, `test`, or None if the last one is taken.
+
+    An evaluator that chooses measures validation objects, unless its own option `split` says otherwise.
+    """
+    select = selection(cfg)
+    if select in SELECTIONS:
+        return None if select == "last" else select
+    return (cfg["evaluators"][select] or {}).get("split", "val")
+
+
+def holds_out(cfg: Settings, *, data_type: str | None = None) -> bool:
+    """Whether `data.val_fraction` of the training objects of a data set is kept for choosing the checkpoint.
+
+    Args:
+        cfg: the whole config.
+        data_type: the data set; None: that of the run.
+    """
+    select = selection(cfg)
+    if select in SELECTIONS:
+        return select == "val"
+    chosen_on = ((cfg["evaluators"][select] or {}).get("data") or {}).get("type", cfg["data"]["type"])
+    return selecting_split(cfg) == "val" and chosen_on == (data_type or cfg["data"]["type"])
+
+
+def drops_last(cfg: Settings) -> bool:
     """Whether training leaves out the last, smaller batch of an epoch."""
     return cfg["data"]["drop_last"] or has_quirk(cfg, "drop_last")

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from pointrecon.tools.checkpoints.snapshot import State
-from pointrecon.tools.protocol import quirks, selection
+from pointrecon.tools.protocol import SELECTIONS, quirks, selecting_split, selection
+from pointrecon.tools.settings import Settings
 
 
-def make_result(cfg: Mapping[str, Any], state: State, metrics: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def make_result(cfg: Settings, state: State, metrics: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """What is in result.json: how the number came about, training metrics (`train_...`), then the final ones."""
     select = selection(cfg)
     result = {
@@ -20,7 +21,9 @@ def make_result(cfg: Mapping[str, Any], state: State, metrics: Mapping[str, Any]
         **{f"train_{name}": value for name, value in state.metrics.items()},
         **metrics,
     }
-    if select == "test":
+    if select not in SELECTIONS:
+        result["select_split"] = selecting_split(cfg)
+    if selecting_split(cfg) == "test":
         result["note"] = "the checkpoint was chosen on the test split, as in published practice: this number flatters"
     if quirks(cfg):
         result["quirks"] = quirks(cfg)

@@ -59,13 +59,12 @@ def make_encode(model: nn.Module) -> Encode:
         network.eval()
         try:
             queries, tokens = network.encoder.embed(points)
-            image, text = network.project(queries) if hasattr(network, "project") else (None, None)
-            projected = {"image": image, "text": text}
+            projected = network.project(queries) if hasattr(network, "project") else {}
         finally:
             for module, mode in modes.items():
                 module.training = mode
         feature = probe_feature(queries.float().cpu(), tokens.float().cpu())
-        return Embedding(feature, {name: x.float().cpu() for name, x in projected.items() if x is not None})
+        return Embedding(feature, {name: x.float().cpu() for name, x in projected.items()})
 
     return encode
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,17 @@ from pointrecon.datasets.transforms import PointTransform
 from pointrecon.tools.checkpoints.checkpoint import load_weights
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.suite import EvaluatorSuite
+from pointrecon.tools.protocol import SELECTIONS, selecting_split, selection
 from pointrecon.tools.settings import Settings
+from pointrecon.utils.errors import InputError
+
+
+class Validation(NamedTuple):
+    """What is known of a network when the checkpoint is chosen."""
+
+    split: str  # whose objects were measured
+    metrics: dict[str, Any]
+    monitor: str  # the metric that counts, higher is better
 
 
 class Task(ABC):
@@ -50,6 +60,12 @@ class Task(ABC):
         self.cfg, self.ctx = cfg, ctx
         self.generator = torch.Generator(device=ctx.device)
         self.evaluators = EvaluatorSuite(cfg, ctx)
+        select = selection(cfg)
+        if select in ("val", "test") and self.monitor is None and cfg["epochs"]:
+            raise InputError(
+                f"select is '{select}', but task={cfg['task']} has no metric of its own to select by; set select=last "
+                "or the name of an evaluator"
+            )
 
     def set_model(self, model: nn.Module, *, may_lack: Iterable[str] = (), skip: Iterable[str] = ()) -> None:
         """Takes the network over: onto the device, with the weights that `init` names.
@@ -80,6 +96,18 @@ class Task(ABC):
     def compute_loss(self, *inputs: Any, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The part from there on. On a GPU nothing in it may make the host wait: it is recorded and replayed."""
         raise AssertionError(f"task={self.cfg['task']} trains nothing")
+
+    def validate(self, select: str) -> Validation:
+        """Measures what chooses the checkpoint.
+
+        Args:
+            select: `val`, `test` or the name of an evaluator.
+        """
+        if select in SELECTIONS:
+            assert self.monitor is not None, f"task={self.cfg['task']} has no metric to select by"
+            return Validation(select, self.evaluate(select), self.monitor)
+        metrics, name = self.evaluators.validate()
+        return Validation(selecting_split(self.cfg) or select, metrics, name)
 
     @abstractmethod
     def evaluate(self, split: str) -> dict[str, Any]:
