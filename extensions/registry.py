@@ -5,7 +5,8 @@ schema by `torch.library.custom_op` 13 to 17 us (torch 2.14), as long as a kerne
 Registered: what is no such tensor, or is watched: under torch.compile, torch.export and torch.jit.trace, of a subclass,
 on the meta device, under a dispatch mode (fake tensors, make_fx). `torch.ops.<package>.*` have shapes and gradients.
 Composed: under the transforms of torch.func and with forward-mode derivatives, the search for indices is a registered
-operation and everything that has a derivative is made of torch's own operations, which have all of them.
+operation and everything that has a derivative is made of torch's own operations, which have all of them. An export to
+ONNX by `dynamo=False` knows no operations but torch's, and is given the definition.
 """
 
 from collections.abc import Callable
@@ -43,8 +44,15 @@ def is_direct(*tensors: Tensor) -> bool:
 
 
 def is_transformed() -> bool:
-    """Whether a transform of torch.func or a forward-mode derivative is at work."""
-    return forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None
+    """Whether a transform of torch.func, a forward-mode derivative or an export to ONNX is at work."""
+    if forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    return is_in_onnx_export()
+
+
+def is_in_onnx_export() -> bool:
+    """Whether `torch.onnx.export(dynamo=False)` is tracing."""
+    return torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()
 
 
 def register(
@@ -102,5 +110,5 @@ def _are_plain_keys(keys: int, x: Tensor) -> bool:
         for is_inference in (False, True):
             with torch.inference_mode(is_inference):
                 ordinary.add(torch._C._dispatch_keys(torch.empty(0, device=x.device)).raw_repr())
-        _known_keys[keys] = x.device.type != "meta" and keys in ordinary
+        _known_keys[keys] = x.device.type != "meta" and keys in ordinary and not torch._is_functional_tensor(x)
     return _known_keys[keys]

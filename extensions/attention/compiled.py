@@ -14,6 +14,7 @@ from ..backends.library import Function
 from . import reference
 
 WIDEST_VECTOR = 16  # floats; rows of weights are as long for narrower ones, so that all machines have the same
+SECOND = "POINT_OPS=reference has it inside torch.nn.attention.sdpa_kernel(SDPBackend.MATH)"
 MAX_TOKENS = 256  # with more, torch's own attention is as fast and keeps no weights
 
 _attention = Function("point_ops_attention", 3, 7, 2)
@@ -54,7 +55,7 @@ class _Attention(torch.autograd.Function):
         return out
 
     @staticmethod
-    @first_order
+    @first_order("attention", SECOND)
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         weights, *projected = ctx.saved_tensors
         grads = [torch.empty_like(x) for x in projected]

@@ -6,9 +6,10 @@ Shape legend: B batch, T tokens, Q queries, H heads, D width of a head.
 from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ..registry import is_transformed
 
 # Tokens up to which the memory-efficient kernel beats cuDNN's and FlashAttention's on a GPU: for both passes over 26
 # tokens 41 against 56 and 98 us (H200, batch 128, 6 heads of 64, bf16), over 64 tokens 53 against 78 and 113 us.
@@ -33,7 +34,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _choose_kernel(q: Tensor, k: Tensor) -> AbstractContextManager[None]:
-    if forward_ad._current_level >= 0:
-        return sdpa_kernel([SDPBackend.MATH])  # the only one that has a forward-mode derivative
+    if is_transformed():
+        return sdpa_kernel([SDPBackend.MATH])  # the only one that has forward-mode and second derivatives
     is_short = q.device.type == "cuda" and k.shape[2] <= SHORT_SEQUENCE
     return sdpa_kernel(FOR_SHORT) if is_short else nullcontext()

@@ -7,20 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Backward = Callable[[Any, Tensor], Any]
 
-def first_order(backward: Callable[[Any, Tensor], Any]) -> Callable[[Any, Tensor], Any]:
+
+def first_order(operation: str, remedy: str) -> Callable[[Backward], Backward]:
     """A backward pass that refuses to drop the gradient of the gradient in silence.
 
-    Raises:
-        RuntimeError: one is asked for.
+    Args:
+        operation: name for the message.
+        remedy: what has a second derivative.
     """
 
-    @wraps(backward)
-    def checked(ctx: Any, grad: Tensor) -> Any:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "linear_max and attention have no second derivative in the backend compiled; POINT_OPS=reference has it"
-            )
-        return backward(ctx, grad)
+    def decorate(backward: Backward) -> Backward:
+        @wraps(backward)
+        def checked(ctx: Any, grad: Tensor) -> Any:
+            if torch.is_grad_enabled():
+                raise RuntimeError(f"{operation} has no second derivative in the backend compiled; {remedy}")
+            return backward(ctx, grad)
 
-    return checked
+        return checked
+
+    return decorate

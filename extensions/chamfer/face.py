@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..checks import check_coordinates
 from ..dispatch import select_function
-from ..registry import is_plain, is_transformed
+from ..registry import is_in_onnx_export, is_plain, is_transformed
 from . import reference
 from .registered import check_chosen, registered_nearest, registered_pairs
 
@@ -41,6 +41,8 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
     if is_plain(a, b):
         check_chosen(a, b, check_a, check_b)
         return select_function(a, "chamfer_distance")(a.contiguous(), b.contiguous(), norm)
+    if is_in_onnx_export():
+        return reference.chamfer_distance(a, b, norm)
     if is_transformed():
         _, index_a = registered_nearest(a.detach(), b.detach(), check_a, check_b)
         _, index_b = registered_nearest(b.detach(), a.detach())

@@ -27,4 +27,4 @@ def fps(points: Tensor, num_samples: int) -> Tensor:
     num_samples = check_count("fps", "num_samples", num_samples, points)
     if is_direct(points):
         return registered.fps(points, num_samples)
-    return registered.registered_fps(points.detach(), num_samples)
+    return registered.search(points.detach(), num_samples)

@@ -6,7 +6,7 @@ Shape legend: B batch, N points, Q queries, G samples, K neighbors, C channels.
 from torch import Tensor
 
 from ..checks import check_coordinates, check_rows
-from ..knn.registered import registered_knn
+from ..knn import registered as knn
 from ..registry import is_direct, is_transformed
 from . import reference, registered
 
@@ -65,7 +65,7 @@ def three_nn(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         return registered.three_nn(queries, points)
     if not is_transformed():
         return registered.registered_three_nn(queries, points)
-    index = registered_knn(points.detach(), queries.detach(), 3)
+    index = knn.search(points.detach(), queries.detach(), 3)
     return reference.squared_to(queries, points, index), index
 
 

@@ -28,4 +28,4 @@ def knn(points: Tensor, queries: Tensor, k: int) -> Tensor:
     k = check_count("knn", "k", k, points)
     if is_direct(points, queries):
         return registered.knn(points, queries, k)
-    return registered.registered_knn(points.detach(), queries.detach(), k)
+    return registered.search(points.detach(), queries.detach(), k)

@@ -6,9 +6,9 @@ Shape legend: B batch, N points, G groups, K points a group.
 from torch import Tensor
 
 from ..checks import check_coordinates, check_count
-from ..fps.registered import registered_fps
+from ..fps import registered as fps
 from ..interpolate.reference import gather
-from ..knn.registered import registered_knn
+from ..knn import registered as knn
 from ..registry import is_direct, is_transformed
 from . import registered
 from .reference import cut
@@ -37,6 +37,6 @@ def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, 
     if not is_transformed():
         return registered.registered_patchify(points, num_groups, group_size)
     values = points.detach()
-    picked = registered_fps(values, num_groups)
-    index = registered_knn(values, gather(values, picked), group_size)
+    picked = fps.search(values, num_groups)
+    index = knn.search(values, gather(values, picked), group_size)
     return *cut(points, picked, index), index
