@@ -1,10 +1,16 @@
-"""The drop-ins for chamfer_dist and for the compiled module under it."""
+"""The drop-ins for chamfer_dist and for the compiled module under it; test_wheel.py runs this."""
 
+import chamfer
 import pytest
 import torch
-from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2, ChamferDistanceL2_split, ChamferFunction
-
-from extensions import chamfer
+from chamfer_dist import (
+    ChamferDistance,
+    ChamferDistanceL1,
+    ChamferDistanceL1_PM,
+    ChamferDistanceL2,
+    ChamferDistanceL2_split,
+    ChamferFunction,
+)
 
 
 def random_points(*shape, seed=0, dtype=torch.float32):
@@ -24,6 +30,8 @@ def pair():
 
 LOSSES = {
     "l2": (ChamferDistanceL2(), lambda p, q: p.mean() + q.mean()),
+    "l2, another name": (ChamferDistance(), lambda p, q: p.mean() + q.mean()),
+    "l1, one way": (ChamferDistanceL1_PM(), lambda p, q: p.sqrt().mean() + 0 * q.mean()),
     "l1": (ChamferDistanceL1(), lambda p, q: (p.sqrt().mean() + q.sqrt().mean()) / 2),
     "split": (lambda a, b: ChamferDistanceL2_split()(a, b)[0] * 3 + ChamferDistanceL2_split()(a, b)[1], None),
     "function": (lambda a, b: ChamferFunction.apply(a, b)[0].mean() * 3 + ChamferFunction.apply(a, b)[1].mean(), None),

@@ -1,10 +1,12 @@
-"""The drop-in for knn_cuda against distances in double precision."""
+"""The drop-in for knn_cuda against distances in double precision; test_wheel.py runs this."""
+
+import statistics
+import time
 
 import pytest
 import torch
-from extensions.knn_cuda import KNN, knn
-
-from extensions import reference
+from knn_cuda import KNN, knn, wide
+from recon_point_ops.knn import reference
 
 
 def random_points(*shape, seed=0):
@@ -18,7 +20,7 @@ def naive(ref, query, k):
     return values[..., :k].float(), index[..., :k]
 
 
-@pytest.mark.parametrize("width", [1, 3, 16])
+@pytest.mark.parametrize("width", [1, 3, 16, 100])
 def test_rows_and_columns_give_the_definition(width):
     ref, query = random_points(2, 25, width), random_points(2, 6, width, seed=1)
     wanted_distance, wanted_index = naive(ref, query, 5)
@@ -40,6 +42,63 @@ def test_ties_go_to_the_lowest_index_and_slabs_change_nothing(monkeypatch, width
     monkeypatch.setattr(reference, "MAX_SLAB_ELEMENTS", 250)
     again = KNN(11, transpose_mode=True)(ref, ref)
     assert torch.equal(again[0], distance) and torch.equal(again[1], index)
+
+
+@pytest.mark.parametrize("width", [9, 24, 128])
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_neighbors_of_wide_points_are_exact(width, offset):
+    """A matrix product alone misplaces some of them, the more the farther the points are from the origin."""
+    ref, query = random_points(2, 300, width) + offset, random_points(2, 50, width, seed=1) + offset
+    distance, index = KNN(10, transpose_mode=True)(ref, query)
+    wanted_distance, wanted_index = naive(ref, query, 10)
+    torch.testing.assert_close(distance, wanted_distance, rtol=1e-5, atol=1e-5)
+    assert (index == wanted_index).float().mean() > 0.999  # two may be as far but for rounding
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(KNN(10, transpose_mode=True)(ref, query)[1], index)
+
+
+def test_ties_of_wide_points_go_to_the_lowest_index():
+    ref = torch.randint(0, 2, (2, 400, 12), generator=torch.Generator().manual_seed(0)).float()
+    ref[:, 200:] = ref[:, :200].clone()
+    distance, index = KNN(20, transpose_mode=True)(ref, ref[:, ::7])
+    wanted_distance, wanted_index = naive(ref, ref[:, ::7], 20)
+    assert torch.equal(index, wanted_index)
+    torch.testing.assert_close(distance, wanted_distance)
+
+
+def test_a_product_of_fewer_digits_is_not_taken():
+    ref = random_points(1, 300, 24)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert not wide._has_exact_products(ref)
+        assert torch.equal(KNN(5, True)(ref, ref)[1], naive(ref, ref, 5)[1])
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert wide._has_exact_products(ref)
+
+
+@pytest.mark.parametrize("width", [3, 7, 20])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+def test_clouds_of_integers(width, dtype):
+    ref = torch.randint(0, 9, (2, 90, width), generator=torch.Generator().manual_seed(0)).to(dtype)
+    distance, index = KNN(5, transpose_mode=True)(ref, ref)
+    assert torch.equal(index, naive(ref, ref, 5)[1]) and distance.dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "num_points"), [(2, 1024), (64, 1024), (256, 2048)])
+def test_time_is_that_of_distances_and_a_selection(width, num_points):
+    ref, query = random_points(4, num_points, width), random_points(4, 256, width, seed=1)
+    ours, theirs = [], []
+    for _ in range(9):
+        for times, call in (
+            (ours, lambda: KNN(20, transpose_mode=True)(ref, query)),
+            (theirs, lambda: torch.cdist(query, ref).topk(20, largest=False)),
+        ):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    assert statistics.median(ours) < 1.5 * statistics.median(theirs)
 
 
 def test_other_types_are_cast_and_there_is_no_gradient():

@@ -1,11 +1,18 @@
-"""The drop-in for pointnet2_ops against twins in NumPy that follow the original's rules one point after the other."""
+"""The drop-in for pointnet2_ops against twins in NumPy that follow the original's rules one point after the other;
+test_wheel.py runs this.
+"""
 
 import numpy as np
 import pytest
 import torch
-from extensions.pointnet2_ops import pointnet2_utils
-from extensions.pointnet2_ops.pointnet2_modules import PointnetFPModule, PointnetSAModule, PointnetSAModuleMSG
-from extensions.pointnet2_ops.pointnet2_utils import (
+from pointnet2_ops import _ext, pointnet2_utils
+from pointnet2_ops.pointnet2_modules import (
+    PointnetFPModule,
+    PointnetSAModule,
+    PointnetSAModuleMSG,
+    _PointnetSAModuleBase,
+)
+from pointnet2_ops.pointnet2_utils import (
     GroupAll,
     QueryAndGroup,
     ball_query,
@@ -94,6 +101,58 @@ def test_gradients():
     assert gradcheck(lambda x, w: three_interpolate(x, idx, w), (features, weight))
     wanted = torch.einsum("bcnk,bnk->bcn", grouping_operation(features, idx), weight)
     torch.testing.assert_close(three_interpolate(features, idx, weight), wanted)
+
+
+def test_the_compiled_module_gives_values_and_gradients():
+    features = random_points(2, 3, 6).requires_grad_()
+    weight = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    idx = torch.randint(6, (2, 4, 3), generator=torch.Generator().manual_seed(0)).int()
+    for plain, gradient, call, rest in (
+        (_ext.gather_points, _ext.gather_points_grad, gather_operation, (idx[..., 0],)),
+        (_ext.group_points, _ext.group_points_grad, grouping_operation, (idx,)),
+        (_ext.three_interpolate, _ext.three_interpolate_grad, three_interpolate, (idx, weight)),
+    ):
+        out = call(features, *rest)
+        assert torch.equal(plain(features, *rest), out) and not plain(features, *rest).requires_grad
+        upstream = random_points(*out.shape, seed=3)
+        (wanted,) = torch.autograd.grad(out, features, upstream)
+        torch.testing.assert_close(gradient(upstream, *rest, 6), wanted)
+    clouds, centers = random_points(2, 20, 3), random_points(2, 4, 3, seed=1)
+    assert torch.equal(_ext.furthest_point_sampling(clouds, 7), furthest_point_sample(clouds, 7))
+    assert torch.equal(_ext.ball_query(centers, clouds, 0.8, 5), ball_query(0.8, 5, clouds, centers))
+    squared, index = _ext.three_nn(centers, clouds)
+    distance, wanted = three_nn(centers, clouds)
+    torch.testing.assert_close(squared.sqrt(), distance)
+    assert torch.equal(index, wanted)
+
+
+def test_the_classes_of_the_originals_functions_apply_them():
+    clouds, centers = random_points(2, 20, 3), random_points(2, 4, 3, seed=1)
+    picked = pointnet2_utils.FurthestPointSampling.apply(clouds, 6)
+    assert torch.equal(picked, furthest_point_sample(clouds, 6))
+    found = pointnet2_utils.BallQuery.apply(0.8, 5, clouds, centers)
+    grouped = pointnet2_utils.GroupingOperation.apply(clouds.mT.contiguous(), found)
+    assert torch.equal(grouped, grouping_operation(clouds.mT, found))
+    assert torch.equal(pointnet2_utils.GatherOperation.apply(clouds.mT, picked), gather_operation(clouds.mT, picked))
+    distance, index = pointnet2_utils.ThreeNN.apply(centers, clouds)
+    weight = 1 / (distance + 1)
+    spread = pointnet2_utils.ThreeInterpolate.apply(clouds.mT, index, weight)
+    assert torch.equal(spread, three_interpolate(clouds.mT, index, weight))
+
+
+def test_layers_can_be_derived_from_the_base():
+    class Own(_PointnetSAModuleBase):
+        def __init__(self):
+            super().__init__()
+            self.npoint = 5
+            self.groupers = torch.nn.ModuleList([QueryAndGroup(0.8, 4)])
+            self.mlps = torch.nn.ModuleList([torch.nn.Conv2d(3, 7, 1)])
+
+    centers, features = Own()(random_points(2, 20, 3), None)
+    assert centers.shape == (2, 5, 3) and features.shape == (2, 7, 5)
+    assert isinstance(PointnetSAModule([3, 4]), _PointnetSAModuleBase)
+    with pytest.raises(NotImplementedError, match="has no groupers and mlps"):
+        _PointnetSAModuleBase()(random_points(2, 20, 3), None)
 
 
 def test_groups_are_relative_to_their_centres_with_coordinates_first():

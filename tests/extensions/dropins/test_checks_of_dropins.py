@@ -2,12 +2,8 @@
 
 import pytest
 import torch
-from extensions.chamfer_dist import ChamferDistanceL1, ChamferDistanceL2, ChamferFunction
-from extensions.knn_cuda import KNN
-from extensions.pointnet2_ops.pointnet2_utils import QueryAndGroup, ball_query, furthest_point_sample, three_nn
 
-from extensions import chamfer
-from extensions.dropin import check_clouds, check_count, check_index, check_not_empty, check_shapes
+from pointrecon.extensions.dropin import check_clouds, check_count, check_index, check_not_empty, check_shapes
 
 CLOUD = torch.zeros(2, 5, 3)
 
@@ -78,51 +74,11 @@ def test_clouds_that_cannot_be_searched_are_refused(cloud, message):
         check_clouds("f", xyz=(cloud, "B N 3"))
 
 
-def test_what_a_network_puts_out_may_be_off():
-    output = (CLOUD + float("nan")).requires_grad_()
-    assert check_clouds("f", xyz=(output, "B N 3")) == {"B": 2, "N": 5}
-    assert ChamferDistanceL1()(output, CLOUD).isnan() or ChamferDistanceL1()(output, CLOUD).isinf()
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda cloud: furthest_point_sample(cloud, 2),
-        lambda cloud: three_nn(CLOUD, cloud),
-        lambda cloud: ball_query(1.0, 2, CLOUD, cloud),
-        lambda cloud: KNN(2)(cloud, cloud),
-        lambda cloud: KNN(2, transpose_mode=True)(CLOUD, cloud),
-        lambda cloud: ChamferDistanceL1()(CLOUD, cloud),
-        lambda cloud: ChamferFunction.apply(cloud, CLOUD),
-        lambda cloud: chamfer.forward(cloud, CLOUD),
-    ],
-)
-def test_each_drop_in_refuses_nan_and_infinity_in_its_own_words(call):
-    for value in (float("nan"), float("inf")):
-        cloud = CLOUD.clone()
-        cloud[1, 4, 2] = value
-        with pytest.raises(ValueError, match=r"(xyz|known|new_xyz|ref|query|xyz1|xyz2) \(2, 5, 3\) must be finite"):
-            call(cloud)
-
-
 def test_an_empty_cloud_is_refused():
     with pytest.raises(ValueError, match=r"f: xyz2 is empty, its shape is \(2, 0, 3\)"):
         check_not_empty("f", xyz1=CLOUD, xyz2=CLOUD[:, :0])
 
 
-@pytest.mark.gpu
-def test_on_a_gpu_the_drop_ins_give_what_they_give_on_the_cpu():
-    clouds = torch.randn(3, 200, 3, generator=torch.Generator().manual_seed(0))
-    features = torch.randn(3, 6, 200, generator=torch.Generator().manual_seed(1))
-
-    def compute(clouds, features):
-        centers = clouds[:, :20].contiguous()
-        wide = KNN(4)(features, features[..., :9])  # six coordinates
-        yield furthest_point_sample(clouds, 30)
-        yield from (*KNN(8, transpose_mode=True)(clouds, centers), *three_nn(clouds, centers), *wide)
-        yield QueryAndGroup(0.7, 16)(clouds, centers, features)
-        yield ChamferDistanceL1()(clouds[:, :50], centers)
-        yield ChamferDistanceL2()(clouds[:, :50], centers)
-
-    for ours, wanted in zip(compute(clouds.cuda(), features.cuda()), compute(clouds, features), strict=True):
-        torch.testing.assert_close(ours.cpu(), wanted)
+def test_what_a_network_puts_out_may_be_off():
+    output = (CLOUD + float("nan")).requires_grad_()
+    assert check_clouds("f", xyz=(output, "B N 3")) == {"B": 2, "N": 5}
