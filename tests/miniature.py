@@ -17,6 +17,7 @@ TINY = {
     "batch_size": 8,
     "device": "cpu",
     "figures": False,
+    "keep": "all",  # tests look into the checkpoints
     "optim": {"lr": 2e-3, "warmup_epochs": 1, "grad_clip": 10.0},
     "model": {
         "embed_dim": 24,
@@ -83,3 +84,14 @@ def launch(tmp_path, data_root, monkeypatch):
 
     run.folder = lambda name: tmp_path / "out" / "tiny" / "cfgs" / name
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory, data_root):
+    """A pretraining checkpoint of the tiny network, made by main.py; not to be changed."""
+    folder = tmp_path_factory.mktemp("tiny")
+    config = folder / "tiny.yaml"
+    config.write_text(yaml.dump({**TINY, "data_root": str(data_root), "output_root": str(folder / "out")}))
+    main.run(["--config", str(config), "--exp_name", "a", "epochs=1"])
+    (path,) = (folder / "out").rglob("ckpt-last.pth")
+    return path

@@ -1,4 +1,4 @@
-"""Using a trained network from the shell: pointrecon embed|classify|search|reconstruct ...
+"""Using a trained network from the shell: pointrecon embed|classify|search|reconstruct|export ...
 
 The same as `python -m tools.predict ...` in a checkout. Exit codes: 0 all files were read; 1 some were skipped, each
 named, and the rest is done; 2 bad input.
@@ -70,6 +70,10 @@ def make_parser() -> Parser:
     rebuild = commands.add_parser("reconstruct", parents=[shared], help="hide patches, rebuild them, write the points")
     rebuild.add_argument("--mask_ratio", type=float, default=0.6, help="share of patches that is hidden (default: 0.6)")
     rebuild.set_defaults(action=do_reconstruct)
+    export = commands.add_parser("export", help="write the embedder as .onnx or .pt2, to run without this project")
+    export.add_argument("--ckpt", "--model", dest="ckpt", default=DEFAULT_MODEL, help="checkpoint or name of a model")
+    export.add_argument("--to", required=True, metavar="FILE", help="file to write: .onnx or .pt2")
+    export.set_defaults(action=do_export, out=None, device="cpu")
     return parser
 
 
@@ -116,6 +120,16 @@ def do_reconstruct(args: argparse.Namespace) -> int:
     result = _load(args).reconstruct(expand(args.inputs), mask_ratio=args.mask_ratio, up=args.up)
     _write(args.out, result)
     return report_skipped(result["skipped"], len(result["ids"]))
+
+
+def do_export(args: argparse.Namespace) -> int:
+    """export: one file, patches included."""
+    from pointrecon.tools.export import export_embedder
+
+    model = _load(args)
+    export_embedder(model.network, args.to, num_points=model.num_points)
+    log.info(f"'{args.to}': points (batch, n, 3) -> embedding (batch, {2 * model.embed_dim})")
+    return 0
 
 
 def expand(inputs: Sequence[str]) -> list[str]:

@@ -182,7 +182,8 @@ class ShapeModel:
         return {
             "ids": clouds.ids,
             "chamfer": np.array(distances, np.float32),
-            **{k: v.cpu().numpy() for k, v in arrays.items()},
+            "skipped": clouds.skipped,
+            **{name: array.cpu().numpy() for name, array in arrays.items()},
         }
 
     def _clouds(self, shapes: Shapes, up: str, jobs: int) -> Clouds:

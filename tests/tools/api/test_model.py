@@ -1,0 +1,102 @@
+"""The public Python interface on a tiny trained network."""
+
+import numpy as np
+import pytest
+import torch
+
+import pointrecon
+from pointrecon.utils.errors import InputError
+
+
+@pytest.fixture
+def clouds():
+    return np.random.RandomState(0).randn(5, 100, 3) * [1, 2, 3] + 7
+
+
+def test_names_of_the_package():
+    assert set(pointrecon.__all__) == {"__version__", "list_models", "load_encoder", "load_model"}
+    assert pointrecon.__version__[0].isdigit()
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pointrecon.nothing
+
+
+def test_an_encoder_embeds_clouds(tiny_checkpoint):
+    encoder = pointrecon.load_encoder(tiny_checkpoint)
+    assert isinstance(encoder, torch.nn.Module) and not encoder.training
+    queries, tokens = encoder.embed(torch.randn(2, 48, 3))
+    assert queries.shape == (2, 3, 24) and tokens.shape == (2, 8, 24)
+
+
+def test_embeddings_are_those_of_the_encoder_and_do_not_depend_on_place_size_or_batch(tiny_checkpoint, clouds):
+    model = pointrecon.load_model(tiny_checkpoint)
+    result = model.embed(clouds)
+    assert result.embeddings.shape == (5, 48) and result.embeddings.dtype == np.float32 and result.ids == list("01234")
+    moved = model.embed(torch.from_numpy(clouds) * 10 - 3, batch_size=2)
+    np.testing.assert_allclose(moved.embeddings, result.embeddings, atol=1e-4)
+
+
+def test_files_folders_and_lists(tiny_checkpoint, clouds, tmp_path):
+    model = pointrecon.load_model(tiny_checkpoint)
+    paths = []
+    for row, cloud in enumerate(clouds):
+        paths.append(tmp_path / "d" / f"{row}.npy")
+        paths[-1].parent.mkdir(exist_ok=True)
+        np.save(paths[-1], cloud)
+    wanted = model.embed(clouds).embeddings
+    for given in (tmp_path / "d", str(tmp_path / "d"), paths, [str(path) for path in paths]):
+        result = model.embed(given)
+        assert result.ids == [str(path) for path in paths]
+        np.testing.assert_array_equal(result.embeddings, wanted)
+    (tmp_path / "d" / "6.npy").write_bytes(b"no array")
+    result = model.embed(tmp_path / "d")
+    assert len(result.ids) == 5 and list(result.skipped) == [str(tmp_path / "d" / "6.npy")]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        (np.zeros((4, 2)), "is no cloud"),
+        (np.full((20, 3), np.nan), "NaN"),
+        (np.zeros((20, 3)), "no extent"),
+        ([], "no shape to work on"),
+        (7, "a int is no shape"),
+        ("nowhere/", "is not there"),
+    ],
+)
+def test_what_is_no_shape_is_one_sentence(tiny_checkpoint, shapes, message):
+    with pytest.raises(InputError, match=message):
+        pointrecon.load_model(tiny_checkpoint).embed(shapes)
+
+
+def test_reconstruction(tiny_checkpoint, clouds):
+    model = pointrecon.load_model(tiny_checkpoint)
+    result = model.reconstruct(clouds, mask_ratio=0.5, seed=3)
+    assert result["visible"].shape == (5, 16, 3) and result["rebuilt"].shape == (5, 16, 3)
+    assert result["chamfer"].shape == (5,) and (result["chamfer"] > 0).all()
+    again = model.reconstruct(clouds, mask_ratio=0.5, seed=3)
+    np.testing.assert_array_equal(result["rebuilt"], again["rebuilt"])
+    with pytest.raises(InputError, match="mask_ratio"):
+        model.reconstruct(clouds, mask_ratio=0.01)
+
+
+def test_labels_are_checked_before_anything_else(tiny_checkpoint, clouds, monkeypatch):
+    model = pointrecon.load_model(tiny_checkpoint)
+    for labels, message in (([], "labels are empty"), (["chair", " Chair "], "given twice")):
+        with pytest.raises(InputError, match=message):
+            model.classify(clouds, labels)
+    directions = {"ball": [1.0, 0, 0, 0, 0, 0], "rod": [0, 1.0, 0, 0, 0, 0]}
+    monkeypatch.setattr(
+        "pointrecon.model.class_features", lambda names, info: np.array([directions[n] for n in names], "f")
+    )
+    result = model.classify(clouds, ["rod", "ball"])
+    assert result.scores.shape == (5, 2) and result.labels == [["rod", "ball"][row] for row in result.scores.argmax(1)]
+
+
+def test_names_that_are_no_model():
+    with pytest.raises(InputError, match="did you mean 'recon-base-pretrain'"):
+        pointrecon.load_model("recon-base-pretrian")
+    with pytest.raises(InputError, match="download it from https://.* and save it as"):
+        pointrecon.load_model("recon-base-pretrain")
+    with pytest.raises(InputError, match="'gone.pth' is not there"):
+        pointrecon.load_model("gone.pth")
+    assert {card.name for card in pointrecon.list_models()} >= {"recon-base-pretrain"}
