@@ -3,6 +3,8 @@
 Shape legend: B batch, N points, C channels.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from pointrecon.models.blocks.layers import init_truncated_normal
@@ -34,7 +36,7 @@ class PointClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = make_head(head, 4 * encoder.embed_dim, num_classes, dropout)
+        self.head = make_head(head, self.feature_dim(encoder), num_classes, dropout)
         self.head.apply(init_truncated_normal)
         # differs from the published code: its frozen backbone still moved batch-norm statistics, drop-path and cls.
         self.is_frozen = freeze_backbone and not is_leaky
@@ -51,9 +53,14 @@ class PointClassifier(nn.Module):
             self.encoder.eval()
         return self
 
+    def feature_dim(self, encoder: Any) -> int:
+        """How wide what the head reads is: a vector for each name of queries, and one of the patches."""
+        return (len(encoder.queries.counts) + 1) * encoder.embed_dim
+
     def forward_feature(self, points: Tensor) -> Tensor:
-        """(B, N, 3) -> (B, 4C), what the head reads."""
-        return classifier_feature(*self.encoder.embed(points))
+        """(B, N, 3) -> (B, `feature_dim`), what the head reads."""
+        queries, tokens = self.encoder.embed(points)
+        return classifier_feature(self.encoder.queries.pool(queries), tokens)
 
     def forward(self, points: Tensor) -> Tensor:
         """(B, N, 3) -> logits (B, num_classes)."""

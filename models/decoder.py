@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pointrecon.models.blocks.layers import Block, PositionEmbedding, drop_path_rates, init_xavier
-from pointrecon.models.patches.masking import Split, split_groups, take_groups
+from pointrecon.models.patches.masking import Split, take_groups
 
 
 class MaskedDecoder(nn.Module):
@@ -32,6 +32,7 @@ class MaskedDecoder(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        self.num_heads = num_heads
         self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dim))
         self.pos_embed = PositionEmbedding(embed_dim)
         rates = drop_path_rates(drop_path, depth)
@@ -41,19 +42,19 @@ class MaskedDecoder(nn.Module):
         self.coords = nn.Linear(embed_dim, 3 * group_size)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, centers: Tensor, mask: Tensor | Split) -> Tensor:
+    def forward(self, tokens: Tensor, centers: Tensor, split: Split) -> Tensor:
         """Reconstruct.
 
         Args:
             tokens: (B, T, C) of the visible patches, in the order of the group index.
             centers: (B, G, 3).
-            mask: (B, G) bool, True = masked, or its split.
+            split: which patches are hidden.
 
         Returns:
             (B, M, K, 3) masked patches relative to their centres, in the order of the group index.
         """
         num_visible = tokens.shape[1]
-        ordered = take_groups(centers, torch.cat(split_groups(mask), dim=1))
+        ordered = take_groups(centers, torch.cat(split, dim=1))
         positions = self.pos_embed(ordered)
         masked = self.mask_token.expand(len(tokens), ordered.shape[1] - num_visible, -1)
         x = torch.cat([tokens, masked], dim=1)

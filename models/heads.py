@@ -1,11 +1,12 @@
 """Heads, and the features that heads and probes read.
 
-Shape legend: B batch, T patch tokens, C channels.
+Shape legend: B batch, Q queries, T patch tokens, C channels.
 """
 
 import torch
 from torch import Tensor, nn
 
+from pointrecon.models.blocks.batch_norm import BatchNorm1d
 from pointrecon.models.blocks.layers import Dropout
 from pointrecon.utils.errors import check_choice
 
@@ -13,12 +14,15 @@ HEADS = ("linear", "mlp3")
 
 
 def classifier_feature(queries: Tensor, tokens: Tensor) -> Tensor:
-    """[cls, image, text, maximum over patches]: (B, 3, C), (B, T, C) -> (B, 4C) (ReCon, section 4.1)."""
+    """[one vector for each name of queries, maximum over patches] (ReCon, section 4.1).
+
+    (B, names, C), (B, T, C) -> (B, (names + 1) * C).
+    """
     return torch.cat([queries.flatten(1), tokens.max(dim=1).values], dim=-1)
 
 
 def probe_feature(queries: Tensor, tokens: Tensor) -> Tensor:
-    """[max over queries; max + mean over patches]: (B, 3, C), (B, T, C) -> (B, 2C), what the linear SVM sees."""
+    """[max over queries; max + mean over patches]: (B, Q, C), (B, T, C) -> (B, 2C), what the linear SVM sees."""
     return torch.cat([queries.max(dim=1).values, tokens.max(dim=1).values + tokens.mean(dim=1)], dim=-1)
 
 
@@ -39,12 +43,12 @@ def make_head(kind: str, in_dim: int, num_classes: int, dropout: float = 0.5) ->
         return nn.Sequential(nn.Linear(in_dim, num_classes))
     layers: list[nn.Module] = []
     for width_in, width_out in ((in_dim, 256), (256, 256)):
-        layers += [nn.Linear(width_in, width_out), nn.BatchNorm1d(width_out), nn.ReLU(), Dropout(dropout)]
+        layers += [nn.Linear(width_in, width_out), BatchNorm1d(width_out), nn.ReLU(), Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(256, num_classes))
 
 
 def make_contrast_head(in_dim: int, dim: int = 128) -> nn.Sequential:
     """Projection of the cls query for the class-wise contrastive loss: Linear, batch-norm, ReLU, Linear, batch-norm."""
     return nn.Sequential(
-        nn.Linear(in_dim, dim), nn.BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim), nn.BatchNorm1d(dim)
+        nn.Linear(in_dim, dim), BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim), BatchNorm1d(dim)
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointrecon.extensions import ops
+from pointrecon.models.blocks.batch_norm import BatchNorm1d, norm_relu
 from pointrecon.models.blocks.layers import Dropout, init_truncated_normal
 from pointrecon.models.encoder import PointEncoder
 from pointrecon.utils.errors import InputError
@@ -81,15 +82,15 @@ class SegmentationHead(nn.Module):
         self.num_classes = num_classes
         token_dim = num_blocks * embed_dim
         self.category = nn.Sequential(
-            nn.Linear(num_classes, CATEGORY_DIM, bias=False), nn.BatchNorm1d(CATEGORY_DIM), nn.LeakyReLU(0.2)
+            nn.Linear(num_classes, CATEGORY_DIM, bias=False), BatchNorm1d(CATEGORY_DIM), nn.LeakyReLU(0.2)
         )
         self.local = LocalFeature(token_dim, 4 * embed_dim, LOCAL_DIM)
         # Input order: [local, patch maximum, patch mean, query maximum, category].
         self.fc1 = nn.Linear(LOCAL_DIM + 2 * token_dim + embed_dim + CATEGORY_DIM, 512)
-        self.norm1 = nn.BatchNorm1d(512)
+        self.norm1 = BatchNorm1d(512)
         self.dropout = Dropout(dropout)
         self.fc2 = nn.Linear(512, 256)
-        self.norm2 = nn.BatchNorm1d(256)
+        self.norm2 = BatchNorm1d(256)
         self.fc3 = nn.Linear(256, num_parts)
 
     def forward(self, points: Tensor, labels: Tensor, centers: Tensor, tokens: Tensor, queries: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ class SegmentationHead(nn.Module):
             labels: (B,) int64.
             centers: (B, G, 3).
             tokens: (B, G, L) after the final norm.
-            queries: (B, 3, C) before the final norm.
+            queries: (B, Q, C) before the final norm.
         """
         local = self.local(points, centers, tokens)
         shape = self.forward_shape(labels, tokens, queries)
@@ -112,7 +113,7 @@ class SegmentationHead(nn.Module):
         return self.fc3(x)
 
     def forward_shape(self, labels: Tensor, tokens: Tensor, queries: Tensor) -> Tensor:
-        """What all points of a shape share: (B,), (B, G, L), (B, 3, C) -> (B, 2L + C + 64)."""
+        """What all points of a shape share: (B,), (B, G, L), (B, Q, C) -> (B, 2L + C + 64)."""
         category = self.category(F.one_hot(labels, self.num_classes).to(tokens.dtype))
         pooled = (tokens.max(dim=1).values, tokens.mean(dim=1), queries.max(dim=1).values)
         return torch.cat([*pooled, category], dim=-1)
@@ -130,9 +131,9 @@ class LocalFeature(nn.Module):
     def __init__(self, token_dim: int, hidden_dim: int, dim: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(3 + token_dim, hidden_dim)  # input order: [xyz, features]
-        self.norm1 = nn.BatchNorm1d(hidden_dim)
+        self.norm1 = BatchNorm1d(hidden_dim)
         self.fc2 = nn.Linear(hidden_dim, dim)
-        self.norm2 = nn.BatchNorm1d(dim)
+        self.norm2 = BatchNorm1d(dim)
 
     def forward(self, points: Tensor, centers: Tensor, tokens: Tensor) -> Tensor:
         """(B, N, 3), (B, G, 3), (B, G, L) -> (B, N, dim)."""
@@ -158,11 +159,6 @@ def interpolate(points: Tensor, centers: Tensor, features: Tensor) -> Tensor:
     weight = 1.0 / (squared + 1e-8)
     weight = weight / weight.sum(dim=-1, keepdim=True)
     return ops.three_interpolate(features.float(), index, weight)
-
-
-def norm_relu(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
-    """Batch-norm over all points of all shapes, then ReLU: (B, N, C) -> (B, N, C)."""
-    return F.relu(norm(x.flatten(0, 1))).view(x.shape)
 
 
 def choose_blocks(blocks: Sequence[int], depth: int) -> list[int]:

@@ -4,8 +4,11 @@ Tower 1 is a plain pre-norm masked autoencoder. Tower 2 is a plain pre-norm tran
 patches, with self-attention among everything. The losses are ReCon's.
 
 Shape legend: B batch, N points, G groups, K points a group, T patch tokens seen, E tokens in front, C channels,
-Di, Dt width of the image and text teachers' features.
+Q queries of all names.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +16,17 @@ from torch import Tensor, nn
 from pointrecon.models import MODELS
 from pointrecon.models.blocks.layers import Block, PositionEmbedding, drop_path_rates, init_truncated_normal
 from pointrecon.models.classifier import PointClassifier
-from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.decoder import MaskedDecoder
+from pointrecon.models.encoder import QUERIES, PointEncoder
 from pointrecon.models.heads import make_head
 from pointrecon.models.patches.grouping import PointGroup
-from pointrecon.models.patches.masking import Split, split_groups, take_groups
-from pointrecon.models.patches.patch_embed import MiniPointNet
+from pointrecon.models.patches.masking import Split, take_groups
+from pointrecon.models.patches.patch_embed import FoldedPointNet
+from pointrecon.models.queries import Queries
 from pointrecon.models.recon import ReCon
 from pointrecon.utils.errors import InputError, check_choice
 
-TOWER_QUERIES = ("image", "text")
-STREAMS = {"all": 4, "local": 2, "global": 2}  # width of the classifier's feature, in C
+STREAMS = ("all", "local", "global")
 
 
 class Tower(nn.Module):
@@ -52,8 +56,9 @@ class Tower(nn.Module):
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim
+        self.num_heads = num_heads
         self.embed_masked = embed_masked
-        self.patch_embed = MiniPointNet(embed_dim, patch_width)
+        self.patch_embed = FoldedPointNet(embed_dim, patch_width)
         self.pos_embed = PositionEmbedding(embed_dim)
         rates = drop_path_rates(drop_path, depth)
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates)
@@ -65,11 +70,11 @@ class Tower(nn.Module):
             nn.init.trunc_normal_(self.query_tokens, std=0.02)
             nn.init.trunc_normal_(self.query_positions, std=0.02)
 
-    def forward(
+    def encode(
         self,
         patches: Tensor,
         centers: Tensor,
-        mask: Tensor | Split | None = None,
+        split: Split | None = None,
         front: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Encode the visible patches.
@@ -77,13 +82,13 @@ class Tower(nn.Module):
         Args:
             patches: (B, G, K, 3) relative to their centres.
             centers: (B, G, 3).
-            mask: (B, G) bool, True = masked, the same count in each row, or its split; None shows every patch.
+            split: which patches are hidden; None shows every patch.
             front: tokens and positions (1, E, C) in front of the patches.
 
         Returns:
             (B, E + T, C) after the final norm.
         """
-        visible = None if mask is None else split_groups(mask).visible
+        visible = None if split is None else split.visible
         x = self.forward_patches(patches, visible)
         positions = self.pos_embed(centers if visible is None else take_groups(centers, visible))
         if front is not None:
@@ -111,6 +116,8 @@ class TwoTowerEncoder(Tower):
         stop_grad: without effect: the teachers reach no token of tower 1 anyway.
         embed_masked: of tower 1; tower 2 sees all patches.
         patch_width: hidden width of both patch embeddings.
+        queries: of tower 2, how many of each name; it has no cls query.
+        class_token: tower 1 has a class token in front of its patches, as ACT's encoder; it is not among what it returns.
     """
 
     def __init__(
@@ -125,27 +132,37 @@ class TwoTowerEncoder(Tower):
         stop_grad: bool = False,
         embed_masked: bool = True,
         patch_width: int = 512,
+        queries: Mapping[str, int] = QUERIES,
+        class_token: bool = False,
     ) -> None:
         sizes = (embed_dim, depth, num_heads, mlp_ratio, drop_path)
         super().__init__(*sizes, embed_masked=embed_masked, patch_width=patch_width)
+        self.queries = Queries({name: count for name, count in queries.items() if name != "cls"})
         self.group = PointGroup(num_groups, group_size)
-        self.contrast_tower = Tower(*sizes, num_queries=len(TOWER_QUERIES), patch_width=patch_width)
+        self.contrast_tower = Tower(*sizes, num_queries=self.queries.total, patch_width=patch_width)
+        self.class_token = class_token
+        if class_token:
+            self.cls_token, self.cls_position = (nn.Parameter(torch.empty(1, 1, embed_dim)) for _ in range(2))
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+            nn.init.trunc_normal_(self.cls_position, std=0.02)
 
-    def forward(self, patches: Tensor, centers: Tensor, mask: Tensor | Split | None = None) -> tuple[Tensor, Tensor]:
-        """As `Tower`, without tokens in front; returns queries (B, 2, C), image and text, and tokens (B, T, C)."""
-        return self.forward_queries(patches, centers), super().forward(patches, centers, mask)
+    def forward(self, patches: Tensor, centers: Tensor, split: Split | None = None) -> tuple[Tensor, Tensor]:
+        """As `PointEncoder`: queries (B, Q, C) of tower 2 and tokens (B, T, C) of tower 1."""
+        front = (self.cls_token, self.cls_position) if self.class_token else None
+        tokens = self.encode(patches, centers, split, front)
+        return self.forward_queries(patches, centers), tokens[:, 1:] if self.class_token else tokens
 
     def forward_queries(self, patches: Tensor, centers: Tensor) -> Tensor:
-        """Tower 2: (B, G, K, 3), (B, G, 3) -> image and text query (B, 2, C)."""
+        """Tower 2: (B, G, K, 3), (B, G, 3) -> queries (B, Q, C)."""
         tower = self.contrast_tower
-        return tower(patches, centers, front=(tower.query_tokens, tower.query_positions))[:, : len(TOWER_QUERIES)]
+        return tower.encode(patches, centers, front=(tower.query_tokens, tower.query_positions))[:, : self.queries.total]
 
     def forward_tokens(self, patches: Tensor, centers: Tensor, front: tuple[Tensor, Tensor]) -> Tensor:
         """Tower 1 with tokens in front: (B, G, K, 3), (B, G, 3) -> (B, E + G, C)."""
-        return super().forward(patches, centers, front=front)
+        return self.encode(patches, centers, front=front)
 
     def embed(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Group and encode whole clouds: (B, N, 3) -> queries (B, 2, C), tokens (B, G, C)."""
+        """Group and encode whole clouds: (B, N, 3) -> queries (B, Q, C), tokens (B, G, C)."""
         return self(*self.group(points))
 
 
@@ -181,12 +198,10 @@ class TwoTowerClassifier(PointClassifier):
         stream: str = "all",
     ) -> None:
         check_choice("classifier.stream", stream, STREAMS)
+        self.stream = stream
         if encoder.group.num_groups < 3:
             raise InputError(f"model.num_groups is {encoder.group.num_groups}, but two towers need at least 3")
         super().__init__(encoder, num_classes, head, dropout, freeze_backbone)
-        self.stream = stream
-        self.head = make_head(head, STREAMS[stream] * encoder.embed_dim, num_classes, dropout)
-        self.head.apply(init_truncated_normal)
         # differs from the published code: its frozen towers still moved statistics, drop-path and the class token.
         self.is_frozen = freeze_backbone and not is_leaky
         self.cls_token = nn.Parameter(torch.empty(1, 1, encoder.embed_dim), requires_grad=not self.is_frozen)
@@ -195,8 +210,13 @@ class TwoTowerClassifier(PointClassifier):
         nn.init.trunc_normal_(self.cls_position, std=0.02)
         self.train()
 
+    def feature_dim(self, encoder: TwoTowerEncoder) -> int:
+        """How wide what the head reads is: two vectors of tower 1, one for each name of tower 2's queries."""
+        num_names = len(encoder.queries.counts)
+        return {"all": 2 + num_names, "local": 2, "global": num_names}[self.stream] * encoder.embed_dim
+
     def forward_feature(self, points: Tensor) -> Tensor:
-        """(B, N, 3) -> [first token, maximum over tokens from the fourth on, image, text] or half of it."""
+        """(B, N, 3) -> [first token, maximum over tokens from the fourth on, image, text] or a part of it."""
         patches, centers = self.encoder.group(points)
         parts = []
         if self.stream != "global":
@@ -204,7 +224,8 @@ class TwoTowerClassifier(PointClassifier):
             # parity: the maximum starts at the fourth token as in ReCon, and so leaves out the first two patches.
             parts += [tokens[:, 0], tokens[:, 3:].max(dim=1).values]
         if self.stream != "local":
-            parts.append(self.encoder.forward_queries(patches, centers).flatten(1))
+            queries = self.encoder.forward_queries(patches, centers)
+            parts.append(self.encoder.queries.pool(queries).flatten(1))
         return torch.cat(parts, dim=-1)
 
 
@@ -215,16 +236,10 @@ class TwoTower(ReCon):
     encoder_class = TwoTowerEncoder
     classifier_class = TwoTowerClassifier
 
-    def __init__(self, encoder: TwoTowerEncoder, *args, **options) -> None:
-        super().__init__(encoder, *args, **options)
-        if self.contrast_head is not None:
+    def __init__(self, encoder: TwoTowerEncoder, decoder: MaskedDecoder, **options: Any) -> None:
+        if options.get("contrast") is not None:
             raise InputError(
                 "loss.contrast.weight is not 0, but the class-wise contrast reads the cls query, which two towers do "
                 "not have; set loss.contrast.weight=0 or model.type=ReCon"
             )
-
-    def project(self, queries: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Queries (B, 2, C) -> image (B, Di) and text (B, Dt) in the teachers' spaces; None without that teacher."""
-        image = None if self.image_proj is None else self.image_proj(queries[:, 0])
-        text = None if self.text_proj is None else self.text_proj(queries[:, 1])
-        return image, text
+        super().__init__(encoder, decoder, **options)

@@ -1,26 +1,42 @@
 """Config sections -> data sets, transforms and networks. The one place where their options are spelt out."""
 
+import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from torch.utils.data import Dataset
-
-from pointrecon.datasets import DATASETS
-from pointrecon.datasets.loader import train_loader
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.loader import BatchSource, train_loader
+from pointrecon.datasets.opening import check_sizes, open_split
 from pointrecon.datasets.resident import ResidentLoader
+from pointrecon.datasets.splits import Choice
 from pointrecon.datasets.transforms import PointTransform
 from pointrecon.models import MODELS
+from pointrecon.models.blocks import BLOCKS
 from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.losses import DISTILLATIONS
+from pointrecon.models.losses.chamfer import NORMS, Chamfer
+from pointrecon.models.losses.contrast import Contrast
+from pointrecon.models.losses.distillation import Distillation
+from pointrecon.models.patches.masking import MASKS
+from pointrecon.models.recon import MASK
 from pointrecon.models.segmenter import PointSegmenter
 from pointrecon.models.two_tower import TwoTowerClassifier
-from pointrecon.tools.protocol import drops_last, has_quirk
+from pointrecon.tools.protocol import drops_last, has_quirk, holds_out
+from pointrecon.tools.settings import DataSettings, ModelSettings, Settings
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.log import progress_bar
+from pointrecon.utils.registry import Registry
+
+# What the section `model` says of an encoder; one that does not take a key is not given it.
+ENCODER_KEYS = ("embed_dim", "depth", "num_heads", "num_groups", "group_size", "mlp_ratio", "drop_path")
+ENCODER_KEYS += ("embed_masked", "patch_width", "queries", "block", "class_token")
+NO_TEACHER = ("chamfer", "contrast", "self", "loss")  # names that mean something else among the losses
 
 
-def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset:
-    """The data set of the section `data`.
+def build_dataset(cfg: Settings, split: str, **options: Any) -> PointCloudDataset:
+    """The data set of the section `data`, cut to a split.
 
     Args:
         cfg: the whole config.
@@ -28,33 +44,27 @@ def build_dataset(cfg: Mapping[str, Any], split: str, **options: Any) -> Dataset
         options: win over the section's own (`shots=5`).
 
     Raises:
-        InputError: the data set cannot be read, or its clouds have fewer points than `data.num_points`.
+        InputError: the data set cannot be read, or its clouds differ in size or have fewer points than
+            `data.num_points`.
     """
     data = cfg["data"]
-    chosen = {
-        "type": data["type"],
-        "root": cfg["data_root"],
-        "split": split,
-        "fold": data["fold"],
-        "shots": data["shots"],
-        "val_fraction": data["val_fraction"] if cfg["select"] == "val" else 0.0,
-        "seed": cfg["seed"],
-        **data["options"],
-        **options,
-    }
-    # Not every data set can do these; one that cannot refuses them by name.
-    chosen |= {key: data[key] for key, default in (("way", None), ("on_error", "raise")) if data[key] != default}
-    dataset = DATASETS.build(chosen)
-    stored = len(dataset[0]["points"])
-    if data["num_points"] > stored:
-        raise InputError(
-            f"data.num_points is {data['num_points']}, but the clouds of {data['type']} have {stored} points; give "
-            f"data.num_points={stored} or less"
-        )
+    own: dict[str, Any] = {**data["options"], **options}
+    choice = Choice(
+        split=split,
+        fold=own.pop("fold", data["fold"]),
+        shots=own.pop("shots", data["shots"]),
+        val_fraction=own.pop("val_fraction", data["val_fraction"] if holds_out(cfg) else 0.0),
+        seed=own.pop("seed", cfg["seed"]),
+        way=data["way"],
+    )
+    if data["on_error"] != "raise":  # a data set that cannot leave anything out refuses it by name
+        own["on_error"] = data["on_error"]
+    dataset = open_split(data["type"], cfg["data_root"], choice, own, cache_root=data["cache_root"])
+    check_sizes(dataset, data["num_points"])
     return dataset
 
 
-def build_train_loader(cfg: Mapping[str, Any], dataset: Dataset, ctx: Any) -> Any:
+def build_train_loader(cfg: Settings, dataset: PointCloudDataset, ctx: Any) -> BatchSource:
     """Shuffled batches of this process: loaded as they are wanted, or from the device where `data.device_resident`.
 
     Args:
@@ -75,94 +85,134 @@ def build_train_loader(cfg: Mapping[str, Any], dataset: Dataset, ctx: Any) -> An
     return resident
 
 
-def train_transform(data: Mapping[str, Any], dataset: Any = None) -> PointTransform:
+def train_transform(data: DataSettings, dataset: PointCloudDataset) -> PointTransform:
     """A fresh random subset of the points, varied as `data.augment` says.
 
     Args:
         data: the section `data`.
-        dataset: says with `is_fps_ordered` whether its first points are the farthest ones.
+        dataset: says whether its first points are the farthest ones.
     """
-    is_fps_ordered = getattr(dataset, "is_fps_ordered", False)
     return PointTransform(
-        data["num_points"], "random", data["normalize"], data["augment"], data["sample_pool"], is_fps_ordered
+        data["num_points"], "random", data["normalize"], data["augment"], data["sample_pool"], dataset.is_fps_ordered
     )
 
 
-def eval_transform(data: Mapping[str, Any], dataset: Any = None) -> PointTransform:
+def eval_transform(data: DataSettings, dataset: PointCloudDataset | None = None) -> PointTransform:
     """The same points each time, unchanged (unless `data.eval_sampling` is `random`).
 
     Args:
         data: the section `data`.
-        dataset: as for `train_transform`.
+        dataset: as for `train_transform`; None: clouds whose points are in no order.
     """
-    is_fps_ordered = getattr(dataset, "is_fps_ordered", False)
     return PointTransform(
         data["num_points"],
         data["eval_sampling"],
         data["normalize"],
         pool=data["sample_pool"],
-        is_fps_ordered=is_fps_ordered,
+        is_fps_ordered=dataset is not None and dataset.is_fps_ordered,
     )
 
 
-def build_encoder(model: Mapping[str, Any], stop_grad: bool) -> Any:
+def build_encoder(model: ModelSettings, *, stop_grad: bool) -> Any:
     """The encoder of the section `model`: a `PointEncoder`, or what the network of `model.type` brings instead.
 
     Raises:
-        InputError: sizes that no network can have.
+        InputError: sizes that no network can have, or an option that this network has no use for.
     """
-    check_choice("model.type", model["type"], MODELS.names())
+    make = getattr(choose(MODELS, "model.type", model["type"]), "encoder_class", PointEncoder)
     for key in ("embed_dim", "depth", "num_heads", "num_groups", "group_size"):
         if model[key] < 1:
             raise InputError(f"model.{key} is {model[key]}, but must be at least 1")
     if model["patch_width"] < 4 or model["patch_width"] % 4:
         raise InputError(f"model.patch_width is {model['patch_width']}, but must be a multiple of 4")
-    return getattr(MODELS.get(model["type"]), "encoder_class", PointEncoder)(
-        embed_dim=model["embed_dim"],
-        depth=model["depth"],
-        num_heads=model["num_heads"],
-        num_groups=model["num_groups"],
-        group_size=model["group_size"],
+    takes = inspect.signature(make).parameters
+    options = {key: model[key] for key in ENCODER_KEYS if key in takes}
+    for key, default in (("block", "ReConBlock"), ("class_token", False)):
+        if key not in takes and model[key] != default:
+            raise InputError(f"model.{key} is {model[key]}, but model.type={model['type']} has no use for it")
+    if "block" in options:
+        choose(BLOCKS, "model.block", options["block"])
+    return make(**options, stop_grad=stop_grad)
+
+
+def build_decoder(model: ModelSettings) -> MaskedDecoder:
+    """The reconstruction decoder of the section `model`."""
+    return MaskedDecoder(
+        model["embed_dim"],
+        model["decoder_depth"],
+        model["decoder_num_heads"],
+        model["group_size"],
         mlp_ratio=model["mlp_ratio"],
         drop_path=model["drop_path"],
-        stop_grad=stop_grad,
-        embed_masked=model["embed_masked"],
-        patch_width=model["patch_width"],
     )
 
 
-def build_pretrainer(cfg: Mapping[str, Any], image_dim: int | None, text_dim: int | None) -> Any:
+def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
     """The pretraining network of the sections `model` and `loss`.
 
     Args:
         cfg: the whole config.
-        image_dim: width of the image teacher's features; None without that teacher.
-        text_dim: width of the text teacher's features; None without that teacher.
+        dims: widths of the teachers' features, by name; what is not named has no projection.
+
+    Raises:
+        InputError: sizes that no network can have, or a teacher without queries.
     """
     check_points(cfg)
-    model = cfg["model"]
-    return MODELS.get(model["type"])(
+    model, loss = cfg["model"], cfg["loss"]
+    make = choose(MODELS, "model.type", model["type"])
+    check_choice("model.mask_type", model["mask_type"], MASKS)
+    check_choice("loss.chamfer.type", loss["chamfer"]["type"], NORMS)
+    teachers = {name: build_distillation(cfg, name, dim) for name, dim in dims.items()}
+    contrast = loss["contrast"]
+    return make(
         encoder=build_encoder(model, stop_grad=model["stop_grad"]),
-        decoder_depth=model["decoder_depth"],
-        decoder_num_heads=model["decoder_num_heads"],
-        decoder_drop_path=model["drop_path"],
+        decoder=build_decoder(model),
         mask_ratio=model["mask_ratio"],
         mask_type=model["mask_type"],
-        image_dim=image_dim,
-        text_dim=text_dim,
-        loss=cfg["loss"],
-        decoder_mlp_ratio=model["mlp_ratio"],
+        teachers=teachers,
+        chamfer=Chamfer(norm=loss["chamfer"]["type"], weight=loss["chamfer"]["weight"]),
+        contrast=Contrast(**contrast) if contrast["weight"] else None,
     )
 
 
-def build_classifier(cfg: Mapping[str, Any], num_classes: int) -> PointClassifier:
+def build_distillation(cfg: Settings, name: str, dim: int) -> Distillation:
+    """What is learnt from the teacher called `name`, as the section `loss.<name>` says.
+
+    Raises:
+        InputError: a name that no teacher can have, or an unknown loss.
+    """
+    if not name.isidentifier() or name in NO_TEACHER or name.endswith(MASK):
+        raise InputError(
+            f"a teacher is called '{name}', but the name must be a word of letters, digits and _, none of: "
+            f"{', '.join(NO_TEACHER)}"
+        )
+    options = dict(cast(Mapping[str, Any], cfg["loss"]).get(name) or {})
+    loss = choose(DISTILLATIONS, f"loss.{name}.type", options.pop("type", "smooth_l1"))
+    return Distillation(dim, loss, **options)
+
+
+def choose(registry: Registry, key: str, name: str) -> Any:
+    """The entry of a registry that a config key names, or one from outside: `package.module:Name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if ":" not in name:
+        check_choice(key, name, registry.names())
+    return registry.get(name)
+
+
+def build_classifier(cfg: Settings, num_classes: int) -> PointClassifier:
     """The classifier of the sections `model` and `classifier`."""
     check_points(cfg)
     options = cfg["classifier"]
     check_choice("classifier.freeze", options["freeze"], ("none", "backbone"))
-    encoder = build_encoder(cfg["model"], stop_grad=False)
-    classifier = getattr(MODELS.get(cfg["model"]["type"]), "classifier_class", PointClassifier)
+    model = cfg["model"]
+    classifier = getattr(choose(MODELS, "model.type", model["type"]), "classifier_class", PointClassifier)
     extras = {"stream": options["stream"]} if classifier is TwoTowerClassifier else {}
+    if extras:
+        model = {**model, "class_token": False}  # it has one of its own
+    encoder = build_encoder(model, stop_grad=False)
     if options["stream"] != "all" and not extras:
         raise InputError(f"classifier.stream is '{options['stream']}', but only model.type=TwoTower has streams")
     return classifier(
@@ -176,7 +226,7 @@ def build_classifier(cfg: Mapping[str, Any], num_classes: int) -> PointClassifie
     )
 
 
-def build_segmenter(cfg: Mapping[str, Any], num_classes: int, num_parts: int) -> PointSegmenter:
+def build_segmenter(cfg: Settings, num_classes: int, num_parts: int) -> PointSegmenter:
     """The part segmenter of the sections `model` and `segmenter`.
 
     Raises:
@@ -195,7 +245,7 @@ def build_segmenter(cfg: Mapping[str, Any], num_classes: int, num_parts: int) ->
     return PointSegmenter(encoder, num_classes, num_parts, options["feature_blocks"], options["dropout"])
 
 
-def check_points(cfg: Mapping[str, Any]) -> None:
+def check_points(cfg: Settings) -> None:
     """Raises InputError if a cloud has too few points for its patches."""
     model, num_points = cfg["model"], cfg["data"]["num_points"]
     for key in ("num_groups", "group_size"):

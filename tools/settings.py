@@ -170,6 +170,7 @@ class Settings(TypedDict):
     save_epochs: int
     log_every: int
     keep_epochs: Sequence[int]
+    keep: str
     init: str | None
     start: str
     resume: bool

@@ -20,7 +20,7 @@ from pointrecon.datasets.shards.index import INDEX, scan_shard, write_index
 from pointrecon.tools.build import build_dataset
 from pointrecon.tools.context import find_device
 from pointrecon.tools.protocol import has_quirk
-from pointrecon.tools.teachers.teachers import KINDS, leave_out_unseen, make_missing, open_cache
+from pointrecon.tools.teachers.caches import KINDS, leave_out_unseen, make_missing, open_cache
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json, write_json
 from pointrecon.utils.log import make_logger, progress_bar

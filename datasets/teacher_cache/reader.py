@@ -71,7 +71,11 @@ class FeatureCache:
             return int(file[kind]["features"].shape[-1])
 
     def image_table(
-        self, ids: Sequence[str], num_views: int | None = None, dtype: torch.dtype = torch.float32
+        self,
+        ids: Sequence[str],
+        num_views: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        kind: str = "image",
     ) -> Tensor:
         """Returns the (n, V, D) image features of `ids`, in their order; view 0 is the picture as it is.
 
@@ -79,12 +83,13 @@ class FeatureCache:
             ids: n keys.
             num_views: V, the first ones; None: all.
             dtype: of the table; `image_dtype` takes half the memory of float32 and loses nothing.
+            kind: `sample` for the features of whole samples, whose V are the targets of a sample.
 
         Raises:
             InputError: The cache has no image features, not those of an id, or fewer views.
         """
-        with self._open("image") as file:
-            group = file["image"]
+        with self._open(kind) as file:
+            group = file[kind]
             rows = self._rows(group, ids)
             count = self._count("num_views", num_views, group["features"].shape[1])
             return _read_vectors(group, "", rows, count).to(dtype)

@@ -54,15 +54,28 @@ class TextFeatures:
     info: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_features(path: str | Path, image: ImageFeatures | None = None, text: TextFeatures | None = None) -> None:
-    """Writes a cache file, atomically; the same features give the same bytes."""
+def write_features(
+    path: str | Path,
+    image: ImageFeatures | None = None,
+    text: TextFeatures | None = None,
+    sample: ImageFeatures | None = None,
+) -> None:
+    """Writes a cache file, atomically; the same features give the same bytes.
+
+    Args:
+        path: The file.
+        image: What an image teacher saw.
+        text: What a text teacher read.
+        sample: What a teacher of whole samples said: V targets of each, those that are all zero are none.
+    """
     with atomic_write(path) as temporary, h5py.File(temporary, "w", rdcc_nbytes=_BUFFER_BYTES) as file:
         file.attrs["format"] = FORMAT
-        if image is not None:
-            group = file.create_group("image")
-            _write_strings(group, "ids", image.ids)
-            _write_blocks(group, len(image.ids), image.blocks)
-            _write_info(group, image.info)
+        for kind, features in (("image", image), ("sample", sample)):
+            if features is not None:
+                group = file.create_group(kind)
+                _write_strings(group, "ids", features.ids)
+                _write_blocks(group, len(features.ids), features.blocks)
+                _write_info(group, features.info)
         if text is not None:
             group = file.create_group("text")
             if image is not None and list(image.ids) == list(text.ids):

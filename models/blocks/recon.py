@@ -5,9 +5,11 @@ Shape legend: B batch, Q global queries, T patch tokens, C channels.
 
 from torch import Tensor, nn
 
+from pointrecon.models.blocks import BLOCKS
 from pointrecon.models.blocks.layers import Attention, CrossAttention, DropPath, Mlp
 
 
+@BLOCKS.register()
 class ReConBlock(nn.Module):
     """A local stream of patch tokens and a stream of global queries that reads it (ReCon, section 3.2)."""
 

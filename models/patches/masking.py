@@ -13,22 +13,25 @@ from pointrecon.utils.seed import draw_rows
 
 
 class Split(NamedTuple):
-    """A mask as numbers of groups, each in the order of the group index."""
+    """Which groups are hidden, as their numbers, each in the order of the group index."""
 
     visible: Tensor  # (B, T) int64
     masked: Tensor  # (B, M) int64
 
+    def to_mask(self) -> Tensor:
+        """(B, G) bool, True = masked, for pictures and files."""
+        num_groups = self.visible.shape[1] + self.masked.shape[1]
+        mask = torch.zeros(len(self.masked), num_groups, dtype=torch.bool, device=self.masked.device)
+        return mask.scatter_(1, self.masked, True)
 
-def split_groups(mask: Tensor | Split, num_masked: int | None = None) -> Split:
-    """The visible and the masked groups of each sample.
+
+def split_of_mask(mask: Tensor) -> Split:
+    """The split that a mask from elsewhere stands for; makes the host wait for the device.
 
     Args:
-        mask: (B, G) bool, True = masked, the same count in each row; or what this has made of one.
-        num_masked: that count; None: it is looked up, for which the host waits for the device.
+        mask: (B, G) bool, True = masked, the same count in each row.
     """
-    if isinstance(mask, Split):
-        return mask
-    count = int(mask[0].sum()) if num_masked is None else num_masked
+    count = int(mask[0].sum())
     order = mask.to(torch.uint8).argsort(dim=1, stable=True)
     return Split(*order.split([mask.shape[1] - count, count], dim=1))
 
@@ -54,44 +57,38 @@ def num_masked(num_groups: int, mask_ratio: float) -> int:
     return count
 
 
-def random_mask(centers: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+def random_mask(centers: Tensor, count: int, generator: torch.Generator | None = None) -> Split:
     """Masks `count` groups drawn uniformly without replacement, anew for each sample.
 
     Args:
         centers: (B, G, 3).
         count: masked groups a sample.
         generator: on the device of centers.
-
-    Returns:
-        (B, G) bool, True = masked.
     """
     batch, num_groups, _ = centers.shape
     noise = draw_rows(lambda rows: torch.rand((rows, num_groups), device=centers.device, generator=generator), batch)
-    return _mark_smallest(noise, count)
+    return _mask_smallest(noise, count)
 
 
-def block_mask(centers: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+def block_mask(centers: Tensor, count: int, generator: torch.Generator | None = None) -> Split:
     """Masks the `count` groups nearest to a random centre of each sample (Point-BERT, section 3.2).
 
     Args:
         centers: (B, G, 3).
         count: masked groups a sample.
         generator: on the device of centers.
-
-    Returns:
-        (B, G) bool, True = masked.
     """
     batch, num_groups, _ = centers.shape
     seed = draw_rows(
         lambda rows: torch.randint(num_groups, (rows, 1, 1), device=centers.device, generator=generator), batch
     )
     distance = (centers - centers.gather(1, seed.expand(-1, -1, 3))).square().sum(dim=-1)
-    return _mark_smallest(distance, count)
+    return _mask_smallest(distance, count)
 
 
-def _mark_smallest(values: Tensor, count: int) -> Tensor:
-    index = values.argsort(dim=1)[:, :count]
-    return torch.zeros_like(values, dtype=torch.bool).scatter_(1, index, True)
+def _mask_smallest(values: Tensor, count: int) -> Split:
+    order = values.argsort(dim=1)
+    return Split(visible=order[:, count:].sort(dim=1).values, masked=order[:, :count].sort(dim=1).values)
 
 
 MASKS = {"random": random_mask, "block": block_mask}

@@ -7,14 +7,15 @@ Shape legend: n rows, P patches, K points a patch, C channels.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pointrecon.models.across import is_alone
+from pointrecon.models.blocks.batch_norm import BatchNorm1d
 from pointrecon.models.patches.sync_norm import SyncBatchNorm1d, merge_moments
-from pointrecon.utils.processes import distributed
 
 
-def fold_norm(norm: nn.BatchNorm1d, moments: tuple[Tensor, Tensor, int] | None) -> tuple[Tensor, Tensor]:
+def fold_norm(norm: BatchNorm1d, moments: tuple[Tensor, Tensor, int] | None) -> tuple[Tensor, Tensor]:
     """What batch-norm does to a row with mean and variance as given: row * scale + shift.
 
     Args:
@@ -29,19 +30,11 @@ def fold_norm(norm: nn.BatchNorm1d, moments: tuple[Tensor, Tensor, int] | None) 
         mean, variance = norm.running_mean, norm.running_var
     else:
         mean, variance, count = moments
-        if isinstance(norm, SyncBatchNorm1d) and distributed.world_size() > 1:
+        if isinstance(norm, SyncBatchNorm1d) and not is_alone():
             mean, variance, count = merge_moments(mean, variance, count)
-        track(norm, mean.detach(), variance.detach() * (count / (count - 1)))
+        norm.track(mean.detach(), variance.detach() * (count / (count - 1)))
     scale = norm.weight * (variance + norm.eps).rsqrt()
     return scale, norm.bias - scale * mean
-
-
-@torch.no_grad()
-def track(norm: nn.BatchNorm1d, mean: Tensor, unbiased_variance: Tensor) -> None:
-    """Moves the running statistics towards those of a batch."""
-    norm.num_batches_tracked += 1
-    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
-    norm.running_var.lerp_(unbiased_variance.to(norm.running_var.dtype), norm.momentum)
 
 
 def linear_moments(rows: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, int]:

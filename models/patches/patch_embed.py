@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointrecon.extensions import ops
+from pointrecon.models.blocks.batch_norm import BatchNorm1d, norm_relu
 from pointrecon.models.patches.masking import take_groups
 from pointrecon.models.patches.norm_fold import fold_norm, linear_moments, patch_moments
 
@@ -18,11 +19,6 @@ class MiniPointNet(nn.Module):
     Per point 3 -> W/4 -> W/2; the patch's maximum joins every point: W -> W -> C; maximum over the patch. Batch-norm
     follows the first and the third of these maps, over all points of all patches.
 
-    The numbers are those of the layers one after the other, the work is less: nothing lies between fc2 and fc3 but a
-    maximum that is the same for all points of a patch, so the two are one map of a point's W/4 features and an offset a
-    patch; and the statistics of both batch-norms follow from those of their layers' inputs, so the norms go into the
-    layers' weights and patches whose token nobody wants end at their statistics.
-
     Args:
         dim: C.
         width: W, a multiple of 4; published 512.
@@ -31,11 +27,28 @@ class MiniPointNet(nn.Module):
     def __init__(self, dim: int, width: int = 512) -> None:
         super().__init__()
         self.fc1 = nn.Linear(3, width // 4)
-        self.norm1 = nn.BatchNorm1d(width // 4)
+        self.norm1 = BatchNorm1d(width // 4)
         self.fc2 = nn.Linear(width // 4, width // 2)
         self.fc3 = nn.Linear(width, width)  # input order: [patch maximum, per point]
-        self.norm2 = nn.BatchNorm1d(width)
+        self.norm2 = BatchNorm1d(width)
         self.fc4 = nn.Linear(width, dim)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Embed patches, layer after layer: (B, G, K, 3) -> (B, G, C)."""
+        x = self.fc2(norm_relu(self.norm1, self.fc1(patches)))
+        x = torch.cat([x.amax(dim=2, keepdim=True).expand_as(x), x], dim=-1)
+        x = self.fc4(norm_relu(self.norm2, self.fc3(x)))
+        return x.amax(dim=2)
+
+
+class FoldedPointNet(MiniPointNet):
+    """`MiniPointNet` with less work; the numbers are those of its layers one after the other.
+
+    Nothing lies between fc2 and fc3 but a maximum that is the same for all points of a patch, so the two are one map of
+    a point's W/4 features and an offset per patch; and the statistics of both batch-norms follow from those of their
+    layers' inputs, so the norms go into the layers' weights and patches whose token nobody wants end at their
+    statistics.
+    """
 
     def forward(self, patches: Tensor, keep: Tensor | None = None) -> Tensor:
         """Embed patches.

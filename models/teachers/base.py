@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +37,16 @@ class Teacher(Protocol):
         """Turns B sentences into (B, D) features."""
         ...
 
+    def encode_samples(self, batch: Mapping[str, Any]) -> Tensor:
+        """Turns B samples, as the data set gives them, into (B, D) features or (B, R, D) of several targets."""
+        ...
+
 
 class FrozenTeacher(nn.Module):
     """Base of the teachers: no parameter takes a gradient, and `train()` leaves it in evaluation mode.
 
-    A teacher that sees has `forward_image`, one that reads has `forward_text`; what is the same for all is done here.
+    A teacher that sees has `forward_image`, one that reads `forward_text`, one of another modality `forward_samples`;
+    what is the same for all is done here.
 
     Args:
         network: The network.
@@ -103,6 +108,20 @@ class FrozenTeacher(nn.Module):
             features = self.forward_text(texts)
         return features.float().clone()
 
+    def encode_samples(self, batch: Mapping[str, Any]) -> Tensor:
+        """Turns B samples into (B, D) float32 features, or (B, R, D) of several targets, all zero where there is none.
+
+        Args:
+            batch: What the data set gives, batched; its tensors are moved to the teacher's device.
+
+        Raises:
+            InputError: This teacher is not shown whole samples.
+        """
+        with torch.inference_mode(), self._own_precision():
+            moved = {key: x.to(self.device, non_blocking=True) if isinstance(x, Tensor) else x for key, x in batch.items()}
+            features = self.forward_samples(moved)
+        return features.float().clone()
+
     def forward_image(self, images: Tensor) -> Tensor:
         """Turns (B, 3, S, S) prepared pictures into (B, D) features, in teachers that see."""
         raise NotImplementedError(f"{type(self).__name__} has an image_size and no forward_image")
@@ -110,6 +129,12 @@ class FrozenTeacher(nn.Module):
     def forward_text(self, texts: Sequence[str]) -> Tensor:
         """Refuses sentences; teachers that read turn B of them into (B, D) features here."""
         raise InputError(f"{type(self).__name__} sees pictures only; choose another type for teachers.text")
+
+    def forward_samples(self, batch: Mapping[str, Any]) -> Tensor:
+        """Refuses samples; teachers of another modality turn B of them into (B, D) or (B, R, D) features here."""
+        raise InputError(
+            f"{type(self).__name__} is not shown whole samples; give teachers.<name>.reads=image or text, or another type"
+        )
 
     def fit(self, images: Tensor) -> Tensor:
         """Makes (B, 3, H, W) in 0..1 square, of the network's size: the shorter side is scaled, the middle is kept."""

@@ -3,16 +3,10 @@
 import pytest
 import torch
 
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.recon import ReCon
-
-DISTILLATION = {"type": "smooth_l1", "weight": 1.0, "temperature": 0.1, "normalize": False}
-LOSS = {
-    "chamfer": {"type": "l2", "weight": 1.0},
-    "image": DISTILLATION,
-    "text": DISTILLATION,
-    "contrast": {"weight": 0.0, "temperature": 0.1, "dim": 16},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -39,19 +33,12 @@ def make_encoder():
 
 @pytest.fixture
 def make_recon(make_encoder):
-    """A function that makes a pretraining network; `encoder` has options of the encoder, `loss` whole sections."""
+    """A function that makes a pretraining network; `encoder` has options of the encoder."""
 
-    def make(encoder=None, loss=None, **options):
-        defaults = {
-            "decoder_depth": 1,
-            "decoder_num_heads": 3,
-            "decoder_drop_path": 0.0,
-            "mask_ratio": 0.6,
-            "mask_type": "random",
-            "image_dim": 10,
-            "text_dim": 7,
-        }
+    def make(encoder=None, **options):
         network = make_encoder(**({"stop_grad": True} | (encoder or {})))
-        return ReCon(network, loss=LOSS | (loss or {}), **(defaults | options))
+        decoder = MaskedDecoder(network.embed_dim, 1, 3, network.group.group_size)
+        teachers = {"image": Distillation(10), "text": Distillation(7)}
+        return ReCon(network, decoder, **({"teachers": teachers} | options))
 
     return make

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch._functorch.config
 
-from pointrecon.models.patches.patch_embed import MiniPointNet
+from pointrecon.models.patches.patch_embed import FoldedPointNet
 from pointrecon.tools.training.passes import keep_backward_as_it_is
 from pointrecon.utils.seed import generator
 
 
 @pytest.fixture
 def inputs(points):
-    return points, 3 * torch.randn(4, 10), 3 * torch.randn(4, 7)
+    return points, {"image": 3 * torch.randn(4, 10), "text": 3 * torch.randn(4, 7)}
 
 
 def run(model, network, inputs):
@@ -62,7 +62,7 @@ def test_a_compiled_backward_pass_keeps_the_precisions_of_its_forward_pass(monke
     gradients = []
     for compile_it in (False, True):
         torch.manual_seed(0)
-        model = MiniPointNet(32, 16)
+        model = FoldedPointNet(32, 16)
         network = torch.compile(model, backend="aot_eager") if compile_it else model
         with torch.autocast("cpu", torch.bfloat16):
             loss = network(patches).float().square().mean()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pointrecon.models.decoder import MaskedDecoder
+from pointrecon.models.patches.masking import split_of_mask
 from pointrecon.utils.errors import InputError
 
 MASK = torch.tensor([[0, 1, 1, 0, 1, 1], [1, 0, 1, 1, 0, 1]], dtype=torch.bool)
@@ -18,13 +19,13 @@ def decoder():
 
 @pytest.fixture
 def inputs():
-    """Tokens of the two visible patches, all six centres and the mask."""
-    return torch.randn(2, 2, 12), torch.randn(2, 6, 3), MASK
+    """Tokens of the two visible patches, all six centres and the split."""
+    return torch.randn(2, 2, 12), torch.randn(2, 6, 3), split_of_mask(MASK)
 
 
 def test_forward_is_the_published_sequence(decoder, inputs):
-    tokens, centers, mask = inputs
-    for sample, middle, flags, rebuilt in zip(tokens, centers, mask, decoder(*inputs), strict=True):
+    tokens, centers, _ = inputs
+    for sample, middle, flags, rebuilt in zip(tokens, centers, MASK, decoder(*inputs), strict=True):
         x = torch.cat([sample, decoder.mask_token[0].expand(4, -1)]).unsqueeze(0)
         positions = torch.cat([decoder.pos_embed(middle[~flags]), decoder.pos_embed(middle[flags])])
         for block in decoder.blocks:  # positions before each block
@@ -33,10 +34,10 @@ def test_forward_is_the_published_sequence(decoder, inputs):
 
 
 def test_masked_patches_come_in_the_order_of_the_groups(decoder, inputs):
-    tokens, centers, mask = inputs
+    tokens, centers, split = inputs
     swapped = centers.clone()
     swapped[0, [1, 2]] = centers[0, [2, 1]]  # both masked: their reconstructions change places
-    before, after = decoder(*inputs), decoder(tokens, swapped, mask)
+    before, after = decoder(*inputs), decoder(tokens, swapped, split)
     torch.testing.assert_close(after[0], before[0, [1, 0, 2, 3]])
     torch.testing.assert_close(after[1], before[1])
     assert not torch.allclose(before[0, 0], before[0, 1], atol=1e-4)

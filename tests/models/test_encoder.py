@@ -5,25 +5,25 @@ import torch
 from torch import nn
 
 from pointrecon.models.encoder import QUERIES, PointEncoder
-from pointrecon.models.patches.masking import split_groups, take_groups
+from pointrecon.models.patches.masking import split_of_mask, take_groups
 from pointrecon.utils.errors import InputError
 
 
 @pytest.fixture
 def grouped(make_encoder, points):
-    """Patches (4, 8, 5, 3), centers (4, 8, 3) and a mask (4, 8) that hides 3 groups of each cloud."""
+    """Patches (4, 8, 5, 3), centers (4, 8, 3) and a split that hides 3 groups of each cloud."""
     mask = torch.stack([torch.randperm(8) < 3 for _ in range(4)])
-    return *make_encoder().group(points), mask
+    return *make_encoder().group(points), split_of_mask(mask)
 
 
 def test_forward_is_the_published_sequence(make_encoder, grouped):
-    encoder, (patches, centers, mask) = make_encoder(depth=3).eval(), grouped
-    tokens = take_groups(encoder.patch_embed(patches), split_groups(mask).visible)
-    positions = encoder.pos_embed(take_groups(centers, split_groups(mask).visible))
+    encoder, (patches, centers, split) = make_encoder(depth=3).eval(), grouped
+    tokens = take_groups(encoder.patch_embed(patches), split.visible)
+    positions = encoder.pos_embed(take_groups(centers, split.visible))
     queries = encoder.query_tokens.expand(4, -1, -1)
     for block in encoder.blocks:  # positions before each block, not before the first alone
         queries, tokens = block(queries + encoder.query_positions, tokens + positions, False)
-    actual = encoder(patches, centers, mask)
+    actual = encoder(patches, centers, split)
     torch.testing.assert_close(actual[0], encoder.norm(queries))
     torch.testing.assert_close(actual[1], encoder.norm(tokens))
     assert actual[0].shape == (4, len(QUERIES), 24) and actual[1].shape == (4, 5, 24)
@@ -33,7 +33,7 @@ def test_no_mask_shows_every_patch(make_encoder, grouped):
     encoder, (patches, centers, _) = make_encoder().eval(), grouped
     queries, tokens = encoder(patches, centers)
     assert tokens.shape == (4, 8, 24)
-    nothing = torch.zeros(4, 8, dtype=torch.bool)
+    nothing = split_of_mask(torch.zeros(4, 8, dtype=torch.bool))
     for shown, masked in zip((queries, tokens), encoder(patches, centers, nothing), strict=True):
         torch.testing.assert_close(shown, masked)
 
@@ -49,11 +49,12 @@ def test_tokens_come_in_the_order_of_the_groups(make_encoder, grouped):
 
 @pytest.mark.parametrize("embed_masked", [True, False])
 def test_masked_patches_are_not_seen(make_encoder, grouped, embed_masked):
-    encoder, (patches, centers, mask) = make_encoder(embed_masked=embed_masked).eval(), grouped
+    encoder, (patches, centers, split) = make_encoder(embed_masked=embed_masked).eval(), grouped
     other_patches, other_centers = patches.clone(), centers.clone()
-    other_patches[mask] += 5
-    other_centers[mask] -= 5
-    for before, after in zip(encoder(patches, centers, mask), encoder(other_patches, other_centers, mask), strict=True):
+    other_patches[split.to_mask()] += 5
+    other_centers[split.to_mask()] -= 5
+    seen = (encoder(patches, centers, split), encoder(other_patches, other_centers, split))
+    for before, after in zip(*seen, strict=True):
         assert torch.equal(before, after)
 
 
@@ -64,8 +65,8 @@ def test_embedding_the_masked_ones_matters_for_batch_norm_alone(make_encoder, gr
         torch.testing.assert_close(a, b)
     for a, b in zip(all_of_them.train()(*grouped), visible_only.train()(*grouped), strict=True):
         assert not torch.allclose(a, b, atol=1e-4)
-    patches, _, mask = grouped
-    seen = visible_only.patch_embed.fc1(patches[~mask].flatten(0, 1)).mean(dim=0)
+    patches, _, split = grouped
+    seen = visible_only.patch_embed.fc1(patches[~split.to_mask()].flatten(0, 1)).mean(dim=0)
     torch.testing.assert_close(visible_only.patch_embed.norm1.running_mean, 0.1 * seen)
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from pointrecon.models.blocks.layers import Dropout
+from pointrecon.models.blocks.batch_norm import BatchNorm1d
 from pointrecon.models.heads import classifier_feature, make_contrast_head, make_head, probe_feature
 from pointrecon.utils.errors import InputError
 
@@ -36,7 +37,7 @@ def test_linear_head():
 def test_mlp3_head():
     head = make_head("mlp3", 20, 7, dropout=0.3)
     assert widths(head) == [(20, 256), (256, 256), (256, 7)]
-    middle = [nn.Linear, nn.BatchNorm1d, nn.ReLU, Dropout]
+    middle = [nn.Linear, BatchNorm1d, nn.ReLU, Dropout]
     assert [type(layer) for layer in head] == [*middle, *middle, nn.Linear]
     assert [layer.p for layer in head if isinstance(layer, nn.Dropout)] == [0.3, 0.3]
 
@@ -44,8 +45,8 @@ def test_mlp3_head():
 def test_contrast_head():
     head = make_contrast_head(20, 8)
     assert widths(head) == [(20, 8), (8, 8)]
-    assert [type(layer) for layer in head][1:3] == [nn.BatchNorm1d, nn.ReLU]
-    assert isinstance(head[-1], nn.BatchNorm1d)
+    assert [type(layer) for layer in head][1:3] == [BatchNorm1d, nn.ReLU]
+    assert isinstance(head[-1], BatchNorm1d)
 
 
 def test_an_unknown_head_is_refused():

@@ -3,8 +3,14 @@
 import pytest
 import torch
 
+from pointrecon.models.decoder import MaskedDecoder
+from pointrecon.models.losses.contrast import Contrast
+from pointrecon.models.losses.distillation import Distillation
+from pointrecon.models.patches.masking import split_of_mask
 from pointrecon.models.two_tower import TwoTower, TwoTowerClassifier, TwoTowerEncoder
 from pointrecon.utils.errors import InputError
+
+LAST_HIDDEN = split_of_mask(torch.arange(8).expand(4, -1) >= 5)
 
 
 @pytest.fixture
@@ -17,15 +23,12 @@ def make_towers():
 
 
 @pytest.fixture
-def make_model(make_towers, make_recon):
-    """A function that makes a pretraining network with the options that `make_recon` gives to ReCon."""
+def make_model(make_towers):
+    """A function that makes a pretraining network."""
 
-    def make(loss=None, **options):
-        recon = make_recon()
-        loss = recon.loss | (loss or {})
-        return TwoTower(
-            make_towers(), 1, 3, 0.0, 0.6, "random", **({"image_dim": 10, "text_dim": 7} | options), loss=loss
-        )
+    def make(**options):
+        teachers = {"image": Distillation(10), "text": Distillation(7)}
+        return TwoTower(make_towers(), MaskedDecoder(24, 1, 3, 5), **({"teachers": teachers} | options))
 
     return make
 
@@ -33,13 +36,11 @@ def make_model(make_towers, make_recon):
 def test_tower_1_sees_visible_patches_and_tower_2_all(make_towers, points):
     towers = make_towers().eval()
     patches, centers = towers.group(points)
-    mask = torch.zeros(4, 8, dtype=torch.bool)
-    mask[:, 5:] = True
-    queries, tokens = towers(patches, centers, mask)
+    queries, tokens = towers(patches, centers, LAST_HIDDEN)
     assert queries.shape == (4, 2, 24) and tokens.shape == (4, 5, 24)
     changed = patches.clone()
     changed[:, 6] += 1
-    other_queries, other_tokens = towers(changed, centers, mask)
+    other_queries, other_tokens = towers(changed, centers, LAST_HIDDEN)
     assert torch.equal(tokens, other_tokens)
     assert (queries - other_queries).abs().max() > 1e-4
 
@@ -56,12 +57,11 @@ def test_tower_1_is_a_plain_pre_norm_transformer(make_towers, points):
 
 
 def test_masked_patches_count_in_the_statistics_only_if_embedded(make_towers, points):
-    mask = torch.arange(8).expand(4, -1) >= 5
     means = []
     for embed_masked in (True, False):
         torch.manual_seed(0)
         towers = make_towers(embed_masked=embed_masked)
-        towers(*towers.group(points), mask)
+        towers(*towers.group(points), LAST_HIDDEN)
         means.append((towers.patch_embed.norm1.running_mean, towers.contrast_tower.patch_embed.norm1.running_mean))
     assert not torch.allclose(means[0][0], means[1][0])
     assert torch.allclose(means[0][1], means[1][1])
@@ -69,7 +69,7 @@ def test_masked_patches_count_in_the_statistics_only_if_embedded(make_towers, po
 
 def test_each_tower_has_its_own_teacher(make_model, points):
     model = make_model()
-    terms = model(points, torch.randn(4, 10), torch.randn(4, 7), generator=torch.Generator().manual_seed(0))
+    terms = model(points, {"image": torch.randn(4, 10), "text": torch.randn(4, 7)})
     assert terms.keys() == {"chamfer", "image", "text"}
     tower2 = "encoder.contrast_tower."
     terms["chamfer"].backward(retain_graph=True)
@@ -83,14 +83,25 @@ def test_each_tower_has_its_own_teacher(make_model, points):
 
 def test_projections_read_their_own_query(make_model):
     model, queries = make_model(), torch.randn(4, 2, 24)
-    image, text = model.project(queries)
-    assert torch.equal(image, model.image_proj(queries[:, 0])) and torch.equal(text, model.text_proj(queries[:, 1]))
-    assert make_model(image_dim=None).project(queries)[0] is None
+    projected = model.project(queries)
+    assert torch.equal(projected["image"], model.image_proj(queries[:, 0]))
+    assert torch.equal(projected["text"], model.text_proj(queries[:, 1]))
 
 
 def test_there_is_no_cls_query_to_contrast(make_model):
     with pytest.raises(InputError, match="loss.contrast.weight"):
-        make_model(loss={"contrast": {"weight": 1.0, "temperature": 0.1, "dim": 8}})
+        make_model(contrast=Contrast(dim=8))
+
+
+def test_a_class_token_stands_in_front_of_tower_1(make_towers, points):
+    """As in ACT: it takes part in the attention, and is not returned."""
+    towers = make_towers(class_token=True).eval()
+    patches, centers = towers.group(points)
+    x = torch.cat([towers.cls_token.expand(4, -1, -1), towers.patch_embed(patches)], dim=1)
+    positions = torch.cat([towers.cls_position.expand(4, -1, -1), towers.pos_embed(centers)], dim=1)
+    for block in towers.blocks:
+        x = block(x + positions)
+    torch.testing.assert_close(towers(patches, centers)[1], towers.norm(x)[:, 1:])
 
 
 def test_classifier_reads_first_token_later_tokens_and_queries(make_towers, points):

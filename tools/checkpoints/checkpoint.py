@@ -95,7 +95,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_weights(
-    model: nn.Module, path: str | Path, may_lack: Iterable[str] = (), skip: Iterable[str] = ()
+    model: nn.Module,
+    path: str | Path,
+    may_lack: Iterable[str] = (),
+    skip: Iterable[str] = (),
+    *,
+    content: Mapping[str, Any] | None = None,
 ) -> LoadReport:
     """Copies the weights of a checkpoint into a model.
 
@@ -104,11 +109,12 @@ def load_weights(
         path: ours or a published one, see `read_checkpoint`.
         may_lack: prefixes of the model's keys that stay at their initial value if the file does not have them.
         skip: prefixes of keys that are not loaded, whatever their sizes: what the model has and does not use.
+        content: what `read_checkpoint` has returned for the path, if it has been read already.
 
     Raises:
         InputError: the file cannot be read, sizes differ, or it lacks weights that it should have.
     """
-    content, skip = read_checkpoint(path), tuple(skip)
+    content, skip = read_checkpoint(path) if content is None else content, tuple(skip)
     state, layout = content["base_model"], content["layout"]
     kind = f"published {layout.name}" if layout else kind_of(state)
     skipped = [key for key in state if key.startswith(skip)]
@@ -180,6 +186,6 @@ def _heads_of(model: nn.Module, skip: tuple[str, ...]) -> dict[str, int | None]:
     """Numbers of attention heads of a network, without the parts that are skipped."""
     heads = {}
     for name, part in (("model.num_heads", "encoder"), ("model.decoder_num_heads", "decoder")):
-        blocks = getattr(getattr(model, part, None), "blocks", None)
-        heads[name] = blocks[0].attn.num_heads if blocks and f"{part}." not in skip else None
+        network = getattr(model, part, None)
+        heads[name] = getattr(network, "num_heads", None) if f"{part}." not in skip else None
     return heads

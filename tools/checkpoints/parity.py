@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pointrecon.models.encoder import QUERIES
 from pointrecon.models.heads import probe_feature
-from pointrecon.models.patches.masking import split_groups, take_groups
+from pointrecon.models.patches.masking import split_of_mask, take_groups
 from pointrecon.models.published.encoder import to_published
 from pointrecon.tools.checkpoints.parity_fixture import Fixture, read_arrays
 from pointrecon.utils.errors import InputError
@@ -80,9 +80,8 @@ def compare_features(fixture: Fixture) -> Iterator[Comparison]:
     """What the SVM and zero-shot recognition read."""
     model = fixture.make_recon().eval()
     queries, tokens = model.encoder.embed(fixture.batch()["points"])
-    image, text = model.project(queries)
-    ours = {"out.svm": probe_feature(queries, tokens), "out.zeroshot.image": image, "out.zeroshot.text": text}
-    yield from _compare(fixture.expected, {name: value for name, value in ours.items() if value is not None})
+    projected = {f"out.zeroshot.{name}": value for name, value in model.project(queries).items()}
+    yield from _compare(fixture.expected, {"out.svm": probe_feature(queries, tokens), **projected})
 
 
 @torch.no_grad()
@@ -128,13 +127,14 @@ def not_compared(folder: str | Path, comparisons: list[Comparison]) -> list[str]
 
 def _forward(model: nn.Module, patches: Tensor, centers: Tensor, inputs: Mapping[str, Tensor]) -> tuple[dict, dict]:
     """Outputs by the fixture's names, and the loss terms by ours."""
-    split = split_groups(inputs["mask"])
+    split = split_of_mask(inputs["mask"])
     queries, tokens = model.encoder(patches, centers, split)
     rebuilt = model.decoder(tokens, centers, split)
     ours = {PUBLISHED_QUERIES[name]: queries[:, column] for column, name in enumerate(QUERIES)}
     ours |= {"vis": tokens, "rebuilt": rebuilt}
-    teachers = (inputs.get(name) for name in ("image_feature", "text_feature", "labels"))
-    return ours, model.forward_loss(queries, rebuilt, take_groups(patches, split.masked), *teachers)
+    targets = {name: inputs[f"{name}_feature"] for name in ("image", "text") if f"{name}_feature" in inputs}
+    hidden = take_groups(patches, split.masked)
+    return ours, model.forward_loss(queries, rebuilt, hidden, targets=targets, labels=inputs.get("labels"))
 
 
 def _compare(expected: Mapping[str, np.ndarray], ours: Mapping[str, Tensor]) -> Iterator[Comparison]:

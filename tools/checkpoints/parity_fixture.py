@@ -13,10 +13,14 @@ import torch
 from torch import Tensor
 
 from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.losses.chamfer import Chamfer
+from pointrecon.models.losses.contrast import Contrast
+from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.recon import ReCon
 from pointrecon.tools.checkpoints.checkpoint import load_weights, read_checkpoint
-from pointrecon.tools.checkpoints.sizes import sizes_of
+from pointrecon.tools.checkpoints.sizes import projection_dims, sizes_of
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import check_file, read_json
 
@@ -44,7 +48,8 @@ class Fixture:
         check_choice(f"loss in '{self.folder / 'config.json'}'", self.config["loss"], LOSSES)
         self.expected = read_arrays(self.folder / "expected.npz")
         self.weights = self.folder / "pretrain.pth"
-        self.sizes = sizes_of(read_checkpoint(self.weights)["base_model"])
+        state = read_checkpoint(self.weights)["base_model"]
+        self.sizes, self.dims = sizes_of(state), projection_dims(state)
         self._check_shapes()
 
     def make_encoder(self, stop_grad: bool) -> PointEncoder:
@@ -57,29 +62,25 @@ class Fixture:
     def make_recon(self) -> ReCon:
         """The pretraining network with the fixture's weights."""
         config, sizes = self.config, self.sizes
-        distillation = {"type": "smooth_l1", "weight": 1.0, "temperature": 1.0, "normalize": False}
+        mlp_ratio = sizes.get("model.mlp_ratio", 4.0)
+        encoder = self.make_encoder(stop_grad=True)
+        decoder = MaskedDecoder(
+            encoder.embed_dim,
+            config["decoder_depth"],
+            config.get("decoder_num_heads", config["num_heads"]),
+            config["group_size"],
+            mlp_ratio=mlp_ratio,
+            drop_path=0.0,
+        )
         contrast_dim = sizes.get("loss.contrast.dim")
-        temperature = config.get("smc_temperature", 0.1)
+        contrast = {"temperature": config.get("smc_temperature", 0.1), "dim": contrast_dim}
         model = ReCon(
-            self.make_encoder(stop_grad=True),
-            decoder_depth=config["decoder_depth"],
-            decoder_num_heads=config.get("decoder_num_heads", config["num_heads"]),
-            decoder_drop_path=0.0,
+            encoder,
+            decoder,
             mask_ratio=config["mask_ratio"],
-            mask_type="random",
-            image_dim=sizes.get("width of the image teacher"),
-            text_dim=sizes.get("width of the text teacher"),
-            loss={
-                "chamfer": {"type": LOSSES[config["loss"]], "weight": 1.0},
-                "image": distillation,
-                "text": distillation,
-                "contrast": {
-                    "weight": float(contrast_dim is not None),
-                    "temperature": temperature,
-                    "dim": contrast_dim,
-                },
-            },
-            decoder_mlp_ratio=sizes.get("model.mlp_ratio", 4.0),
+            teachers={name: Distillation(dim) for name, dim in self.dims.items()},
+            chamfer=Chamfer(norm=LOSSES[config["loss"]]),
+            contrast=None if contrast_dim is None else Contrast(**contrast),
         )
         load_weights(model, self.weights)
         return model
@@ -96,7 +97,7 @@ class Fixture:
         return model.eval()
 
     def batch(self) -> dict[str, Tensor]:
-        """The inputs, as the arguments of `ReCon.forward` are called; what the fixture does not have is left out."""
+        """The inputs, by our names; what the fixture does not have is left out."""
         inputs = {ours: torch.from_numpy(self.expected[name]) for ours, name in INPUTS.items() if name in self.expected}
         inputs = {name: x if name == "mask" else x.float() for name, x in inputs.items()}
         if "labels" in self.expected:
@@ -109,8 +110,8 @@ class Fixture:
         wanted = {
             "points": (batch, *self.expected["points"].shape[1:2], 3),
             "mask": (batch, self.config["num_group"]),
-            "img_feature": (batch, self.sizes.get("width of the image teacher")),
-            "text_feature": (batch, self.sizes.get("width of the text teacher")),
+            "img_feature": (batch, self.dims.get("image")),
+            "text_feature": (batch, self.dims.get("text")),
             "labels": (batch,),
         }
         for name, shape in wanted.items():

@@ -10,7 +10,7 @@ from torch import nn
 
 from pointrecon.tools.build import build_encoder, build_pretrainer
 from pointrecon.tools.checkpoints.checkpoint import LoadReport, load_weights, read_checkpoint
-from pointrecon.tools.checkpoints.sizes import kind_of, sizes_of
+from pointrecon.tools.checkpoints.sizes import kind_of, projection_dims, sizes_of
 from pointrecon.utils.config import complete_config
 from pointrecon.utils.errors import InputError
 
@@ -67,10 +67,9 @@ def load_pretrained(
         shown["decoder_num_heads"] = changes.get("num_heads", shown.get("num_heads", said.get("num_heads")))
     model = {**shown, **said, **changes, "drop_path": 0.0}
     cfg = complete_config({**config, "model": model}, f"the config in '{path}'")
-    is_whole = any(key.startswith(("decoder.", "image_proj.", "text_proj.")) for key in state)
+    is_whole = any(key.startswith("decoder.") or key.endswith("_proj.weight") and key.count(".") == 1 for key in state)
     if is_whole:
-        widths = (state.get(f"{name}_proj.weight") for name in ("image", "text"))
-        network = build_pretrainer(cfg, *(None if weight is None else len(weight) for weight in widths))
+        network = build_pretrainer(cfg, projection_dims(state))
     else:
         network = nn.Module()
         network.encoder = build_encoder(cfg["model"], stop_grad=cfg["model"]["stop_grad"])

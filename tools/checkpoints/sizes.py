@@ -1,5 +1,6 @@
 """What the weights say about the network they belong to: its sizes, and what kind of checkpoint they make."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ PARTS = {
     "cls_": "class token",
     **dict.fromkeys((*TEACHERS, "dvae_tokenizer."), "teachers"),
 }
+_PROJECTION = re.compile(r"(\w+)_proj\.weight")
 _MATRICES = ("patch_embed.fc4.weight", "head.0.weight")
 
 
@@ -67,14 +69,19 @@ def sizes_of(state: Mapping[str, Tensor], heads: Mapping[str, int | None] | None
     if "head.0.weight" in state:
         sizes["classifier.head"] = "mlp3" if "head.8.weight" in state else "linear"
     widths = {
-        "width of the image teacher": "image_proj.weight",
-        "width of the text teacher": "text_proj.weight",
         "loss.contrast.dim": "contrast_head.0.weight",
         "number of classes": "head.8.weight" if "head.8.weight" in state else "head.0.weight",
         "number of parts": "head.fc3.weight",
     }
+    sizes |= {f"width of the {name} teacher": dim for name, dim in projection_dims(state).items()}
     sizes |= {name: len(state[key]) for name, key in widths.items() if key in state}
     return {name: size for name, size in (sizes | dict(heads or {})).items() if size is not None}
+
+
+def projection_dims(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Widths of the teachers that a network has learnt from, by their names, in the order of its keys."""
+    found = ((_PROJECTION.fullmatch(key), weight) for key, weight in state.items())
+    return {match[1]: len(weight) for match, weight in found if match and weight.dim() == 2}
 
 
 def describe_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:

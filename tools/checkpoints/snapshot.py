@@ -4,8 +4,8 @@ Everything that a run needs to go on as if nothing had happened: weights, optimi
 epoch, sums of the epoch's metrics, best metric, states of the hooks, random states, config, versions. There is no
 gradient scaler (bf16 does without).
 
-`base_model` has the weights that are evaluated. With `ema.decay` these are the averaged ones, and the trained ones are in
-`hooks.ema.trained`.
+`base_model` has the weights that are evaluated. With `ema.decay` these are the averaged ones, and the trained ones are
+in `hooks.ema.trained`.
 """
 
 import math
@@ -82,6 +82,7 @@ def make_content(
     cfg: Settings,
     *,
     hooks: Saved,
+    notes: Mapping[str, Any],
     steps_per_epoch: int,
     total_steps: int,
 ) -> dict[str, Any]:
@@ -94,6 +95,7 @@ def make_content(
     return {
         "base_model": {**model.state_dict(), **hooks.evaluated_weights()},
         "hooks": dict(hooks.state_dict()),
+        **notes,
         "optimizer": optimizer.state_dict(),
         "parameter_names": parameter_names(optimizer, model),
         "epoch": state.epoch,
@@ -147,8 +149,8 @@ def read_last(folder: Path, logger: Logger) -> dict[str, Any] | None:
     """Reads the checkpoint that a run goes on from: ckpt-last.pth or, if it is damaged or missing, the one before.
 
     Returns:
-        its content, and where it was read in `path`; None if there is none yet and this is a process that is started again by itself when it fails, so
-        that the same command starts the run and goes on with it.
+        its content, with the file in `path`; None if there is none yet and the command is run again by itself when it
+        fails, so that the same command starts the run and goes on with it.
 
     Raises:
         InputError: there is none that can be read.

@@ -79,15 +79,22 @@ class ZeroShot(Evaluator):
         embedding, self.labels, self.ids = join(parts)
         student = self.forward_student(embedding)
         self._check_width(student, classes)
-        self.predictions = (F.normalize(student, dim=-1) @ classes.T).argmax(dim=1)
+        self.similarities = F.normalize(student, dim=-1) @ classes.T
+        self.predictions = self.similarities.argmax(dim=1)
         report = report_on(self.dataset, self.predictions, self.labels)
         split = "train and test" if self.is_on_both else self.split
         return report | {"num_classes": len(self.dataset.class_names), "split": split, "query": self.query}
 
     def save(self, folder: Path) -> None:
         """Writes predictions-NAME.npz."""
-        path = folder / f"predictions-{self.name}.npz"
-        save_predictions(path, self.ids, self.labels, self.predictions, self.dataset.class_names)
+        save_predictions(
+            folder / f"predictions-{self.name}.npz",
+            ids=self.ids,
+            labels=self.labels,
+            predictions=self.predictions,
+            class_names=self.dataset.class_names,
+            similarities=self.similarities,
+        )
 
     def draw_train(self) -> Subset | None:
         """The training split as the published code ran over it: shuffled, without the last, smaller batch."""
@@ -112,6 +119,8 @@ class ZeroShot(Evaluator):
                     f"this network has no projection of the {name} query; it was trained without that teacher"
                 )
         parts = [embedding.projected[name] for name in needed]
+        # Of several queries of a name, the mean direction.
+        parts = [F.normalize(part, dim=-1).mean(dim=1) if part.dim() == 3 else part for part in parts]
         if self.query != "both":
             return parts[0]
         widths = [part.shape[-1] for part in parts]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pointrecon.tools.build import build_dataset, build_pretrainer
-from pointrecon.tools.checkpoints.checkpoint import read_checkpoint
+from pointrecon.tools.checkpoints.sizes import projection_dims
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks import TASKS
@@ -28,24 +28,20 @@ class EvaluateTask(Task):
             raise InputError("evaluators is empty, so there is nothing to do; see cfgs/quickstart/svm.yaml")
         super().__init__(cfg, ctx)
         # Nothing here reconstructs, so the patches may be of another size than in pretraining.
-        model = build_pretrainer(cfg, *_projection_dims(cfg, ctx))
+        model = build_pretrainer(cfg, self.find_projection_dims())
         self.set_model(model, skip=("decoder.", "contrast_head."))
+        self.set_data()
+
+    def find_projection_dims(self) -> dict[str, int]:
+        """Widths of the projections: the checkpoint's or, with random weights, the teachers' if they are compared."""
+        if self.start is not None:
+            return projection_dims(self.start.content["base_model"])
+        cfg = self.cfg
+        return teacher_dims(cfg, build_dataset(cfg, "test", shots=None), self.ctx) if _has_zero_shot(cfg) else {}
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """What the evaluators say; they read their own splits."""
         return self.evaluators.finish()
-
-
-def _projection_dims(cfg: Settings, ctx: RunContext) -> tuple[int | None, int | None]:
-    """Widths of the two projections: the checkpoint's or, with random weights, the teachers' if they are compared."""
-    if not cfg["init"] and not _has_zero_shot(cfg):
-        return None, None
-    if not cfg["init"]:
-        return teacher_dims(cfg, build_dataset(cfg, "test", shots=None), ctx)
-    state = read_checkpoint(cfg["init"])["base_model"]
-    weights = (state.get(f"{name}_proj.weight") for name in ("image", "text"))
-    image_dim, text_dim = (None if weight is None else weight.shape[0] for weight in weights)
-    return image_dim, text_dim
 
 
 def _has_zero_shot(cfg: Settings) -> bool:

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pointrecon.tools.build import build_dataset, build_pretrainer, build_train_loader, eval_transform, train_transform
+from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform, train_transform
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks import TASKS
 from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.teachers.teachers import Teachers, picture_options
-from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.seed import generator
 
@@ -31,31 +30,27 @@ class PretrainTask(Task):
     """
 
     def __init__(self, cfg: Settings, ctx: RunContext) -> None:
-        if cfg["select"] != "last":
-            raise InputError(
-                f"select is '{cfg['select']}', but pretraining has no accuracy to select by; set select=last"
-            )
         super().__init__(cfg, ctx)
         whole = {"whole": True} if has_quirk(cfg, "whole_shapenet") else {}
         dataset = build_dataset(cfg, "pretrain", shots=None, **whole, **picture_options(cfg))
         self.teachers = Teachers(cfg, dataset, ctx)
         self.transform = train_transform(cfg["data"], dataset)
         self.eval_transform = eval_transform(cfg["data"], dataset)
-        self.set_model(build_pretrainer(cfg, self.teachers.image_dim, self.teachers.text_dim))
-        self.train_loader = build_train_loader(cfg, dataset, ctx)
+        self.set_model(build_pretrainer(cfg, self.teachers.dims))
+        self.set_data(dataset)
 
     def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor | None, ...]:
-        """Points (B, N, 3), what the teachers say of the objects, labels (B,)."""
+        """Points (B, N, 3), labels (B,), and what the teachers say of the objects, in the order of `target_names`."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
-        image, text = self.teachers.draw(batch, self.generator)
+        targets = self.teachers.draw(batch, self.generator)
+        self.target_names = tuple(targets)
         labels = each_unlabelled_its_own(batch["label"], self.ctx.rank)
-        return points, image, text, labels.to(self.ctx.device, non_blocking=True)
+        return points, labels.to(self.ctx.device, non_blocking=True), *targets.values()
 
-    def compute_loss(
-        self, points: Tensor, image: Tensor | None, text: Tensor | None, labels: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute_loss(self, points: Tensor, labels: Tensor, *targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The sum of the loss terms, and the terms."""
-        terms = self.network(points, image, text, labels, generator=self.generator)
+        named = dict(zip(self.target_names, targets, strict=True))
+        terms = self.network(points, named, labels=labels, generator=self.generator)
         loss = sum(terms.values())
         return loss, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
 
@@ -75,9 +70,9 @@ class PretrainTask(Task):
         points = eval_transform(self.cfg["data"])(points)
         self.model.eval()
         draw = generator(self.ctx.device, 0)
-        patches, centers = self.model.encoder.group(points)
-        mask = self.model.draw_mask(centers, self.model.num_masked, draw)
-        patches, centers, mask, rebuilt = self.model.reconstruct(points, mask)
+        split = self.model.draw_split(self.model.encoder.group(points)[1], draw)
+        patches, centers, split, rebuilt = self.model.reconstruct(points, split)
+        mask = split.to_mask()
         arrays = {"points": points, "patches": patches, "centers": centers, "mask": mask, "rebuilt": rebuilt}
         with atomic_write(self.ctx.folder / "reconstructions.npz") as temporary:
             names = [sample["text"] for sample in samples]

@@ -52,7 +52,7 @@ def cache_features(args: argparse.Namespace) -> tuple[Path, int]:
         works["text"] = TextWork(teacher, args.templates, info, args.batch_size)
     path = _find_path(args, datasets[0])
     check_replaces(path, works, args.overwrite)
-    make_cache(path, datasets, works["image"], works["text"], progress_bar if distributed.is_main() else silent)
+    make_cache(path, datasets, **works, progress=progress_bar if distributed.is_main() else silent)
     return path, sum(len(dataset) for dataset in datasets)
 
 

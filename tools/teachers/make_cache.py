@@ -4,10 +4,12 @@ Pictures are seen as they are (view 0) and in seeded variations; names and class
 """
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from pointrecon.datasets.teacher_cache.reader import FeatureCache, made_of_hash
 from pointrecon.datasets.teacher_cache.writer import write_features
 from pointrecon.models.teachers.base import Teacher
 from pointrecon.tools.teachers.shared_work import Piece, SharedWork
-from pointrecon.tools.teachers.work import PictureWork, TextWork, batches, check_finite
+from pointrecon.tools.teachers.work import PictureWork, SampleWork, TextWork, batches, check_finite
 from pointrecon.utils.errors import InputError
 
 Progress = Callable[[Iterable, str], Iterable]
@@ -31,9 +33,10 @@ def silent(items: Iterable, what: str) -> Iterable:
 def make_cache(
     path: str | Path,
     datasets: Sequence[Dataset],
-    pictures: PictureWork | None,
-    text: TextWork | None,
+    image: PictureWork | None = None,
+    text: TextWork | None = None,
     progress: Progress = silent,
+    sample: SampleWork | None = None,
 ) -> None:
     """Writes the features of all objects of the data sets; their order does not matter.
 
@@ -43,9 +46,10 @@ def make_cache(
     Args:
         path: The cache file; one that was made of other things is replaced.
         datasets: Splits that together hold every object, each object once; with pictures if there is an image teacher.
-        pictures: None: no image features.
+        image: None: no image features.
         text: None: no text features.
         progress: Wraps the pieces, for a progress bar.
+        sample: None: no features of whole samples.
 
     Raises:
         InputError: An id that occurs twice, an object without a picture, or a feature that is not finite.
@@ -55,7 +59,8 @@ def make_cache(
     repeated = [first for first, second in zip(ids, ids[1:], strict=False) if first == second]
     if repeated:
         raise InputError(f"id '{repeated[0]}' occurs twice; the cache needs one id for each object")
-    works = {kind: work for kind, work in (("image", pictures), ("text", text)) if work is not None}
+    given: dict[str, Any] = {"image": image, "text": text, "sample": sample}
+    works = {kind: work for kind, work in given.items() if work is not None}
     for work in works.values():
         work.open(datasets)
     infos = {kind: work.info for kind, work in works.items()}
@@ -68,7 +73,8 @@ def make_cache(
         return work.compute(own)
 
     def finish() -> None:
-        firsts = {"image": 0, "text": len(pictures.pieces) if pictures else 0}
+        ends = itertools.accumulate(len(work.pieces) for work in works.values())
+        firsts = {kind: end - len(work.pieces) for (kind, work), end in zip(works.items(), ends, strict=True)}
         content = {
             kind: work.collect(lambda rows, first=firsts[kind]: shared.read([first + row for row in rows]))
             for kind, work in works.items()

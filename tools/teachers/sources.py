@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from pointrecon.datasets.images.views import NUM_DRAWS, view_draws
 from pointrecon.datasets.prompts import TEMPLATES, prompts_for, spread_templates
@@ -96,6 +97,83 @@ class CarriedFeatures:
         choice = _choose(self.count, len(features), generator).to(self.device, non_blocking=True)
         picked = features[torch.arange(len(choice), device=self.device), choice]
         return _subtract(picked.float(), self.mean)
+
+
+class CachedSamples:
+    """All cached targets of each sample.
+
+    Args:
+        table: (n, R, D), on the device; a target that is all zero is none.
+        is_centered: subtract the mean over all targets.
+    """
+
+    def __init__(self, table: Tensor, is_centered: bool) -> None:
+        self.table, self.dim = table, table.shape[-1]
+        self.mean = mean_target(table) if is_centered else None
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D), or (B, R, D) of several targets, float32."""
+        return center_targets(self.table[rows.to(self.table.device, non_blocking=True)], self.mean)
+
+
+class CarriedSamples:
+    """All targets that come with each sample, as from a data set that knows them.
+
+    Args:
+        name: of the features in a batch, (B, R, D).
+        known: what the data set knows of them: `dim` and `mean`.
+        is_centered: subtract the mean.
+        device: where to.
+    """
+
+    def __init__(self, name: str, known: Mapping[str, Any], is_centered: bool, device: torch.device) -> None:
+        self.name, self.dim, self.device = name, known["dim"], device
+        self.mean = torch.tensor(known["mean"], device=device) if is_centered else None
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D), or (B, R, D) of several targets, float32."""
+        return center_targets(batch[self.name].to(self.device, non_blocking=True), self.mean)
+
+
+class LiveSamples:
+    """Shows the samples of the batch to the teacher, as the data set gives them.
+
+    Args:
+        teacher: has `encode_samples`; on the device.
+        dataset: the training split.
+        is_centered: subtract a mean: that of up to `MEAN_OVER` samples, evenly spread over the data set.
+        progress: wraps the pass over these.
+    """
+
+    def __init__(self, teacher: Teacher, dataset: Any, is_centered: bool, progress: Progress) -> None:
+        self.teacher, self.dim, self.mean = teacher, teacher.dim, None
+        if is_centered:
+            parts = progress(list(_evenly(len(dataset)).split(_BATCH_SIZE)), "mean feature")
+            batches = (default_collate([dataset[row] for row in part.tolist()]) for part in parts)
+            self.mean = mean_target(torch.cat([teacher.encode_samples(batch) for batch in batches]))
+
+    def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, D), or (B, R, D) of several targets, float32."""
+        return center_targets(self.teacher.encode_samples(batch), self.mean)
+
+
+def mean_target(table: Tensor) -> Tensor:
+    """Mean over all targets that are there: (n, R, D) or (n, D) -> (D,) float32."""
+    rows = table.flatten(0, -2).float()
+    return rows.sum(dim=0) / is_target(rows).sum().clamp(min=1)
+
+
+def center_targets(targets: Tensor, mean: Tensor | None) -> Tensor:
+    """Targets in float32, minus a mean where they are there; a single one a sample loses its axis."""
+    targets = targets.float()
+    if targets.dim() == 3 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    return targets if mean is None else (targets - mean) * is_target(targets).unsqueeze(-1)
+
+
+def is_target(rows: Tensor) -> Tensor:
+    """Which targets are there: (..., D) -> (...) bool. One that is all zero is none, as in OpenShape's files."""
+    return (rows != 0).any(dim=-1)
 
 
 class LiveImages:

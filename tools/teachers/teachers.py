@@ -7,27 +7,41 @@ import torch
 from torch import Tensor
 
 from pointrecon.datasets.prompts import TEMPLATES, prompts_for
+from pointrecon.models.recon import MASK
 from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.teachers.caches import (
     CACHED,
-    KINDS,
     all_picture_options,
     build_teacher,
     is_carried,
     is_live,
+    kind_of,
     leave_out_unseen,
     make_missing,
+    names_of,
     open_cache,
     progress_of,
+    section_of,
 )
 from pointrecon.tools.teachers.make_cache import read_sentences
-from pointrecon.tools.teachers.sources import CachedImages, CachedText, CarriedFeatures, LiveImages, LiveText
+from pointrecon.tools.teachers.sources import (
+    CachedImages,
+    CachedSamples,
+    CachedText,
+    CarriedFeatures,
+    CarriedSamples,
+    LiveImages,
+    LiveSamples,
+    LiveText,
+    is_target,
+)
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.log import progress_bar
 
 
 class Teachers:
-    """What the image and the text teacher say about the samples of a batch.
+    """What the teachers say about the samples of a batch.
 
     Args:
         cfg: the whole config.
@@ -36,110 +50,123 @@ class Teachers:
         ctx: the run's surroundings.
 
     Attributes:
-        sources: `image` and `text` of `tools.teacher_sources`, those of them that are switched on.
+        sources: by the name of the teacher one of `tools.teachers.sources`; those that are switched on.
 
     Raises:
         InputError: a cache is missing and no teacher is named that could make it, or it is damaged, lacks a sample or
             was made of other things than the config names; or a live teacher cannot be had.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], dataset: Any, ctx: Any) -> None:
+    def __init__(self, cfg: Settings, dataset: Any, ctx: Any) -> None:
         make_missing(cfg, dataset, ctx)
         if cfg["data"]["on_error"] == "skip":
             leave_out_unseen(cfg, dataset, ctx)
-        is_looked_up = any(cfg["teachers"][kind] and not is_carried(cfg, kind, dataset) for kind in KINDS)
+        is_looked_up = any(not is_carried(cfg, name, dataset) for name in names_of(cfg))
         self.row_of = {key: row for row, key in enumerate(dataset.ids)} if is_looked_up else {}
-        open_source = {"image": open_images, "text": open_text}
-        self.sources = {
-            kind: open_carried(cfg, kind, dataset, ctx)
-            if is_carried(cfg, kind, dataset)
-            else open_source[kind](cfg, dataset, ctx)
-            for kind in KINDS
-            if cfg["teachers"][kind]
-        }
+        self.sources = {name: open_source(cfg, name, dataset, ctx) for name in names_of(cfg)}
 
     @property
-    def image_dim(self) -> int | None:
-        """Width of the image features, None without an image teacher."""
-        return self.sources["image"].dim if "image" in self.sources else None
+    def dims(self) -> dict[str, int]:
+        """Widths of the features, by the name of the teacher."""
+        return {name: source.dim for name, source in self.sources.items()}
 
-    @property
-    def text_dim(self) -> int | None:
-        """Width of the text features, None without a text teacher."""
-        return self.sources["text"].dim if "text" in self.sources else None
+    def draw(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
+        """The targets of each sample: by the name of the teacher (B, D), of a random view and a random prompt.
 
-    def draw(self, batch: Mapping[str, Any], generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
-        """A random view and a random prompt of each sample: (B, Di) and (B, Dt)."""
+        A teacher of whole samples may give several, (B, R, D), and then `<name>_mask`, (B, R) bool, says which are
+        there.
+        """
         rows = torch.tensor([self.row_of.get(key, -1) for key in batch["id"]])
-        image, text = (
-            self.sources[kind].draw(batch, rows, generator) if kind in self.sources else None for kind in KINDS
-        )
-        return image, text
+        targets = {}
+        for name, source in self.sources.items():
+            targets[name] = source.draw(batch, rows, generator)
+            if targets[name].dim() == 3:
+                targets[name + MASK] = is_target(targets[name])
+        return targets
 
 
-def picture_options(cfg: Mapping[str, Any]) -> dict[str, bool]:
+def picture_options(cfg: Settings) -> dict[str, bool]:
     """The options with which the data set gives what a live image teacher is shown."""
-    return all_picture_options(cfg) if is_live(cfg, "image") else {}
+    is_needed = any(is_live(cfg, name) and kind_of(cfg, name) == "image" for name in names_of(cfg))
+    return all_picture_options(cfg) if is_needed else {}
 
 
-def open_images(cfg: Mapping[str, Any], dataset: Any, ctx: Any) -> CachedImages | LiveImages:
-    """The source of image features that the section `teachers.image` describes."""
-    teacher = cfg["teachers"]["image"]
-    if is_live(cfg, "image"):
-        if teacher["num_views"] is not None and teacher["num_views"] < 1:
-            raise InputError(f"teachers.image.num_views is {teacher['num_views']}, but must be at least 1, or null")
-        network, progress = build_teacher(cfg, "image", ctx.device), progress_of(ctx)
-        return LiveImages(network, dataset, teacher["num_views"], teacher["seed"], teacher["center"], progress)
-    cache = open_cache(cfg, "image", dataset)
+def open_source(cfg: Settings, name: str, dataset: Any, ctx: Any) -> Any:
+    """The source of features that the section `teachers.<name>` describes."""
+    kind = kind_of(cfg, name)
+    if is_carried(cfg, name, dataset):
+        return open_carried(cfg, name, dataset, ctx)
+    if is_live(cfg, name):
+        return {"image": open_live_images, "text": open_live_text, "sample": open_live_samples}[kind](
+            cfg, name, dataset, ctx
+        )
+    teacher, cache = section_of(cfg, name), open_cache(cfg, name, dataset)
+    if kind == "text":
+        table, rows = cache.name_table(dataset.ids, teacher["num_prompts"])
+        return CachedText(table.to(ctx.device), rows, teacher["center"])
+    if kind == "sample":
+        return CachedSamples(cache.image_table(dataset.ids, kind="sample").to(ctx.device), teacher["center"])
     table = cache.image_table(dataset.ids, teacher["num_views"], cache.image_dtype)
     return CachedImages(table.to(ctx.device), teacher["center"])
 
 
-def open_text(cfg: Mapping[str, Any], dataset: Any, ctx: Any) -> CachedText | LiveText:
-    """The source of text features that the section `teachers.text` describes."""
-    teacher = cfg["teachers"]["text"]
-    if is_live(cfg, "text"):
-        if teacher["num_prompts"] is not None and not 1 <= teacher["num_prompts"] <= len(TEMPLATES):
-            raise InputError(
-                f"teachers.text.num_prompts is {teacher['num_prompts']}, but must be 1 to {len(TEMPLATES)}, or null"
-            )
-        network = build_teacher(cfg, "text", ctx.device)
-        return LiveText(network, dataset.names, teacher["num_prompts"], teacher["center"], progress_of(ctx))
-    table, rows = open_cache(cfg, "text", dataset).name_table(dataset.ids, teacher["num_prompts"])
-    return CachedText(table.to(ctx.device), rows, teacher["center"])
+def open_live_images(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveImages:
+    """A teacher that is shown pictures in every step."""
+    teacher = section_of(cfg, name)
+    if teacher["num_views"] is not None and teacher["num_views"] < 1:
+        raise InputError(f"teachers.{name}.num_views is {teacher['num_views']}, but must be at least 1, or null")
+    network, progress = build_teacher(cfg, name, ctx.device), progress_of(ctx)
+    return LiveImages(network, dataset, teacher["num_views"], teacher["seed"], teacher["center"], progress)
 
 
-def open_carried(cfg: Mapping[str, Any], kind: str, dataset: Any, ctx: Any) -> CarriedFeatures:
-    """The source of features that come with the samples."""
-    teacher = cfg["teachers"][kind]
-    count = teacher["num_views" if kind == "image" else "num_prompts"]
-    return CarriedFeatures(f"{kind}_features", dataset.carried[kind], count, teacher["center"], ctx.device)
+def open_live_text(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveText:
+    """A teacher that reads a prompt in every step."""
+    teacher = section_of(cfg, name)
+    if teacher["num_prompts"] is not None and not 1 <= teacher["num_prompts"] <= len(TEMPLATES):
+        raise InputError(
+            f"teachers.{name}.num_prompts is {teacher['num_prompts']}, but must be 1 to {len(TEMPLATES)}, or null"
+        )
+    network = build_teacher(cfg, name, ctx.device)
+    return LiveText(network, dataset.names, teacher["num_prompts"], teacher["center"], progress_of(ctx))
 
 
-def teacher_dims(cfg: Mapping[str, Any], dataset: Any, ctx: Any) -> tuple[int | None, int | None]:
-    """Widths of the image and the text features, None for what is switched off."""
-    make_missing(cfg, dataset, ctx)
-    image, text = (
-        None
-        if cfg["teachers"][kind] is None
-        else build_teacher(cfg, kind).dim
-        if is_live(cfg, kind)
-        else dataset.carried[kind]["dim"]
-        if is_carried(cfg, kind, dataset)
-        else open_cache(cfg, kind, dataset).width(kind)
-        for kind in KINDS
+def open_live_samples(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveSamples:
+    """A teacher that is shown whole samples in every step."""
+    return LiveSamples(
+        build_teacher(cfg, name, ctx.device), dataset, section_of(cfg, name)["center"], progress_of(ctx)
     )
-    return image, text
 
 
-def class_prompts(cfg: Mapping[str, Any], dataset: Any, device: torch.device | str = "cpu") -> Tensor:
+def open_carried(cfg: Settings, name: str, dataset: Any, ctx: Any) -> CarriedFeatures | CarriedSamples:
+    """The source of features that come with the samples."""
+    teacher, kind = section_of(cfg, name), kind_of(cfg, name)
+    known, key = dataset.carried[name], f"{name}_features"
+    if kind == "sample":
+        return CarriedSamples(key, known, teacher["center"], ctx.device)
+    count = teacher["num_views" if kind == "image" else "num_prompts"]
+    return CarriedFeatures(key, known, count, teacher["center"], ctx.device)
+
+
+def teacher_dims(cfg: Settings, dataset: Any, ctx: Any) -> dict[str, int]:
+    """Widths of the features, by the name of the teacher; of those that are switched on."""
+    make_missing(cfg, dataset, ctx)
+    return {
+        name: build_teacher(cfg, name).dim
+        if is_live(cfg, name)
+        else dataset.carried[name]["dim"]
+        if is_carried(cfg, name, dataset)
+        else open_cache(cfg, name, dataset).width(kind_of(cfg, name))
+        for name in names_of(cfg)
+    }
+
+
+def class_prompts(cfg: Settings, dataset: Any, device: torch.device | str = "cpu") -> Tensor:
     """(C, Q, Dt): each class of the data set in each template, from the cache or, where one is named, the teacher.
 
     Raises:
         InputError: the cache or the teacher cannot be read.
     """
-    teacher = cfg["teachers"]["text"]
-    if teacher["type"] == CACHED:
+    if section_of(cfg, "text")["type"] == CACHED:
         return open_cache(cfg, "text", dataset).class_table(dataset.class_names)
     if has_quirk(cfg, "published_class_names"):
         published = getattr(dataset, "published_class_names", dataset.class_names)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from pointrecon.datasets.images.views import view_draws
 from pointrecon.datasets.prompts import TEMPLATES, prompts_for, spread_templates
@@ -161,6 +161,45 @@ class TextWork:
             class_templates=list(TEMPLATES),
             info=self.info,
         )
+
+
+class SampleWork:
+    """What a teacher says of whole samples, in pieces.
+
+    Args:
+        teacher: has `encode_samples`.
+        info: Notes for the cache; see `datasets.features.MADE_OF`.
+        batch_size: Samples at a time.
+    """
+
+    def __init__(self, teacher: Teacher, info: Mapping[str, str] | None = None, batch_size: int = 64) -> None:
+        self.teacher, self.info, self.batch_size = teacher, dict(info or {}), batch_size
+
+    def open(self, datasets: Sequence[Dataset]) -> None:
+        """Lists the objects, in the order of their ids."""
+        items = sorted((name, which, row) for which, data in enumerate(datasets) for row, name in enumerate(data.ids))
+        self.datasets, self.pieces = datasets, list(batches(items, OBJECTS_A_PIECE))
+
+    def key(self) -> list:
+        """What, beside `info`, decides what is in a piece."""
+        return [[name for piece in self.pieces for name, _, _ in piece], self.batch_size]
+
+    def compute(self, number: int) -> Piece:
+        """The ids and the (b, R, D) targets of one piece."""
+        items = [(name, self.datasets[which][row]) for name, which, row in self.pieces[number]]
+        # A data set that skips what it cannot read gives another object in its place.
+        samples = [sample for name, sample in items if sample["id"] == name]
+        names = [sample["id"] for sample in samples]
+        parts = [self.teacher.encode_samples(default_collate(part)) for part in batches(samples, self.batch_size)]
+        features = torch.cat([part.unsqueeze(1) if part.dim() == 2 else part for part in parts]).half().cpu()
+        check_finite(features.flatten(1), names)
+        return {"ids": np.array([name.encode() for name in names], dtype=np.bytes_), "features": features.numpy()}
+
+    def collect(self, read: Callable[[range], Iterator[Piece]]) -> ImageFeatures:
+        """All targets, piece by piece."""
+        numbers = range(len(self.pieces))
+        ids = [name.decode() for piece in read(numbers) for name in piece["ids"].tolist()]
+        return ImageFeatures(ids, (piece["features"] for piece in read(numbers)), self.info)
 
 
 def batches(items: Sequence, size: int) -> Iterator[Sequence]:

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
+from pointrecon.models.blocks.batch_norm import BatchNorm1d
 from pointrecon.models.patches.norm_fold import fold_norm, linear_moments, patch_moments
 
 
@@ -14,7 +14,7 @@ def random_tensor(*shape, seed=0):
 
 def make_norms(channels):
     """Two norms that are equal and not the identity."""
-    norms = [nn.BatchNorm1d(channels, momentum=0.3).double() for _ in range(2)]
+    norms = [BatchNorm1d(channels, momentum=0.3).double() for _ in range(2)]
     for norm in norms:
         norm.weight.data = random_tensor(channels, seed=7)
         norm.bias.data = random_tensor(channels, seed=8)
@@ -74,7 +74,7 @@ def test_evaluation_reads_the_running_statistics_and_leaves_them():
 
 @pytest.mark.parametrize("count", [2, 50])
 def test_the_running_variance_is_the_unbiased_one(count):
-    norm = nn.BatchNorm1d(1, momentum=1.0)
+    norm = BatchNorm1d(1, momentum=1.0)
     rows = random_tensor(count, 1).float()
     fold_norm(norm, linear_moments(rows, torch.ones(1, 1), torch.zeros(1)))
     torch.testing.assert_close(norm.running_var, rows.var(dim=0))

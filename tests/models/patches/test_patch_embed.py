@@ -1,11 +1,11 @@
-"""Patch embedding against the layers written out one after the other."""
+"""The folded patch embedding against the plain one, and the plain one against the published layers."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from pointrecon.models.patches.masking import take_groups
-from pointrecon.models.patches.patch_embed import MiniPointNet
+from pointrecon.models.patches.patch_embed import FoldedPointNet, MiniPointNet
 
 
 def naive_embedding(net, patches):
@@ -20,22 +20,33 @@ def naive_embedding(net, patches):
 
 @pytest.mark.parametrize("is_training", [True, False])
 def test_value_and_gradients_are_the_naive_ones(is_training):
-    net = MiniPointNet(12).double().train(is_training)
+    net = FoldedPointNet(12).double().train(is_training)
     for norm in (net.norm1, net.norm2):
         torch.nn.init.normal_(norm.weight)
         torch.nn.init.normal_(norm.bias)
     patches, weight = torch.randn(2, 4, 5, 3).double(), torch.randn(2, 4, 12).double()
     results = []
-    for embed in (net, lambda x: naive_embedding(net, x)):
+    for embed in (net, lambda x: MiniPointNet.forward(net, x), lambda x: naive_embedding(net, x)):
         tokens = embed(patches)
         results.append([tokens, *torch.autograd.grad((tokens * weight).sum(), list(net.parameters()))])
-    for actual, wanted in zip(*results, strict=True):
-        torch.testing.assert_close(actual, wanted, rtol=1e-9, atol=1e-9)
+    for folded, plain, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(folded, wanted, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(plain, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_running_statistics_are_the_plain_ones():
+    plain, folded = MiniPointNet(12).double(), FoldedPointNet(12).double()
+    folded.load_state_dict(plain.state_dict())
+    for _ in range(3):
+        patches = torch.randn(2, 4, 5, 3).double()
+        torch.testing.assert_close(folded(patches), plain(patches))
+    for one, other in zip(folded.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("is_training", [True, False])
 def test_patches_that_are_not_kept_count_in_the_statistics_alone(is_training):
-    nets = [MiniPointNet(12).double().train(is_training) for _ in range(2)]
+    nets = [FoldedPointNet(12).double().train(is_training) for _ in range(2)]
     nets[1].load_state_dict(nets[0].state_dict())
     patches, weight = torch.randn(2, 4, 5, 3).double(), torch.randn(2, 2, 12).double()
     keep = torch.tensor([[0, 3], [2, 1]])
@@ -48,10 +59,10 @@ def test_patches_that_are_not_kept_count_in_the_statistics_alone(is_training):
 
 
 def test_the_order_of_the_points_does_not_matter():
-    net, patches = MiniPointNet(12).eval(), torch.randn(2, 4, 9, 3)
+    net, patches = FoldedPointNet(12).eval(), torch.randn(2, 4, 9, 3)
     torch.testing.assert_close(net(patches[:, :, torch.randperm(9)]), net(patches))
 
 
 def test_each_patch_is_embedded_on_its_own_in_evaluation():
-    net, patches = MiniPointNet(12).eval(), torch.randn(2, 4, 9, 3)
+    net, patches = FoldedPointNet(12).eval(), torch.randn(2, 4, 9, 3)
     torch.testing.assert_close(net(patches[1:, 2:3])[0, 0], net(patches)[1, 2])

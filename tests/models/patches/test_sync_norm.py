@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from pointrecon.models.blocks.batch_norm import BatchNorm1d
 from pointrecon.models.patches.sync_norm import SyncBatchNorm1d, synchronize_norms
 from tests import ROOT
 
@@ -17,23 +18,30 @@ import copy, os, sys
 sys.path.insert(0, {root!r})
 import torch
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.decoder import MaskedDecoder
+from pointrecon.models.losses.contrast import Contrast
+from pointrecon.models.losses.distillation import Distillation, infonce_distillation
+from pointrecon.models.patches.masking import Split, split_of_mask
 from pointrecon.models.recon import ReCon
 from pointrecon.models.patches.sync_norm import synchronize_norms
-from pointrecon.utils.processes import distributed
+from pointrecon.utils.processes import connection, distributed
 
 torch.manual_seed(0)
 torch.set_default_dtype(torch.float64)
-distill = dict(type="infonce", weight=1.0, temperature=0.1, normalize=True)
-loss = dict(chamfer=dict(type="l2", weight=1.0), image=distill, text=distill)
-loss["contrast"] = dict(weight=1.0, temperature=0.1, dim=8)
-encoder = PointEncoder(12, 2, 2, 8, 4, drop_path=0.0, stop_grad=False)
-model = ReCon(encoder, 1, 2, 0.0, 0.5, "random", 6, 5, loss, 2.0)
-batch = dict(points=torch.randn(8, 32, 3), image_feature=torch.randn(8, 6), text_feature=torch.randn(8, 5))
-batch["labels"] = torch.arange(8) % 3
-batch["mask"] = torch.rand(8, 8).argsort(dim=1) < 4
+teachers = dict(image=Distillation(6, infonce_distillation, temperature=0.1), text=Distillation(5))
+teachers["views"] = Distillation(3)
+encoder = PointEncoder(12, 2, 2, 8, 4, drop_path=0.0, queries=dict(cls=1, image=1, text=1, views=2))
+decoder = MaskedDecoder(12, 1, 2, 4, mlp_ratio=2.0)
+model = ReCon(encoder, decoder, mask_ratio=0.5, teachers=teachers, contrast=Contrast(dim=8))
+points, labels = torch.randn(8, 32, 3), torch.arange(8) % 3
+targets = dict(image=torch.randn(8, 6), text=torch.randn(8, 5), views=torch.randn(8, 2, 3))
+targets["views_mask"] = torch.tensor([[1, 1]] * 5 + [[1, 0]] + [[0, 0]] * 2).bool()
+split = split_of_mask(torch.rand(8, 8).argsort(dim=1) < 4)
 
 def train(network, part):
-    total = sum(network(**{{key: value[part] for key, value in batch.items()}}).values())
+    own = {{name: x[part] for name, x in targets.items()}}
+    hidden = Split(*(x[part] for x in split))
+    total = sum(network(points[part], own, labels=labels[part], split=hidden).values())
     total.backward()
     return total.detach()
 
@@ -41,7 +49,7 @@ size = os.environ.pop("WORLD_SIZE")  # before the processes know of each other
 alone = copy.deepcopy(model).train()
 expected = train(alone, slice(None))
 os.environ["WORLD_SIZE"] = size
-distributed.init("cpu")
+connection.init("cpu")
 network = synchronize_norms(copy.deepcopy(model).train())
 shared = torch.nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
 # Uneven parts of the batch would be wrong for InfoNCE; the rows alternate as the sampler's do.
@@ -53,7 +61,7 @@ for (name, ours), (_, other) in zip(network.named_parameters(), alone.named_para
 for (name, ours), (_, other) in zip(network.named_buffers(), alone.named_buffers(), strict=True):
     print(name, (ours - other).abs().max().item())
 del shared
-distributed.cleanup()
+connection.cleanup()
 """
 
 
@@ -85,8 +93,8 @@ def test_two_processes_with_half_a_batch_each_make_the_step_of_one():
 
 
 def test_with_one_process_it_is_batch_norm():
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
-    twin, x = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU()), torch.randn(9, 3)
+    model = nn.Sequential(nn.Linear(3, 4), BatchNorm1d(4), nn.ReLU())
+    twin, x = nn.Sequential(nn.Linear(3, 4), BatchNorm1d(4), nn.ReLU()), torch.randn(9, 3)
     twin.load_state_dict(model.state_dict())
     parameters = list(model.parameters())
     assert synchronize_norms(model) is model and type(model[1]) is SyncBatchNorm1d

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.losses.contrast import Contrast
+from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.published.encoder import (
     dropped_keys,
     from_published,
@@ -22,32 +25,20 @@ from pointrecon.utils.errors import InputError
 from tests import ROOT
 
 KEYS = json.loads((ROOT / "tests" / "fixtures" / "published_keys.json").read_text())
-SMOOTH_L1 = {"type": "smooth_l1", "weight": 1.0, "temperature": 1.0, "normalize": False}
 BASE = {"embed_dim": 384, "depth": 12, "num_heads": 6, "num_groups": 64, "group_size": 32}
 SMALL = {"embed_dim": 12, "depth": 3, "num_heads": 2, "num_groups": 6, "group_size": 4}
 
 
-def pretrain_options(sizes, contrast):
-    return {
-        "decoder_depth": 4 if sizes is BASE else 2,
-        "decoder_num_heads": 2,
-        "decoder_drop_path": 0.0,
-        "mask_ratio": 0.6,
-        "mask_type": "random",
-        "image_dim": 768,
-        "text_dim": 512,
-        "loss": {
-            "chamfer": {"type": "l2", "weight": 1.0},
-            "image": SMOOTH_L1,
-            "text": SMOOTH_L1,
-            "contrast": {"weight": contrast, "temperature": 0.1, "dim": 128},
-        },
-    }
+def pretraining(sizes, contrast, make=ReCon, encoder=PointEncoder):
+    depth = 4 if sizes is BASE else 2
+    decoder = MaskedDecoder(sizes["embed_dim"], depth, 2, sizes["group_size"])
+    teachers = {"image": Distillation(768), "text": Distillation(512)}
+    return make(encoder(**sizes), decoder, teachers=teachers, contrast=Contrast() if contrast else None)
 
 
 def zero_shot(sizes):
     """The pretraining network without its decoder, as the published class has it."""
-    model = ReCon(PointEncoder(**sizes), **pretrain_options(sizes, 0.0))
+    model = pretraining(sizes, contrast=False)
     del model.decoder
     return model
 
@@ -61,12 +52,12 @@ class Encoder(torch.nn.Module):
 
 
 NETWORKS = {
-    "pretraining": lambda sizes: ReCon(PointEncoder(**sizes), **pretrain_options(sizes, 1.0)),
+    "pretraining": lambda sizes: pretraining(sizes, contrast=True),
     "classifier_full": lambda sizes: PointClassifier(PointEncoder(**sizes), 15, "mlp3"),
     "classifier_linear": lambda sizes: PointClassifier(PointEncoder(**sizes), 15, "linear"),
     "zero_shot": zero_shot,
     "svm": Encoder,
-    "two_tower": lambda sizes: TwoTower(TwoTowerEncoder(**sizes), **pretrain_options(sizes, 0.0)),
+    "two_tower": lambda sizes: pretraining(sizes, False, TwoTower, TwoTowerEncoder),
     "segmentation": lambda sizes: PointSegmenter(PointEncoder(**sizes), 16, 50),
 }
 NAMES = {

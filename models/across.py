@@ -1,0 +1,35 @@
+"""What networks and losses ask of the other processes that train with them. Nothing else here knows of processes."""
+
+import torch
+from torch import Tensor
+
+from pointrecon.utils.processes import distributed
+
+
+def is_alone() -> bool:
+    """Whether one process trains."""
+    return distributed.world_size() == 1
+
+
+def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
+    """The rows of all processes, and the number of this one's first row among them.
+
+    Args:
+        rows: (n, ...), n the same in every process; gradients flow back to whose they are.
+    """
+    return distributed.all_gather_rows(rows), distributed.rank() * len(rows)
+
+
+def mean_over_processes(count: Tensor) -> Tensor:
+    """The mean of a number over the processes, without a gradient."""
+    return count if is_alone() else distributed.all_reduce_sum(count) / distributed.world_size()
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of a tensor over the processes; gradients flow back to all of them."""
+    return distributed.sum_with_gradient(x)
+
+
+def count_rows(like: Tensor, count: int) -> Tensor:
+    """The number of rows of all processes together, on the device and of the type of a tensor."""
+    return distributed.all_reduce_sum(torch.full((), count, dtype=like.dtype, device=like.device))
