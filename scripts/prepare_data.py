@@ -3,7 +3,7 @@
 
 Downloads the Debian packages that hold 3D meshes (apt-get download; no root), or takes .deb files from a folder, and
 makes data/debshapes/ of them: points, pictures, names, and what the teachers make of these. A run that was stopped
-goes on where it was when it is started again. What is in it, and under which licences: datasets/prepare/README.md.
+goes on where it was when it is started again. What is in it, and under which licences: tools/debshapes/README.md.
 """
 
 import argparse

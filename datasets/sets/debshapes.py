@@ -1,4 +1,4 @@
-"""DebShapes: shapes made from the meshes in Debian packages, for pretraining. How: datasets/prepare/README.md.
+"""DebShapes: shapes made from the meshes in Debian packages, for pretraining. How: tools/debshapes/README.md.
 
 Shape legend: n shapes, N points a shape (8192), K pictures a shape (4).
 """
