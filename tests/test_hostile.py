@@ -20,6 +20,7 @@ from pointrecon.datasets.shapenetpart.files import read_object
 from pointrecon.tools.checkpoints.checkpoint import read_checkpoint
 from pointrecon.utils.config import load_config
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files import safe_pickle
 from pointrecon.utils.files.io import read_json
 from pointrecon.utils.files.safe_pickle import load_pickle
 
@@ -84,7 +85,65 @@ def lists(depth):
     return value
 
 
+def nested(width=10, depth=40):
+    """One list that holds one list ten times, which holds one list ten times, and so on, in a few hundred bytes."""
+    lists = b"]q\x64"
+    for index in range(100, 99 + depth):
+        lists += b"0]q" + bytes([index + 1]) + b"(" + (b"h" + bytes([index])) * width + b"e"
+    return lists
+
+
+def many_calls():
+    """One long text, and a thousand copies of it as bytes."""
+    return (
+        b"\x80\x04X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20) + b"\x94]("
+        + b"c_codecs\nencode\nh\x00X\x06\0\0\0latin1\x86R" * 1000 + b"e."
+    )  # fmt: skip
+
+
+def deep_tuple(depth):
+    return b"\x80\x04cbuiltins\nset\n(" + b")" + b"\x85" * depth + b"l\x85R."
+
+
+def colliding():
+    """Numbers whose hashes are all equal."""
+    numbers = [(index * ((1 << 61) - 1)).to_bytes(12, "little") for index in range(1, 60_000)]
+    return b"\x80\x04}(" + b"".join(b"\x8a\x0c" + number + b"N" for number in numbers) + b"u."
+
+
+ARRAY = pickle.dumps(np.arange(4.0), 2)[:-1]
+DEFAULTS = b"X\x0c\0\0\0__defaults__"
 PICKLES = {
+    "dtype of lists": (b"\x80\x04cnumpy\ndtype\n" + nested() + b"\x85R.", "gives 'numpy.dtype' other arguments"),
+    "encoding of lists": (b"\x80\x04c_codecs\nencode\nK\x01" + nested() + b"\x86R.", "'_codecs.encode' other"),
+    "another encoding": (b"\x80\x04c_codecs\nencode\nX\1\0\0\0aX\4\0\0\0idna\x86R.", "another encoding"),
+    "bytearray of lists": (b"\x80\x04cbuiltins\nbytearray\n" + nested() + b"\x85R.", "'builtins.bytearray' other"),
+    "complex of lists": (b"\x80\x04cbuiltins\ncomplex\n" + nested() + b"K\x00\x86R.", "'builtins.complex' other"),
+    "shape of lists": (
+        b"\x80\x04cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n)U\x01b\x87R(K\x01"
+        + nested() + b"NNNtb.",
+        "of a form that NumPy does not write",
+    ),
+    "place in an array of lists": (ARRAY + nested() + b"K\x01s.", "fills an object of kind 'object'"),
+    "changed stand-in": (b"\x80\x04c_codecs\nencode\n}" + DEFAULTS + b"N\x85sb.", "changes the state"),
+    "changed slots of a stand-in": (
+        b"\x80\x04c_codecs\nencode\n}}" + DEFAULTS + b"N\x85s\x86b.", "changes the state"
+    ),
+    "changed class": (b"\x80\x04cbuiltins\nset\n}" + DEFAULTS + b"N\x85sb.", "changes the state"),
+    "many copies": (many_calls(), "builds more than"),
+    "a tuple too deep to hash": (deep_tuple(50_000), "key of tuples"),
+    "a deep tuple as key": (b"\x80\x04})" + b"\x85" * 50_000 + b"K\x01s.", "key of tuples"),
+    "tuples hashed often": (
+        b"\x80\x04cbuiltins\nset\n(" + pickle.dumps(tuples(9), 4)[11:-1] + b"\x94" + b"h\x63" * 20_000 + b"l\x85R.",
+        "makes no sense",
+    ),
+    "colliding keys": (colliding(), "odd keys"),
+    "steps": (b"\x80\x04" + b"N0" * 600_000 + b"N.", "steps"),
+    "sets": (b"\x80\x04(" + b"\x8f" * 1_200_000 + b"l.", "steps"),
+    "a frame": (b"\x80\x04\x95" + struct.pack("<Q", 1 << 40) + b"N.", "1,099,511,627,776 bytes"),
+    "a number": (b"I" + b"9" * 400_000 + b"\n.", "line without end"),
+    "a reference": (b"\x80\x04K\x01Q.", "outside itself"),
+    "an extension": (b"\x80\x04\x82\x01.", "opcode that such files do not need"),
     "a program": (pickle.dumps(Call(os.system, "touch ran")), "asks for"),
     "a length": (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x.", "1,099,511,627,776 bytes"),
     "an index": (b"\x80\x04K\x01r" + struct.pack("<I", 1 << 31) + b".", "numbers an object 2,147,483,648"),
@@ -92,7 +151,7 @@ PICKLES = {
     "a key": (b"\x80\x04}" + pickle.dumps(tuples(12))[11:-1] + b"K\x01s.", "key of tuples"),
     "tuples": (pickle.dumps(tuples(60)), "tuples in tuples"),
     "lists": (pickle.dumps([lists(60), 0]), "written out"),
-    "zeros": (pickle.dumps(Call(bytearray, 10**11)), "array made of 'int'"),
+    "zeros": (pickle.dumps(Call(bytearray, 10**11)), "gives 'builtins.bytearray' other arguments"),
     "itself": (b"\x80\x04]\x94h\x00a.", "contains itself"),
 }
 
@@ -103,6 +162,15 @@ def test_pickle(tmp_path, name, assert_refused):
     (tmp_path / "a.pkl").write_bytes(data)
     assert_refused(tmp_path / "a.pkl", load_pickle, message)
     assert not Path("ran").exists()
+
+
+def test_no_stand_in_can_be_changed():
+    for stand_in in safe_pickle._STAND_INS.values():
+        for name in ("__defaults__", "__call__", "_function", "anything"):
+            with pytest.raises((AttributeError, TypeError)):
+                setattr(stand_in, name, None)
+            with pytest.raises((AttributeError, TypeError)):
+                delattr(stand_in, name)
 
 
 # Arrays, texts, pictures.

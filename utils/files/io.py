@@ -5,16 +5,19 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.checks.limits import read_bytes
+from pointrecon.utils.files.json_text import MAX_JSON_BYTES, JsonError, parse_json
 
 if TYPE_CHECKING:
     from pointrecon.utils.files.hdf5 import CheckedFile
 
-MAX_JSON_BYTES = 1 << 28
+_LOCKED = (errno.EAGAIN, errno.EACCES, errno.ENOLCK)
 # What the place that is written to is at fault for, whatever is written there.
 WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -43,7 +46,10 @@ def atomic_write(path: str | Path, is_durable: bool = False) -> Iterator[Path]:
         raise InputError(f"cannot write '{path}': {reason}")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
+        mode = _usual_mode(temporary)
         yield temporary
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:  # some writers make files that nobody else may read
+            temporary.chmod(mode)
         if is_durable:
             _flush_to_disk(temporary)
         os.replace(temporary, path)
@@ -55,6 +61,14 @@ def atomic_write(path: str | Path, is_durable: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # a file system that has become read-only
             temporary.unlink(missing_ok=True)
+
+
+def _usual_mode(path: Path) -> int:
+    """The mode that a new file gets here: the system knows the umask and the folder's own defaults."""
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return mode
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -103,12 +117,9 @@ def read_json(path: str | Path) -> Any:
         InputError: The file is missing, too large, or is not JSON.
     """
     path = check_file(path, "JSON file")
-    size = path.stat().st_size
-    if size > MAX_JSON_BYTES:
-        raise InputError(f"'{path}' has {size:,} bytes, but JSON files have {MAX_JSON_BYTES:,} at most; is it one?")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON or no text; numbers too long; lists nested too deep
+        return parse_json(read_bytes(path, MAX_JSON_BYTES))
+    except JsonError as error:
         raise InputError(f"'{path}' is not valid JSON: {error}") from error
 
 
@@ -132,6 +143,11 @@ def open_hdf5(path: str | Path, required: Iterable[str] = ()) -> "CheckedFile":
         file = CheckedFile(path)
     except OSError as error:
         size = path.stat().st_size
+        if error.errno in _LOCKED or "unable to lock" in str(error):
+            raise InputError(
+                f"'{path}' is locked: another program has it open for writing; wait until that is done or, on a file "
+                "system without locks, set HDF5_USE_FILE_LOCKING=FALSE"
+            ) from error
         raise InputError(
             f"'{path}' ({size:,} bytes) is not a complete HDF5 file; copy or download it again ({error})"
         ) from error

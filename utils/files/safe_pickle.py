@@ -1,26 +1,26 @@
 """Reads pickles that come from strangers: NumPy arrays and plain containers, nothing that could run code.
 
-An ordinary unpickler calls whatever function the file names. This one knows a handful of names, and even those are
-stand-ins from this module, so that a file reaches neither NumPy's own constructors nor its state setters.
+An ordinary unpickler calls whatever function the file names. Here the file is followed to its end first, and held
+against the policy `ARRAYS`. What it may call then are stand-ins from this module, so that a file reaches neither
+NumPy's own constructors nor its state setters, and no file can change a stand-in.
 """
 
 import mmap
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.checks.expansion import check_expansion
-from pointrecon.utils.files.io import check_file
+from pointrecon.utils.files.checks.limits import allowed_bytes
+from pointrecon.utils.files.checks.pickle_items import RefusedPickleError
+from pointrecon.utils.files.checks.pickle_policies import ARRAYS, BUILTINS, MULTIARRAY, NUMERIC
 from pointrecon.utils.files.checks.pickle_scan import scan_pickle
+from pointrecon.utils.files.io import check_file
 
-MAX_EXPANSION = 16  # times the file's size, and
-MIN_EXPANSION = 64 << 20  # bytes, whatever its size: what it may take if nothing in it were shared
-_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
-_NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
-_BUILTINS = ("builtins", "__builtin__")  # Python 3's name, Python 2's name
 _DAMAGE = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -55,11 +55,11 @@ def load_pickle(path: str | Path) -> Any:
         with open(path, "rb") as file:
             if size:
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    scan_pickle(data)
-            content = _Unpickler(file, path).load()
-        check_expansion(content, MIN_EXPANSION + MAX_EXPANSION * size)
+                    scan_pickle(data, ARRAYS)
+            content = _Unpickler(file).load()
+        check_expansion(content, allowed_bytes(size))
         return content
-    except _Refused as error:
+    except RefusedPickleError as error:
         raise InputError(
             f"'{path}' is refused: {error}, but only numbers, strings, plain containers and NumPy arrays of numbers "
             "are read, because a pickle can run any program; get the file from where it is published"
@@ -71,48 +71,53 @@ def load_pickle(path: str | Path) -> Any:
         ) from error
 
 
-class _Refused(Exception):
-    """The file wants something that is not allowed."""
-
-
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any, path: Path) -> None:
+    def __init__(self, file: Any) -> None:
         super().__init__(file, encoding="latin1")  # Python 2 wrote the bytes of its arrays as text
-        self.path = path
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise _Refused(f"it asks for '{module}.{name}'")
-        return _ALLOWED[module, name]
+        return _STAND_INS[f"{module} {name}"]
 
 
-class _Ndarray:
-    """Stands for the type numpy.ndarray, which a pickle names and never needs itself."""
+class _StandIn:
+    """Stands for a function or a class: can be called and not changed."""
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"'{name}' cannot be changed")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"'{name}' cannot be removed")
 
 
 class _Dtype:
-    """Stands for numpy.dtype: takes simple codes only, and of its state only the byte order."""
+    """Stands for one of NumPy's types: of its state it takes only the byte order."""
+
+    __slots__ = ("value",)
 
     def __init__(self, code: str, *_: Any) -> None:
-        self.value = np.dtype(str(code))
-        if self.value.kind not in "biufcSU":
-            raise _Refused(f"it holds an array of type '{self.value}'")
+        self.value: np.dtype = np.dtype(code)
 
     def __setstate__(self, state: tuple) -> None:
-        if any(item is not None for item in state[2:5]):
-            raise _Refused("it holds an array with fields")
         self.value = self.value.newbyteorder(state[1])
 
 
 class _Array(np.ndarray):
     """An array whose state can only be shape, a checked type and as many bytes as belong to it."""
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: Any, /) -> None:
         _, shape, dtype, is_fortran, data = state
-        if isinstance(data, list):
-            raise _Refused("it holds an array of objects")
         # NumPy itself compares the number of bytes with shape and type.
-        super().__setstate__((1, tuple(shape), _checked(dtype), bool(is_fortran), _to_bytes(data)))
+        plain = (1, tuple(shape), dtype.value, bool(is_fortran), _to_bytes(data))
+        super().__setstate__(cast(Any, plain))  # NumPy's own annotation leaves the version out
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -120,56 +125,39 @@ def _reconstruct(*_: Any) -> _Array:
 
 
 def _scalar(dtype: _Dtype, data: bytes | str) -> np.generic:
-    return np.frombuffer(_to_bytes(data), _checked(dtype), count=1)[0]
+    return np.frombuffer(_to_bytes(data), dtype.value, count=1)[0]
 
 
-def _frombuffer(data: bytes, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None) -> np.ndarray:
-    values = np.frombuffer(bytearray(_to_bytes(data)), _checked(dtype))  # bytearray: arrays can be written to
+def _frombuffer(
+    data: bytes, dtype: _Dtype, shape: tuple[int, ...], order: Literal["C", "F", "K"], axes: tuple | None = None
+) -> np.ndarray:
+    values = np.frombuffer(bytearray(_to_bytes(data)), dtype.value)  # bytearray: arrays can be written to
     if order == "K" and axes is not None:
         return values.reshape(shape).transpose(axes)
-    return values.reshape(shape, order=order)
+    return values.reshape(shape, order="F" if order == "F" else "C")
 
 
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding != "latin1":
-        raise _Refused(f"it asks for the encoding '{encoding}'")
+def _encode(text: str, _: str) -> bytes:
     return text.encode("latin1")
 
 
-def _bytes(*args: Any) -> bytes:
-    if args:
-        raise _Refused("it asks for 'bytes' with arguments")
-    return b""
-
-
-def _bytearray(data: bytes | str = b"", encoding: str = "latin1") -> bytearray:
-    # The type itself takes a number as well, of zeros, which may be more than there is memory.
-    return bytearray(_encode(data, encoding.replace("-", "")) if isinstance(data, str) else _to_bytes(data))
-
-
-def _checked(dtype: Any) -> np.dtype:
-    if not isinstance(dtype, _Dtype):
-        raise _Refused("it holds an array whose type is no NumPy type")
-    return dtype.value
+def _bytearray(data: bytes | str = b"", _: str = "latin1") -> bytearray:
+    return bytearray(_to_bytes(data))
 
 
 def _to_bytes(data: bytes | bytearray | str) -> bytes:
-    if isinstance(data, str):
-        return data.encode("latin1")
-    if not isinstance(data, (bytes, bytearray)):
-        raise _Refused(f"it holds an array made of '{type(data).__name__}'")
-    return bytes(data)
+    return data.encode("latin1") if isinstance(data, str) else bytes(data)
 
 
-_ALLOWED = {
-    ("numpy", "ndarray"): _Ndarray,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,  # how protocols 0 to 2 store bytes
-    ("collections", "OrderedDict"): dict,
-    **{(module, "_reconstruct"): _reconstruct for module in _MULTIARRAY},
-    **{(module, "scalar"): _scalar for module in _MULTIARRAY},
-    **{(module, "_frombuffer"): _frombuffer for module in _NUMERIC},
-    **{(module, kind.__name__): kind for module in _BUILTINS for kind in (set, frozenset, complex)},
-    **{(module, "bytearray"): _bytearray for module in _BUILTINS},
-    **{(module, "bytes"): _bytes for module in _BUILTINS},
+_STAND_INS: dict[str, Any] = {
+    "numpy ndarray": _StandIn(_reconstruct),  # named as a type, and never called
+    "numpy dtype": _StandIn(_Dtype),
+    "_codecs encode": _StandIn(_encode),
+    "collections OrderedDict": dict,
+    **{f"{module} _reconstruct": _StandIn(_reconstruct) for module in MULTIARRAY},
+    **{f"{module} scalar": _StandIn(_scalar) for module in MULTIARRAY},
+    **{f"{module} _frombuffer": _StandIn(_frombuffer) for module in NUMERIC},
+    **{f"{module} {kind.__name__}": kind for module in BUILTINS for kind in (set, frozenset, complex)},
+    **{f"{module} bytearray": _StandIn(_bytearray) for module in BUILTINS},
+    **{f"{module} bytes": _StandIn(bytes) for module in BUILTINS},
 }

@@ -3,8 +3,9 @@
 import json
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.checks.expansion import ExpansionError, check_expansion
-from pointrecon.utils.files.io import atomic_write, check_file
+from pointrecon.utils.files.checks.limits import allowed_bytes
 from pointrecon.utils.files.checks.torch_archive import TorchFileError, check_torch_file
+from pointrecon.utils.files.io import atomic_write, check_file
+from pointrecon.utils.files.json_text import JsonError, parse_json
+from pointrecon.utils.files.left_objects import LeftObject, LeftObjects
 
 SAFETENSORS = ".safetensors"
-MAX_EXPANSION = 16  # times the file's size, and
-MIN_EXPANSION = 64 << 20  # bytes, whatever its size: what it may take if nothing in it were shared
+MAX_HEADER = 16 << 20  # bytes of JSON in one; 100,000 tensors need 10 MB
 # What torch raises on damaged files.
 _DAMAGE = (
     RuntimeError,
@@ -33,30 +36,41 @@ _DAMAGE = (
 )
 
 
-def read_weights_file(path: str | Path) -> Any:
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file of weights holds.
+
+    Attributes:
+        content: What was saved; of a safetensors file a dict with `base_model`, the tensors, and its metadata.
+        left_out: Where in it objects of other programs were, with their types, such as 'args (argparse.Namespace)'.
+            They are not built, and what holds them is not in `content`.
+    """
+
+    content: Any
+    left_out: tuple[str, ...] = ()
+
+
+def read_weights(path: str | Path) -> WeightsFile:
     """Reads a file onto the CPU.
 
     Args:
-        path: `.safetensors`, or anything that `torch.save` wrote: tensors, containers, plain values, NumPy scalars.
-
-    Returns:
-        What was saved; of a safetensors file a dict with `base_model`, the tensors, and its metadata.
+        path: `.safetensors`, or anything that `torch.save` wrote: tensors, containers, plain values, NumPy scalars, and
+            beside them objects of other programs.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it holds objects of any other type.
+        InputError: There is no such file, it is damaged, or it is nothing but an object of another program.
     """
     path = check_file(path, "checkpoint")
     if path.suffix == SAFETENSORS:
-        return _read_safetensors(path)
-    stand_ins = [(_Dtype, "numpy.dtype"), _Dtype]
-    stand_ins += [(_read_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+        return WeightsFile(_read_safetensors(path))
     size = path.stat().st_size
     try:
-        check_torch_file(path)
-        with torch.serialization.safe_globals(stand_ins):
+        left = LeftObjects(check_torch_file(path))
+        stand_ins = [*_SCALARS, *left.stand_ins]
+        with torch.serialization.safe_globals(cast(list, stand_ins)):  # its annotation has no pairs in torch 2.6
             content = torch.load(path, map_location="cpu", weights_only=True)
-        check_expansion(content, MIN_EXPANSION + MAX_EXPANSION * size)
-        return content
+        check_expansion(content, allowed_bytes(size))
+        return WeightsFile(content, left.take_out(content))
     except (TorchFileError, ExpansionError) as error:
         raise InputError(
             f"checkpoint '{path}' ({size:,} bytes) is damaged, or holds objects other than tensors and plain values: "
@@ -68,6 +82,11 @@ def read_weights_file(path: str | Path) -> Any:
         ) from error
     except _DAMAGE as error:
         raise InputError(f"checkpoint '{path}' ({size:,} bytes) is damaged or no checkpoint") from error
+
+
+def read_weights_file(path: str | Path) -> Any:
+    """Returns the content that `read_weights` reads, without saying what was left out of it."""
+    return read_weights(path).content
 
 
 def write_safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, Any], path: str | Path) -> None:
@@ -85,6 +104,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             state, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
     except (SafetensorError, *_DAMAGE) as error:
@@ -92,10 +112,18 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, text in metadata.items():
         try:
-            content[name] = json.loads(text)
-        except (ValueError, RecursionError):
+            content[name] = parse_json(text)
+        except JsonError:
             content[name] = text  # another program's
     return {**content, "base_model": state}
+
+
+def _check_header(path: Path) -> None:
+    """The header is JSON, of which its reader makes objects; it says itself how long it is."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_HEADER:
+        raise ValueError(f"its header claims {length:,} bytes")
 
 
 class _Dtype:
@@ -103,14 +131,20 @@ class _Dtype:
 
     def __init__(self, name: str, align: bool = False, copy: bool = False) -> None:
         self.name = name
-        self.order = "<"
+        self.order: Literal["<", ">", "="] = "<"
 
     def __setstate__(self, state: tuple) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "="
+        self.order = "<" if state[1] == "<" else ">" if state[1] == ">" else "="
 
 
-def _read_scalar(dtype: _Dtype, data: bytes) -> float | int | bool:
+def _read_scalar(dtype: _Dtype, data: bytes) -> Any:
     """Stands in for what rebuilds a NumPy scalar, which published files have among their metrics."""
-    if dtype.name[:1] not in "fiub":
-        raise ValueError(f"a NumPy scalar of type '{dtype.name}'")
+    if dtype.name[:1] not in "fiubU":
+        left = LeftObject()
+        left.type_name = f"NumPy scalar of type {dtype.name}"
+        return left
     return np.frombuffer(data, np.dtype(dtype.name).newbyteorder(dtype.order), count=1)[0].item()
+
+
+_SCALARS: list[Any] = [(_Dtype, "numpy.dtype"), _Dtype]
+_SCALARS += [(_read_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]

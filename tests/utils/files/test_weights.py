@@ -1,13 +1,20 @@
 """Files of weights: what comes back, and what is refused."""
 
+import argparse
+import collections
+import io
+import os
+import pathlib
 import pickle
+import stat
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.weights import read_weights_file, write_safetensors
+from pointrecon.utils.files.weights import WeightsFile, read_weights, read_weights_file, write_safetensors
 
 
 class Hostile:
@@ -24,9 +31,7 @@ def test_metrics_of_numpy_come_back_as_numbers(tmp_path):
     assert all(type(value) in (float, int, bool) for value in content.values())
 
 
-@pytest.mark.parametrize(
-    "value", [Hostile(), np.str_("text"), np.array([Hostile()], dtype=object), np.datetime64("nat")]
-)
+@pytest.mark.parametrize("value", [Hostile(), np.array([Hostile()], dtype=object)])
 def test_nothing_else_is_read(tmp_path, value, capsys):
     torch.save({"value": value}, tmp_path / "a.pth")
     with pytest.raises(InputError, match="a.pth"):
@@ -35,6 +40,86 @@ def test_nothing_else_is_read(tmp_path, value, capsys):
     with pytest.raises(InputError, match="b.pth"):
         read_weights_file(tmp_path / "b.pth")
     assert "executed" not in capsys.readouterr().out
+
+
+class Mapping(dict):
+    """As EasyDict: a dictionary with attributes."""
+
+
+def make_mapping():
+    found = Mapping(lr=0.1)
+    found.path = "x"
+    return found
+
+
+OBJECTS = {
+    "Namespace": (argparse.Namespace(lr=0.1, betas=(0.9, 0.99)), "args (argparse.Namespace)"),
+    "array": (np.arange(12.0).reshape(3, 4), "args (numpy._core.multiarray._reconstruct)"),
+    "array of objects": (np.array([None, "a"], dtype=object), "args (numpy._core.multiarray._reconstruct)"),
+    "array of records": (np.zeros(2, [("x", "f4")]), "args (numpy._core.multiarray._reconstruct)"),
+    "mapping": (make_mapping(), f"args ({__name__}.Mapping)"),
+    "default dict": (collections.defaultdict(list, a=[1]), "args (collections.defaultdict)"),
+    "path": (pathlib.PurePosixPath("a/b"), "args (pathlib.PurePosixPath)"),
+    "time": (np.datetime64("2020-01-01"), "args (NumPy scalar of type M8)"),
+    "in a list": ([1, [argparse.Namespace(lr=1)]], "args (argparse.Namespace)"),
+}
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_what_other_programs_keep_beside_the_weights_is_left_out(tmp_path, name, is_zip):
+    value, said = OBJECTS[name]
+    content = {"model": {"w": torch.arange(3)}, "args": value, "deep": {"x": value, "epoch": 3}, "epoch": 7}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+    found = read_weights(tmp_path / "a.pth")
+    assert torch.equal(found.content.pop("model")["w"], torch.arange(3))
+    assert found.content == {"deep": {"epoch": 3}, "epoch": 7}
+    assert found.left_out == (said, said.replace("args", "deep.x"))
+
+
+def test_text_scalars_and_counters_come_back(tmp_path):
+    torch.save({"a": np.str_("text"), "b": collections.Counter("aab")}, tmp_path / "a.pth")
+    assert read_weights(tmp_path / "a.pth") == WeightsFile({"a": "text", "b": {"a": 2, "b": 1}})
+
+
+def test_a_file_that_is_nothing_but_an_object_is_refused(tmp_path):
+    torch.save(argparse.Namespace(a=1), tmp_path / "a.pth")
+    with pytest.raises(InputError, match="it asks for 'argparse.Namespace'"):
+        read_weights(tmp_path / "a.pth")
+
+
+def test_many_objects_are_not_all_named(tmp_path):
+    torch.save({f"a{row}": argparse.Namespace() for row in range(30)} | {"w": torch.ones(1)}, tmp_path / "a.pth")
+    left = read_weights(tmp_path / "a.pth").left_out
+    assert len(left) == 21 and left[-1] == "and 10 more"
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data.replace(b"K\x04\x85", b"J\0\0\0\x10\x85"),  # more numbers than its storage
+        lambda data: data.replace(b"K\x00K\x04\x85", b"K\x01K\x04\x85"),  # the same, from an offset
+        lambda data: data.replace(b"K\x01\x85", b"K\x02\x85"),  # the same, in larger steps
+        lambda data: data.replace(b"K\x04\x85", b"J\xff\xff\xff\xff\x85"),
+    ],
+)
+def test_a_tensor_lies_within_its_storage(tmp_path, spoil, is_zip):
+    torch.save({"a": torch.arange(4.0)}, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+    data = (tmp_path / "a.pth").read_bytes()
+    if is_zip:
+        with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(tmp_path / "a.pth", "w") as new:
+            changed = 0
+            for name in old.namelist():
+                content = old.read(name)
+                changed += spoil(content) != content and name.endswith(".pkl")
+                new.writestr(name, spoil(content) if name.endswith(".pkl") else content)
+        assert changed
+    else:
+        assert spoil(data) != data
+        (tmp_path / "a.pth").write_bytes(spoil(data))
+    with pytest.raises(InputError, match="a tensor"):
+        read_weights(tmp_path / "a.pth")
 
 
 def test_safetensors_there_and_back(tmp_path):
@@ -69,3 +154,19 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         write_safetensors({"a": torch.ones(1)}, {"config": object()}, tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_files_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_safetensors({"a": torch.ones(1)}, {}, tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.safetensors").stat().st_mode) == 0o640
+
+
+def test_a_header_that_becomes_objects_without_end_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((40 << 20).to_bytes(8, "little") + b"{" + b" " * (40 << 20))
+    with pytest.raises(InputError, match="is no safetensors file"):
+        read_weights(path)

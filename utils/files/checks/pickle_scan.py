@@ -1,31 +1,22 @@
-"""Looks through a pickle without loading it, for what would take the memory or the time of whoever loads it.
+"""Follows a pickle without loading it, and refuses what would take the memory or the time of whoever loads it.
 
-A loader that refuses every class can still be stalled: by a length or a memo index that makes it allocate gigabytes, or
-by tuples of tuples that are shared so often that hashing the outermost one takes years. This follows the opcodes with a
-stack of its own, on which objects are no more than a weight and, if they are short, a literal.
+A loader that refuses every class can still be stalled: by a length or a memo index that makes it allocate gigabytes, by
+tuples of tuples that are shared so often that hashing the outermost one takes years, by a function that is called a
+million times with the same large text. This follows the opcodes with a stack of its own, on which objects are no more
+than what `pickle_items` keeps of them, and holds every call against a policy.
 """
 
-import pickletools
+import mmap
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_KEY_WEIGHT = 1000  # tuples, counted out, in a key or a member of a set: these are hashed
-MAX_TUPLE_WEIGHT = 100_000  # tuples, counted out, in a tuple
-_MAX_LITERAL = 200  # bytes
-_MAX_LINE = 1 << 20  # bytes of a number or a name that ends with its line
-_LENGTH_BYTES = {
-    pickletools.TAKEN_FROM_ARGUMENT1: 1,
-    pickletools.TAKEN_FROM_ARGUMENT4: 4,
-    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
-    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
-}
-_LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "GLOBAL", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING"}
-_PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"GET", "BINGET", "LONG_BINGET"}
-_MARK = None  # on the stack
+from pointrecon.utils.files.checks.limits import allowed_bytes
+from pointrecon.utils.files.checks.pickle_items import Hashing, Item, PickleError, Policy, make_tuple, refuse
+from pointrecon.utils.files.checks.pickle_opcodes import OpcodeReader
 
-
-class PickleError(ValueError):
-    """The pickle is damaged, or made to do harm."""
+MAX_STEPS = 1_000_000  # opcodes; an object of a data set takes about 25, and none becomes more than 500 bytes
+_PUTS, _GETS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), ("GET", "BINGET", "LONG_BINGET")
 
 
 @dataclass
@@ -35,178 +26,264 @@ class Scan:
     Attributes:
         end: Offset of the byte after the pickle.
         persistent_ids: What the pickle refers to outside itself; None where that is no tuple of short literals.
-        names: Classes and functions that it asks for by opcode GLOBAL, as 'module name'.
+        names: Classes and functions that it asks for, as 'module name'.
+        filled: Those of them whose objects are filled like a dictionary.
         opcodes: Names of all opcodes in it.
     """
 
     end: int = 0
     persistent_ids: list[Any] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    filled: set[str] = field(default_factory=set)
     opcodes: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class _Opcode:
-    name: str
-    has_argument: bool
-    size: int  # of the argument in bytes, or one of pickletools' negative codes
-    num_lines: int
-    pops: int  # objects below the mark, or all if there is no mark
-    has_mark: bool  # pops down to a mark first
-    pushes: int
-
-
-def _describe(opcode: pickletools.OpcodeInfo) -> _Opcode:
-    before, argument = opcode.stack_before, opcode.arg
-    has_mark = pickletools.markobject in before
-    return _Opcode(
-        name=opcode.name,
-        has_argument=argument is not None,
-        size=argument.n if argument else 0,
-        num_lines=2 if argument is pickletools.stringnl_noescape_pair else 1,
-        pops=before.index(pickletools.markobject) if has_mark else len(before),
-        has_mark=has_mark,
-        pushes=len(opcode.stack_after),
-    )
-
-
-_OPCODES = {ord(opcode.code): _describe(opcode) for opcode in pickletools.opcodes}
-
-
-def scan_pickle(data: bytes | memoryview, start: int = 0) -> Scan:
+def scan_pickle(data: bytes | mmap.mmap, policy: Policy, start: int = 0) -> Scan:
     """Follows a pickle to its end.
 
     Args:
         data: What it is in; a map of a file will do.
+        policy: What it may ask for.
         start: Where it begins.
 
     Raises:
+        RefusedPickleError: It asks for something that the policy does not allow.
         PickleError: It is truncated, is no pickle, or is made to do harm.
     """
-    scanner = _Scanner(data, start)
+    scanner = _Scanner(data, policy, start)
     try:
         while scanner.step():
             pass
-    except (IndexError, KeyError, ValueError, UnicodeDecodeError) as error:
+    except (IndexError, KeyError, ValueError) as error:
         if isinstance(error, PickleError):
             raise
-        raise PickleError(f"it makes no sense at byte {scanner.position:,}") from error
+        raise PickleError(f"it makes no sense at byte {scanner.reader.position:,}") from error
     return scanner.seen
 
 
 class _Scanner:
-    def __init__(self, data: bytes | memoryview, start: int) -> None:
-        self.data, self.position = data, start
+    def __init__(self, data: bytes | mmap.mmap, policy: Policy, start: int) -> None:
+        self.reader, self.policy = OpcodeReader(data, start), policy
         self.seen = Scan()
-        self.stack: list[tuple[int, Any] | None] = []  # (weight, literal), or _MARK
-        self.memo: dict[int, tuple[int, Any]] = {}
-        self.num_steps = 0
+        self.stack: list[Item] = []
+        self.marks: list[int] = []  # lengths of the stack
+        self.memo: dict[int, Item] = {}
+        self.hashing = Hashing()
+        self.num_steps = self.num_built = 0
+        self.allowed = allowed_bytes(len(data) - start)  # bytes that calls may build
 
     def step(self) -> bool:
         """Follows one opcode; says whether there are more."""
-        if self.position >= len(self.data):
-            raise PickleError(f"it ends at byte {self.position:,}, in the middle")
-        code = self.data[self.position]
-        self.position += 1
+        opcode = self.reader.read()
         self.num_steps += 1
-        opcode = _OPCODES.get(code)
-        if opcode is None:
-            raise PickleError(f"it has no known opcode at byte {self.position - 1:,}")
+        if self.num_steps > MAX_STEPS:
+            raise PickleError(f"it has more than {MAX_STEPS:,} steps")
         self.seen.opcodes.add(opcode.name)
-        argument = self._argument(opcode) if opcode.has_argument else None
-        if opcode.name in _PUTS:
-            self._put(len(self.memo) if opcode.name == "MEMOIZE" else argument)
+        if opcode.kind is not None:
+            self.stack.append(Item(opcode.kind, opcode.argument, size=opcode.size))
+        elif opcode.name in _PUTS:
+            self._put(len(self.memo) if opcode.name == "MEMOIZE" else opcode.argument)
         elif opcode.name in _GETS:
-            self.stack.append(self.memo[argument])
-        elif opcode.name == "MARK":
-            self.stack.append(_MARK)
-        elif opcode.name == "DUP":
-            self.stack.append(self.stack[-1])
-        elif opcode.name == "POP":
-            self.stack.pop()
+            self.stack.append(self.memo[opcode.argument])
         else:
-            self._apply(opcode, argument)
-        self.seen.end = self.position
+            _HANDLERS[opcode.name](self, opcode.argument)
+        self.seen.end = self.reader.position
         return opcode.name != "STOP"
+
+    def pop(self) -> Item:
+        """Takes the topmost item, which must lie above the last mark."""
+        if self.marks and len(self.stack) <= self.marks[-1]:
+            raise PickleError(f"it makes no sense at byte {self.reader.position:,}")
+        return self.stack.pop()
+
+    def top(self, kinds: str) -> Item:
+        """The topmost item, which must be of a kind."""
+        item = self.pop()
+        self.stack.append(item)
+        if item.kind != kinds:
+            refuse(f"it fills an object of kind '{item.kind}' like a {kinds}")
+        return item
+
+    def take_to_mark(self) -> list[Item]:
+        """Takes all items above the last mark, and the mark."""
+        place = self.marks.pop()
+        taken = self.stack[place:]
+        del self.stack[place:]
+        return taken
+
+    def push(self, item: Item) -> None:
+        """Puts an item on the stack."""
+        self.stack.append(item)
+
+    def push_name(self, name: str) -> None:
+        """A class or a function."""
+        self.policy.check_name(name)
+        self.seen.names.add(name)
+        self.stack.append(Item("name", name))
+
+    def call(self, function: Item, arguments: Item) -> None:
+        """Puts on the stack what comes of a call."""
+        if function.kind != "name" or arguments.kind != "tuple":
+            refuse(f"it calls an object of kind '{function.kind}'")
+        rule = self.policy.calls.get(function.value)
+        if rule is None and not self.policy.is_left(function.value):
+            refuse(f"it calls '{function.value[:100].replace(' ', '.')}'")
+        if rule is None:
+            self.stack.append(Item("object", function.value))
+            return
+        result = rule(arguments.value)
+        members = [item for given in arguments.value if given.kind == "list" for item in given.value]
+        if result.kind in ("set", "dict"):
+            pairs = [item.value[0] if item.kind in ("list", "tuple") and item.value else item for item in members]
+            self.hashing.check(members if result.kind == "set" else pairs)
+        self.num_built += arguments.size + 64 * (len(members) + 1)
+        if self.num_built > self.allowed:
+            raise PickleError(f"it builds more than {self.allowed:,} bytes")
+        self.stack.append(result)
+
+    def build(self) -> None:
+        """Gives an object its state."""
+        state, target = self.pop(), self.pop()
+        self.stack.append(target)
+        rule = self.policy.builds.get(target.value) if target.kind in ("object", "dict") else None
+        if rule is None and not (target.kind == "object" and self.policy.is_left(target.value)):
+            refuse(f"it changes the state of an object of kind '{target.kind}'")
+        if rule is not None:
+            rule(state)
+            self.num_built += state.size
+
+    def fill(self, items: list[Item]) -> None:
+        """Puts keys and values into a dictionary."""
+        target = self.pop()
+        self.stack.append(target)
+        if target.kind == "object" and self.policy.is_left(target.value):
+            self.seen.filled.add(target.value)
+        elif target.kind != "dict":
+            refuse(f"it fills an object of kind '{target.kind}' like a dictionary")
+        self.hashing.check(items[::2])
+
+    def refer(self, reference: Item) -> None:
+        """Something outside the pickle."""
+        if not self.policy.has_storages:
+            refuse("it refers to something outside itself")
+        found = reference.literal()
+        self.seen.persistent_ids.append(found)
+        self.stack.append(Item("storage", found[4] if isinstance(found, tuple) and len(found) > 4 else None))
 
     def _put(self, index: int) -> None:
         # The loader makes room for all indices up to this one.
         if not 0 <= index <= 2 * self.num_steps + 256:
-            raise PickleError(f"it numbers an object {index:,} at byte {self.position:,}, which takes too much memory")
-        if self.stack[-1] is _MARK:
-            raise PickleError(f"it makes no sense at byte {self.position:,}")
-        self.memo[index] = self.stack[-1]
-
-    def _apply(self, opcode: _Opcode, argument: Any) -> None:
-        taken = self._take_to_mark() if opcode.has_mark else []
-        below = [self.stack.pop() for _ in range(opcode.pops)][::-1]
-        if any(item is _MARK for item in below):
-            raise PickleError(f"it makes no sense at byte {self.position:,}")
-        if opcode.name == "SETITEM":
-            _check_keys(below[1:2])
-        elif opcode.name in ("SETITEMS", "DICT"):
-            _check_keys(taken[::2])
-        elif opcode.name in ("ADDITEMS", "FROZENSET"):
-            _check_keys(taken)
-        elif opcode.name in ("BINPERSID", "PERSID"):
-            self.seen.persistent_ids.append(below[0][1] if below else None)
-        elif opcode.name == "GLOBAL":
-            self.seen.names.add(argument)
-        if opcode.name in ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"):
-            self.stack.append(_tuple_of(taken or below))
-        else:
-            self.stack += [(1, argument)] * opcode.pushes
-
-    def _take_to_mark(self) -> list[tuple[int, Any]]:
-        taken = []
-        while (item := self.stack.pop()) is not _MARK:
-            taken.append(item)
-        return taken[::-1]
-
-    def _argument(self, opcode: _Opcode) -> Any:
-        """Steps over the argument; returns it if it is a number or a short text that is needed."""
-        if opcode.size == pickletools.UP_TO_NEWLINE:
-            lines = [self._line() for _ in range(opcode.num_lines)]
-            if opcode.name in _PUTS | _GETS:
-                return int(lines[0])
-            return " ".join(lines) if opcode.name in _LITERALS else None
-        size, is_text = opcode.size, opcode.size < 0
-        if is_text:
-            size = int.from_bytes(self._take(_LENGTH_BYTES[opcode.size]), "little")
-        if size > len(self.data) - self.position:
-            raise PickleError(f"it has {size:,} bytes at byte {self.position:,}, more than the file")
-        if size > _MAX_LITERAL or opcode.name not in _LITERALS | _PUTS | _GETS:
-            self.position += size
-            return None
-        value = self._take(size)
-        if "UNICODE" in opcode.name or "STRING" in opcode.name:
-            return value.decode("utf-8", "replace")
-        return int.from_bytes(value, "little", signed=opcode.name in ("BININT", "LONG1"))
-
-    def _line(self) -> str:
-        piece = bytes(self.data[self.position : self.position + 1024])
-        end = piece.find(b"\n")
-        if end < 0:
-            piece = bytes(self.data[self.position : self.position + _MAX_LINE])
-            end = piece.find(b"\n")
-        if end < 0:
-            raise PickleError(f"it has a line without end at byte {self.position:,}")
-        self.position += end + 1
-        return piece[:end].decode("utf-8", "replace")
-
-    def _take(self, size: int) -> bytes:
-        value = bytes(self.data[self.position : self.position + size])
-        self.position += size
-        return value
+            raise PickleError(f"it numbers an object {index:,} at byte {self.reader.position:,}, which takes too much memory")
+        item = self.pop()
+        self.stack.append(item)
+        self.memo[index] = item
 
 
-def _check_keys(items: list[tuple[int, Any]]) -> None:
-    if any(weight > MAX_KEY_WEIGHT for weight, _ in items):
-        raise PickleError("it has a key of tuples in tuples, which takes too long to look up")
+def _pop(scanner: _Scanner, _: Any) -> None:
+    if scanner.marks and len(scanner.stack) == scanner.marks[-1]:
+        scanner.marks.pop()
+    else:
+        scanner.stack.pop()
 
 
-def _tuple_of(items: list[tuple[int, Any]]) -> tuple[int, Any]:
-    weight = 1 + sum(weight for weight, _ in items)
-    if weight > MAX_TUPLE_WEIGHT:
-        raise PickleError("it has tuples in tuples that take too long to go through")
-    return weight, tuple(value for _, value in items) if len(items) <= 8 else None
+def _stack_global(scanner: _Scanner, _: Any) -> None:
+    name, module = scanner.pop(), scanner.pop()
+    if not isinstance(name.value, str) or not isinstance(module.value, str):
+        refuse("it asks for a name that is no short text")
+    scanner.push_name(f"{module.value} {name.value}")
+
+
+def _call(scanner: _Scanner, _: Any) -> None:
+    arguments = scanner.pop()
+    scanner.call(scanner.pop(), arguments)
+
+
+def _inst(scanner: _Scanner, name: Any) -> None:
+    arguments = make_tuple(scanner.take_to_mark())
+    scanner.push_name(name)
+    scanner.call(scanner.stack.pop(), arguments)
+
+
+def _obj(scanner: _Scanner, _: Any) -> None:
+    function, *arguments = scanner.take_to_mark()
+    scanner.call(function, make_tuple(arguments))
+
+
+def _setitem(scanner: _Scanner, _: Any) -> None:
+    value, key = scanner.pop(), scanner.pop()
+    scanner.fill([key, value])
+
+
+def _additems(scanner: _Scanner, _: Any) -> None:
+    items = scanner.take_to_mark()
+    scanner.top("set")
+    scanner.hashing.check(items)
+
+
+def _append(scanner: _Scanner, _: Any) -> None:
+    item = scanner.pop()
+    scanner.top("list").value.append(item)
+
+
+def _appends(scanner: _Scanner, _: Any) -> None:
+    items = scanner.take_to_mark()
+    scanner.top("list").value.extend(items)
+
+
+def _frozenset(scanner: _Scanner, _: Any) -> None:
+    scanner.hashing.check(scanner.take_to_mark())
+    scanner.push(Item("set", weight=1))
+
+
+def _dict(scanner: _Scanner, _: Any) -> None:
+    scanner.hashing.check(scanner.take_to_mark()[::2])
+    scanner.push(Item("dict"))
+
+
+def _frame(scanner: _Scanner, size: Any) -> None:
+    scanner.reader.check_rest(size)
+
+
+def _tuple_of(count: int) -> Callable[[_Scanner, Any], None]:
+    return lambda scanner, _: scanner.push(make_tuple([scanner.pop() for _ in range(count)][::-1]))
+
+
+def _refused(scanner: _Scanner, _: Any) -> None:
+    refuse("it has an opcode that such files do not need")
+
+
+_HANDLERS: dict[str, Callable[[_Scanner, Any], None]] = {
+    "PROTO": lambda scanner, _: None,
+    "FRAME": _frame,
+    "STOP": lambda scanner, _: scanner.push(scanner.pop()),
+    "MARK": lambda scanner, _: scanner.marks.append(len(scanner.stack)),
+    "POP": _pop,
+    "POP_MARK": lambda scanner, _: scanner.take_to_mark().clear(),
+    "DUP": lambda scanner, _: scanner.push(scanner.stack[-1]),
+    "EMPTY_TUPLE": _tuple_of(0),
+    "TUPLE1": _tuple_of(1),
+    "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3),
+    "TUPLE": lambda scanner, _: scanner.push(make_tuple(scanner.take_to_mark())),
+    "EMPTY_LIST": lambda scanner, _: scanner.push(Item("list", [])),
+    "LIST": lambda scanner, _: scanner.push(Item("list", scanner.take_to_mark())),
+    "APPEND": _append,
+    "APPENDS": _appends,
+    "EMPTY_DICT": lambda scanner, _: scanner.push(Item("dict")),
+    "DICT": _dict,
+    "SETITEM": _setitem,
+    "SETITEMS": lambda scanner, _: scanner.fill(scanner.take_to_mark()),
+    "EMPTY_SET": lambda scanner, _: scanner.push(Item("set")),
+    "ADDITEMS": _additems,
+    "FROZENSET": _frozenset,
+    "GLOBAL": lambda scanner, name: scanner.push_name(name),
+    "STACK_GLOBAL": _stack_global,
+    "REDUCE": _call,
+    "NEWOBJ": _call,
+    "INST": _inst,
+    "OBJ": _obj,
+    "BUILD": lambda scanner, _: scanner.build(),
+    "PERSID": lambda scanner, name: scanner.refer(Item("text", name)),
+    "BINPERSID": lambda scanner, _: scanner.refer(scanner.pop()),
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4", "NEWOBJ_EX", "NEXT_BUFFER", "READONLY_BUFFER"), _refused),
+}

@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from pointrecon.utils.files.checks.pickle_scan import PickleError, scan_pickle
+from pointrecon.utils.files.checks.pickle_items import PickleError
+from pointrecon.utils.files.checks.pickle_policies import ARRAYS, TORCH
+from pointrecon.utils.files.checks.pickle_scan import scan_pickle
 
 VALUE = {
     "a": [(np.arange(4.0), 3, "x"), None, True, -5, 2**70, 1.5, b"bytes", bytearray(b"y")],
@@ -17,8 +19,8 @@ VALUE = {
 @pytest.mark.parametrize("protocol", range(6))
 def test_sound_pickle_is_followed_to_its_end(protocol):
     data = pickle.dumps(VALUE, protocol)
-    assert scan_pickle(data).end == len(data)
-    assert scan_pickle(b"abc" + data + b"def", 3).end == len(data) + 3
+    assert scan_pickle(data, ARRAYS).end == len(data)
+    assert scan_pickle(b"abc" + data + b"def", ARRAYS, 3).end == len(data) + 3
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -26,12 +28,12 @@ def test_truncated_pickle_is_refused(protocol):
     data = pickle.dumps(VALUE, protocol)
     for end in range(0, len(data), 7):
         with pytest.raises(PickleError):
-            scan_pickle(data[:end])
+            scan_pickle(data[:end], ARRAYS)
 
 
 def test_references_and_names():
     data = b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuM\x10\x27tQ."
-    scan = scan_pickle(data)
+    scan = scan_pickle(data, TORCH)
     assert scan.persistent_ids == [("storage", "torch FloatStorage", "0", "cpu", 10_000)]
     assert scan.names == {"torch FloatStorage"} and "BINPERSID" in scan.opcodes
 
@@ -41,4 +43,4 @@ def test_nonsense_is_refused(data):
     if data == b"Ix\n.p-1\n":
         data = b"I1\np-1\n."
     with pytest.raises(PickleError):
-        scan_pickle(data)
+        scan_pickle(data, ARRAYS)

@@ -35,7 +35,7 @@ def test_truncated_file_is_refused(tmp_path, is_zip):
             check_torch_file(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("value", [torch.zeros(1, device="meta"), torch.eye(2).to_sparse(), {1}, nn.Linear(1, 1)])
+@pytest.mark.parametrize("value", [torch.zeros(1, device="meta"), torch.eye(2).to_sparse(), nn.Linear(1, 1)])
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_other_types_are_refused(tmp_path, value, is_zip):
     torch.save({"a": value}, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
