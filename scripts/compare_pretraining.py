@@ -6,10 +6,12 @@
 
 Each network is compared with random weights (linear SVM on frozen features) and with training from scratch
 (fine-tuning), with all labels and with 5 a class. A network must not have been pretrained on the test objects of the
-fold: `{fold}` in a path stands for its number, `{seed}` for the seed. Further key=value go to every run.
+fold: `{fold}` in a path stands for its number, `{seed}` for the seed. Further key=value go to every run. A table of
+other rows or tasks: scripts/ablate.py.
 """
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -30,9 +32,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, one thread each")
     parser.add_argument("--name", default="compare", help="first part of the run folders' names")
     parser.add_argument("--report", action="store_true", help="run nothing: say what has been finished so far")
+    parser.add_argument("--any_code", action="store_true", help="keep what another version of the code has computed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where all numbers go")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> None:
@@ -41,8 +44,8 @@ def main() -> None:
     import torch
 
     from pointrecon.tools.environment import describe_environment
-    from pointrecon.tools.sweeps.compare import Plan, compare, format_tables, is_done, list_runs, read_numbers, run_all
-    from pointrecon.utils.config import load_config
+    from pointrecon.tools.sweeps import execute, report
+    from pointrecon.tools.sweeps.table import collect, compare_networks, expand
     from pointrecon.utils.errors import InputError
     from pointrecon.utils.files.io import write_json
 
@@ -50,15 +53,21 @@ def main() -> None:
     if wrong:
         raise InputError(f"--ckpt is '{wrong[0]}', but must be NAME=PATH")
     networks = {name: path for name, _, path in (text.partition("=") for text in args.ckpt)}
-    plan = Plan(networks, args.folds, args.seeds, args.configs, args.overrides, args.name)
-    output_root = load_config(args.configs / "svm.yaml", args.overrides).output_root
-    runs = list_runs(plan, output_root)
-    numbers = read_numbers([run for run in runs if is_done(run)]) if args.report else run_all(runs, args.jobs)
-    comparisons = compare(numbers)
+    table = compare_networks(
+        networks, folds=args.folds, seeds=args.seeds, configs=args.configs, overrides=args.overrides, name=args.name
+    )
+    cells = expand(table)
+    outcome = execute.Outcome()
+    if not args.report:
+        options = execute.Options(args.jobs, any_code=args.any_code, say=functools.partial(print, flush=True))
+        outcome = execute.run_all([cell.run for cell in cells], options)
+    records, costs, missing = collect(cells, args.any_code)
+    result = report.make_report(records, table.compare, costs, missing)
     if args.json:
-        facts = {"environment": describe_environment(torch.device("cpu"), sys.argv)}
-        write_json({**facts, "networks": networks, "numbers": numbers, "comparisons": comparisons}, args.json)
-    print(format_tables(numbers, comparisons))
+        facts = {"environment": describe_environment(torch.device("cpu"), sys.argv), "networks": networks}
+        write_json({**facts, **report.to_json(result)}, args.json)
+    print(report.format_markdown(result))
+    outcome.check()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Standard library only: --help answers at once.
 """
 
 import argparse
+import codecs
 import contextlib
 import logging
 import multiprocessing
@@ -14,6 +15,8 @@ from typing import NoReturn
 
 from pointrecon.utils.errors import InputError
 
+PLAIN = {"±": "+-", "µ": "u", "×": "x", "–": "-", "—": "-", "→": "->", "’": "'", "“": '"', "”": '"'}
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, as every other mistake of the user is told."""
@@ -23,6 +26,21 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; python {self.prog} --help lists all flags")
 
 
+def use_plain_console() -> None:
+    """Lets stdout and stderr write what their encoding lacks in plain letters: `+-` for a plus-minus sign, else `?`."""
+    codecs.register_error("plain", _to_plain)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="plain")
+
+
+def _to_plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(PLAIN.get(letter, "?") for letter in text), error.end
+
+
 def exit_code(run: Callable[[], int | None]) -> int:
     """Runs a program.
 
@@ -30,6 +48,7 @@ def exit_code(run: Callable[[], int | None]) -> int:
         What the program returns, None as 0; 2 for bad input, with one sentence on stderr; 130 if it was interrupted.
         Any other error is a traceback.
     """
+    use_plain_console()
     try:
         return run() or 0
     except InputError as error:

@@ -1,114 +1,229 @@
-"""The quickstart's runs in one table."""
+"""One result table: the numbers of a sweep as CSV, Markdown, LaTeX and JSON."""
 
-import json
-import shutil
-from collections.abc import Mapping
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.io import check_file, read_json
+import torch
 
-# name of a number -> (config, run, metric in its result.json)
-NUMBERS = {
-    "zero_shot_accuracy": ("zeroshot", "zeroshot", "zero_shot_accuracy"),
-    "svm_accuracy": ("svm", "svm", "svm_accuracy"),
-    "svm_random_accuracy": ("svm", "svm_random", "svm_accuracy"),
-    "linear_accuracy": ("linear", "linear", "accuracy"),
-    "finetune_accuracy": ("finetune", "finetune", "accuracy"),
-    "scratch_accuracy": ("scratch", "scratch", "accuracy"),
-    "svm_accuracy_5shot": ("svm", "svm", "svm_5shot_accuracy"),
-    "svm_random_accuracy_5shot": ("svm", "svm_random", "svm_5shot_accuracy"),
-    "linear_accuracy_5shot": ("linear", "linear_5shot", "accuracy"),
-    "finetune_accuracy_5shot": ("finetune", "finetune_5shot", "accuracy"),
-    "scratch_accuracy_5shot": ("scratch", "scratch_5shot", "accuracy"),
-}
-ROWS = (
-    ("zero-shot (class names as prompts)", "zero_shot_accuracy", None),
-    ("linear SVM, pretrained features", "svm_accuracy", "svm_accuracy_5shot"),
-    ("linear SVM, random weights", "svm_random_accuracy", "svm_random_accuracy_5shot"),
-    ("linear probe, pretrained", "linear_accuracy", "linear_accuracy_5shot"),
-    ("fine-tuned, pretrained", "finetune_accuracy", "finetune_accuracy_5shot"),
-    ("trained from scratch", "scratch_accuracy", "scratch_accuracy_5shot"),
+from pointrecon.tools.environment import describe_environment
+from pointrecon.tools.sweeps.summary import Comparison, Estimate, Record, compare, estimate
+from pointrecon.utils.files.io import atomic_write, write_json
+
+NOTE = (
+    "mean ± standard deviation over {units}, 95 % interval by Student's t, n numbers; p: paired t-test, and corrected by "
+    "Holm for all comparisons of a metric"
 )
-PICTURES = {
-    "pretrain_curves.png": ("pretrain", "pretrain", "curves.png"),
-    "finetune_curves.png": ("finetune", "finetune", "curves.png"),
-    "reconstruction.png": ("pretrain", "pretrain", "reconstruction.png"),
-    "confusion.png": ("finetune", "finetune", "confusion.png"),
-    "confusion_zero_shot.png": ("zeroshot", "zeroshot", "confusion-zero_shot.png"),
-    "tsne.png": ("svm", "svm", "tsne.png"),
-}
 
 
-def collect_quickstart(root: Path, seed: int, seconds: float | None) -> dict[str, Any]:
-    """Reads the results of all runs of one seed.
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The numbers of a sweep.
+
+    Attributes:
+        records: All of them.
+        rows: Names of the rows, in the order of the table.
+        metrics: Names of the metrics, likewise.
+        comparisons: Pairs of rows.
+        costs: Row -> what a pretraining took (`seconds`, `parameters`).
+        missing: Row -> runs that are not done.
+    """
+
+    records: Sequence[Record]
+    rows: Sequence[str]
+    metrics: Sequence[str]
+    comparisons: Sequence[Comparison]
+    costs: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    missing: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def cell(self, row: str, metric: str) -> Estimate | None:
+        """What a row comes to in a metric; None if nothing of it is measured."""
+        found = [record for record in self.records if record.row == row and record.metric == metric]
+        return estimate(found) if found else None
+
+
+def make_report(
+    records: Sequence[Record],
+    pairs: Sequence[tuple[str, str]],
+    costs: Mapping[str, Mapping[str, float]] | None = None,
+    missing: Mapping[str, int] | None = None,
+) -> Report:
+    """Puts records together; rows and metrics stay in the order in which they come first.
 
     Args:
-        root: folder with the run folders.
-        seed: of the runs.
-        seconds: how long they took together; None: the sum of what they say.
-
-    Raises:
-        InputError: a run is missing or not finished.
+        records: All numbers.
+        pairs: Rows to compare, (row, against).
+        costs: See `Report`.
+        missing: See `Report`.
     """
-    results = {run: read_json(_folder(root, config, run, seed) / "result.json") for config, run, _ in NUMBERS.values()}
-    pretraining = _train_losses(_folder(root, "pretrain", "pretrain", seed) / "metrics.jsonl")
-    test = results["finetune"]
-    summary: dict[str, Any] = {
-        "seed": seed,
-        "select": test["select"],
-        "num_test_objects": test["num_objects"],
-        "chance": 1 / results["zeroshot"]["zero_shot_num_classes"],
-        "pretrain_loss_first": pretraining[0],
-        "pretrain_loss_last": pretraining[-1],
+    rows = list(dict.fromkeys(record.row for record in records))
+    metrics = list(dict.fromkeys(record.metric for record in records))
+    return Report(records, rows, metrics, compare(records, pairs), costs or {}, missing or {})
+
+
+def publish(
+    found: tuple[Sequence[Record], Mapping[str, Mapping[str, float]], Mapping[str, int]],
+    pairs: Sequence[tuple[str, str]],
+    folder: Path,
+    command: Sequence[str],
+) -> tuple[str, list[Path]]:
+    """Writes the tables of what `table.collect` has found.
+
+    Args:
+        found: Records, costs and missing runs.
+        pairs: Rows to compare.
+        folder: Where to.
+        command: The command line, for the JSON file.
+
+    Returns:
+        The Markdown table, and the files that were written.
+    """
+    records, costs, missing = found
+    report = make_report(records, pairs, costs, missing)
+    facts = {"environment": describe_environment(torch.device("cpu"), command)}
+    return format_markdown(report), write_report(report, folder, facts)
+
+
+def write_report(report: Report, folder: Path, facts: Mapping[str, Any]) -> list[Path]:
+    """Writes table.csv, runs.csv, table.md, table.tex and table.json.
+
+    Args:
+        report: The numbers.
+        folder: Where to.
+        facts: What else the JSON file holds, such as the environment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "table.csv": format_csv(report),
+        "runs.csv": format_runs(report),
+        "table.md": format_markdown(report) + "\n",
+        "table.tex": format_latex(report) + "\n",
     }
-    summary |= {name: results[run][metric] for name, (_, run, metric) in NUMBERS.items()}
-    for name in ("finetune", "scratch"):
-        summary[f"{name}_mean_class_accuracy"] = results[name]["mean_class_accuracy"]
-    summary["seconds"] = seconds if seconds is not None else sum(result["seconds"] for result in results.values())
-    return summary
+    for name, text in texts.items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_json({**facts, **to_json(report)}, folder / "table.json")
+    return [folder / name for name in (*texts, "table.json")]
 
 
-def format_table(summary: Mapping[str, Any]) -> str:
-    """The numbers as text, one protocol a line, all labels beside five a class."""
-    lines = [
-        f"accuracy on {summary['num_test_objects']} test objects, seed {summary['seed']}, "
-        f"chance {summary['chance']:.3f}",
-        f"{'':36}{'all labels':>12}{'5 a class':>12}",
+def to_json(report: Report) -> dict[str, Any]:
+    """Everything, for a JSON file."""
+    cells = {
+        row: {metric: dataclasses.asdict(cell) for metric in report.metrics if (cell := report.cell(row, metric))}
+        for row in report.rows
+    }
+    return {
+        "rows": cells,
+        "comparisons": [dataclasses.asdict(item) for item in report.comparisons],
+        "costs": report.costs,
+        "missing": report.missing,
+        "runs": [record._asdict() for record in report.records],
+    }
+
+
+def format_csv(report: Report) -> str:
+    """A line for each row and metric: mean, standard deviation, n, interval, and its comparison with each other row."""
+    lines: list[Sequence[Any]] = [
+        ("row", "metric", "mean", "std", "num_units", "unit", "low", "high", "num_values", "against", "gain", "gain_low")
+        + ("gain_high", "wins", "pairs", "p", "p_holm")
     ]
-    for title, full, few in ROWS:
-        cells = [f"{summary[name]:.3f}" if name else "" for name in (full, few)]
-        lines.append(f"{title:36}{cells[0]:>12}{cells[1]:>12}")
-    for title, suffix in (("all labels", ""), ("5 a class", "_5shot")):
-        gain = summary[f"finetune_accuracy{suffix}"] - summary[f"scratch_accuracy{suffix}"]
-        lines.append(f"fine-tuned minus from scratch, {title}: {gain:+.3f}")
-    first, last = summary["pretrain_loss_first"], summary["pretrain_loss_last"]
-    lines.append(f"pretraining loss {first:.3f} -> {last:.3f}; {summary['seconds']:.0f} s in all")
+    for row in report.rows:
+        for metric in report.metrics:
+            cell = report.cell(row, metric)
+            if cell is None:
+                continue
+            own = (row, metric, cell.mean, cell.std, cell.num_units, cell.unit, cell.low, cell.high, cell.num_values)
+            found = [item for item in report.comparisons if (item.row, item.metric) == (row, metric)]
+            for item in found:
+                gain = item.gain
+                lines.append(
+                    own + (item.against, gain.mean, gain.low, gain.high, item.wins, gain.num_values, item.p, item.p_holm)
+                )
+            if not found:
+                lines.append(own + (None,) * 8)
+    return _to_csv(lines)
+
+
+def format_runs(report: Report) -> str:
+    """A line for each number of each run."""
+    return _to_csv([Record._fields, *report.records])
+
+
+def format_markdown(report: Report) -> str:
+    """Two tables: rows by metrics, and comparisons."""
+    lines = [f"| row | {' | '.join(report.metrics)} |{_head(report)}", "| --- " * (len(report.metrics) + 1) + "|"]
+    lines[1] += " --- | --- |" if report.costs else ""
+    for row in report.rows:
+        cells = [_text(report.cell(row, metric)) for metric in report.metrics]
+        lines.append(f"| {row} | {' | '.join(cells)} |{_costs(report, row, '|')}")
+    units = sorted({cell.unit for row in report.rows for name in report.metrics if (cell := report.cell(row, name))})
+    lines += ["", NOTE.format(units=" or ".join(f"{unit}s" for unit in units)) + "."]
+    if report.missing:
+        parts = ", ".join(f"{row} {count}" for row, count in report.missing.items())
+        lines.append(f"Not done yet, and so not counted: {sum(report.missing.values())} runs ({parts}).")
+    if report.comparisons:
+        lines += ["", "| metric | compared | points | 95 % | won | units | p | p (Holm) |", "| --- " * 8 + "|"]
+    for item in report.comparisons:
+        gain = item.gain
+        interval = "" if gain.low is None or gain.high is None else f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
+        lines.append(
+            f"| {item.metric} | {item.row} - {item.against} | {100 * gain.mean:+.1f} | {interval} | {item.wins} of "
+            f"{gain.num_values} | {gain.num_units} {gain.unit}s | {_p(item.p)} | {_p(item.p_holm)} |"
+        )
     return "\n".join(lines)
 
 
-def gather_pictures(root: Path, seed: int, out: Path, summary: Mapping[str, Any]) -> list[Path]:
-    """Copies the runs' pictures into one folder and draws the comparison."""
-    from pointrecon.tools.visualize.results import draw_comparison  # matplotlib is slow to import
+def format_latex(report: Report) -> str:
+    """The rows as a table for a paper, with booktabs; the comparisons with the first row that each is held against."""
+    columns = "l" + "r" * len(report.metrics)
+    lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
+    lines += [" & ".join(["row", *map(_escape, report.metrics)]) + " \\\\", "\\midrule"]
+    for row in report.rows:
+        cells = []
+        for metric in report.metrics:
+            cell = report.cell(row, metric)
+            spread = "" if cell is None or cell.std is None else f" $\\pm$ {100 * cell.std:.1f}"
+            item = next((item for item in report.comparisons if (item.row, item.metric) == (row, metric)), None)
+            mark = "$^{*}$" if item is not None and item.p_holm is not None and item.p_holm < 0.05 else ""
+            cells.append("" if cell is None else f"{100 * cell.mean:.1f}{spread}{mark}")
+        lines.append(" & ".join([_escape(row), *cells]) + " \\\\")
+    lines += ["\\bottomrule", "\\end{tabular}", f"% {NOTE.format(units='units')}; * p (Holm) < 0.05"]
+    return "\n".join(lines)
 
-    out.mkdir(parents=True, exist_ok=True)
-    written = draw_comparison(summary, out / "results.png")
-    for name, (config, run, picture) in PICTURES.items():
-        source = _folder(root, config, run, seed) / "figures" / picture
-        if source.is_file():
-            written.append(Path(shutil.copyfile(source, out / name)))
-    return written
+
+def _head(report: Report) -> str:
+    return " seconds | parameters |" if report.costs else ""
 
 
-def _folder(root: Path, config: str, run: str, seed: int) -> Path:
-    return root / config / "quickstart" / f"{run}-seed{seed}"
+def _costs(report: Report, row: str, bar: str) -> str:
+    if not report.costs:
+        return ""
+    costs = report.costs.get(row, {})
+    seconds = f"{costs['seconds']:.0f}" if "seconds" in costs else ""
+    parameters = f"{costs['parameters'] / 1e6:.2f} M" if "parameters" in costs else ""
+    return f" {seconds} {bar} {parameters} {bar}"
 
 
-def _train_losses(path: Path) -> list[float]:
-    """The mean loss of every epoch."""
-    records = [json.loads(line) for line in check_file(path, "metrics file").read_text(encoding="utf-8").splitlines()]
-    losses = [record["loss"] for record in records if record["split"] == "train"]
-    if not losses:
-        raise InputError(f"'{path}' has no training epochs; run the quickstart again")
-    return losses
+def _text(cell: Estimate | None) -> str:
+    if cell is None:
+        return ""
+    if cell.std is None or cell.low is None or cell.high is None:
+        return f"{cell.mean:.3f} (n={cell.num_values})"
+    return f"{cell.mean:.3f} ± {cell.std:.3f} ({cell.low:.3f} to {cell.high:.3f}, n={cell.num_values})"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "_%&#$" else letter for letter in text)
+
+
+def _to_csv(lines: Sequence[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()

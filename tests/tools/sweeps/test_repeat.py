@@ -1,7 +1,6 @@
-"""Repeating a config: which runs there are, that finished ones are kept, and the arithmetic."""
+"""Repeating a config: which runs there are, and the arithmetic."""
 
 import json
-import sys
 
 import pytest
 
@@ -9,66 +8,58 @@ from pointrecon.tools.sweeps import repeat
 from pointrecon.utils.errors import InputError
 
 
+def plan(arguments=(), **options):
+    return repeat.plan("c.yaml", "a", arguments, **options)
+
+
 def test_the_plan():
-    runs = repeat.plan("a", [0, 5], 2)
-    assert [run.name for run in runs] == ["a-seed0-fold0", "a-seed0-fold1", "a-seed5-fold0", "a-seed5-fold1"]
-    assert runs[3].flags == ("--seed", "5", "--fold", "1")
-    assert [run.flags for run in repeat.plan("a", None, 2)] == [("--fold", "0"), ("--fold", "1")]
+    runs = plan(seeds=[0, 5], num_folds=2)
+    assert [run.name for run, _, _ in runs] == ["a-seed0-fold0", "a-seed0-fold1", "a-seed5-fold0", "a-seed5-fold1"]
+    assert runs[3][0].arguments == ("--seed", "5", "--fold", "1") and runs[3][1:] == (5, 1)
+    assert [run.arguments for run, _, _ in plan(num_folds=2)] == [("--fold", "0"), ("--fold", "1")]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [((None, None), "--seeds"), (([1, 1], None), "twice"), ((None, 0), "--folds is 0")],
+    ("options", "message"),
+    [({}, "--seeds"), ({"seeds": [1, 1]}, "twice"), ({"num_folds": 0}, "--folds is 0")],
     ids=["nothing", "twice", "no fold"],
 )
-def test_a_plan_that_repeats_nothing_is_refused(arguments, message):
+def test_a_plan_that_repeats_nothing_is_refused(options, message):
     with pytest.raises(InputError, match=message):
-        repeat.plan("a", *arguments)
+        plan(**options)
 
 
-@pytest.fixture
-def fake_main(tmp_path, monkeypatch):
-    """A main.py that writes a result.json; the seed is its accuracy, and seed 13 fails."""
-    script = tmp_path / "main.py"
-    script.write_text(
-        "import json, pathlib, sys\n"
-        "value = lambda flag: sys.argv[sys.argv.index(flag) + 1]\n"
-        "if value('--seed') == '13': sys.exit(2)\n"
-        f"folder = pathlib.Path({str(tmp_path)!r}) / value('--exp_name')\n"
-        "folder.mkdir(exist_ok=True)\n"
-        "result = {'accuracy': int(value('--seed')) / 10, 'seed': int(value('--seed')), 'seconds': 1.5}\n"
-        "(folder / 'result.json').write_text(json.dumps(result))\n"
-        f"open({str(tmp_path / 'calls')!r}, 'a').write(value('--seed') + ' ')\n"
-    )
-    monkeypatch.setattr(repeat, "MAIN", script)
-    return tmp_path
-
-
-def test_finished_runs_are_kept_and_a_failure_is_told(fake_main):
-    run = lambda seeds, **options: repeat.run_all(  # noqa: E731
-        repeat.plan("a", seeds, None), lambda name: fake_main / name, ["--config", "c"], **options
-    )
-    with pytest.raises(InputError, match="run 'a-seed13' ended with exit code 2"):
-        run([1, 13, 3])
-    assert (fake_main / "calls").read_text() == "1 "
-    results = run([1, 3])
-    assert (fake_main / "calls").read_text() == "1 3 "
-    assert results["a-seed3"]["accuracy"] == 0.3
-    run([1], overwrite=True)
-    assert (fake_main / "calls").read_text() == "1 3 1 "
+@pytest.mark.parametrize("form", [("--ckpts", "{}"), ("--ckpts={}",), ("init={}",)])
+def test_a_checkpoint_for_each_seed_and_fold(tmp_path, form):
+    for seed, fold in ((0, 0), (0, 1)):
+        (tmp_path / f"s{seed}f{fold}.pth").write_bytes(b"")
+    words = [word.replace("{}", str(tmp_path / "s{seed}f{fold}.pth")) for word in form]
+    runs = plan(words, seeds=[0], num_folds=2)
+    assert [run.arguments[len(form) - 1].endswith(f"s0f{fold}.pth") for run, _, fold in runs] == [True, True]
+    with pytest.raises(InputError, match="s7f0.pth' does not exist"):
+        plan(words, seeds=[7], num_folds=2)
+    with pytest.raises(InputError, match=r"\{fold\}, but nothing is repeated over it; give --folds"):
+        plan(words, seeds=[0])
 
 
 def test_mean_and_deviation(tmp_path):
     runs = {f"r{n}": {"accuracy": value, "seconds": 9.5, "note": "x"} for n, value in enumerate((0.5, 0.6, 0.7))}
-    summary = repeat.write_summary(tmp_path / "all.json", runs)
+    summary = repeat.write_summary(tmp_path / "all.json", runs, [(0, None), (1, None), (2, None)])
     assert summary.keys() == {"accuracy"}
-    assert summary["accuracy"]["mean"] == pytest.approx(0.6) and summary["accuracy"]["std"] == pytest.approx(0.1)
-    assert json.loads((tmp_path / "all.json").read_text()) == {"runs": ["r0", "r1", "r2"], "metrics": summary}
-    assert "0.6000 ± 0.1000   (0.5000  0.6000  0.7000)" in repeat.format_summary(summary)
+    numbers = summary["accuracy"]
+    assert numbers["mean"] == pytest.approx(0.6) and numbers["std"] == pytest.approx(0.1) and numbers["n"] == 3
+    assert (numbers["low"], numbers["high"]) == pytest.approx((0.6 - 0.2484, 0.6 + 0.2484), abs=1e-4)
+    assert json.loads((tmp_path / "all.json").read_text()) == {"runs": list(runs), "metrics": summary}
+    assert "0.6000 ± 0.1000, 95 % 0.3516 to 0.8484   (0.5000  0.6000  0.7000)" in repeat.format_summary(summary)
+    assert (tmp_path / "all.csv").read_text().splitlines()[2] == "all,accuracy,,,1,0.6,r1"
+    assert "| all | 0.600 ± 0.100 (0.352 to 0.848, n=3) |" in (tmp_path / "all.md").read_text()
+    assert "all & 60.0 $\\pm$ 10.0" in (tmp_path / "all.tex").read_text()
     single = repeat.summarize({"r": {"accuracy": 0.5}})
     assert single["accuracy"]["std"] is None and "±" not in repeat.format_summary(single)
 
 
 def test_several_processes_are_started_with_torchrun():
-    assert repeat._launcher(1) == [sys.executable]
-    assert "torch.distributed.run" in repeat._launcher(2) and "--nproc_per_node=2" in repeat._launcher(2)
+    (run,) = [run for run, _, _ in plan(seeds=[3], num_processes=2)]
+    command = run.command("--overwrite")
+    assert "torch.distributed.run" in command and "--nproc_per_node=2" in command and command[-1] == "--overwrite"
+    assert "torch.distributed.run" not in plan(seeds=[3])[0][0].command()

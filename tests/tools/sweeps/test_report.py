@@ -1,56 +1,58 @@
-"""The quickstart's table from result files."""
+"""One result table as CSV, Markdown, LaTeX and JSON."""
 
+import csv
+import io
 import json
 
 import pytest
 
-from pointrecon.tools.sweeps.report import NUMBERS, collect_quickstart, format_table, gather_pictures
-from pointrecon.utils.errors import InputError
+from pointrecon.tools.sweeps.report import format_csv, format_latex, format_markdown, make_report, to_json, write_report
+from pointrecon.tools.sweeps.summary import Record
 
 
 @pytest.fixture
-def root(tmp_path):
-    """Finished runs whose accuracies are all different."""
-    values = {}
-    for number, (name, (config, run, metric)) in enumerate(NUMBERS.items()):
-        folder = tmp_path / config / "quickstart" / f"{run}-seed3"
-        values.setdefault(folder, {"select": "last", "num_objects": 109, "mean_class_accuracy": 0.5, "seconds": 1.0})
-        values[folder] |= {metric: 0.1 + number / 100, "zero_shot_num_classes": 20}
-        assert name
-    for folder, content in values.items():
-        folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps(content))
-    folder = tmp_path / "pretrain" / "quickstart" / "pretrain-seed3"
-    folder.mkdir(parents=True)
-    lines = [{"split": "train", "loss": 8.0}, {"split": "train", "loss": 2.0}, {"split": "test", "loss": 9.0}]
-    (folder / "metrics.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    return tmp_path
+def report():
+    """Two rows, three pretrainings, two folds; `b` is 0.1 worse, a little more on pretraining 2."""
+    values = {"row_a": 0.8, "b": 0.7}
+    records = [
+        Record(row, "svm", number, fold, 1000 * number, value + 0.01 * fold + 0.02 * number * (row == "b"), "run")
+        for row, value in values.items()
+        for number in range(3)
+        for fold in range(2)
+    ]
+    records.append(Record("row_a", "zero", 0, None, 0, 0.25, "run"))
+    return make_report(records, [("row_a", "b")], {"row_a": {"seconds": 60.4, "parameters": 1.5e6}}, {"b": 4})
 
 
-def test_numbers_come_from_their_runs(root):
-    summary = collect_quickstart(root, seed=3, seconds=100.0)
-    assert [summary[name] for name in NUMBERS] == [pytest.approx(0.1 + i / 100) for i in range(len(NUMBERS))]
-    assert summary["chance"] == 0.05 and summary["seconds"] == 100.0 and summary["seed"] == 3
-    assert (summary["pretrain_loss_first"], summary["pretrain_loss_last"]) == (8.0, 2.0)
-    wanted = "chance pretrain_loss_first pretrain_loss_last zero_shot_accuracy linear_accuracy svm_accuracy "
-    wanted += "finetune_accuracy scratch_accuracy seconds svm_random_accuracy svm_accuracy_5shot scratch_accuracy_5shot"
-    assert set(wanted.split()) <= summary.keys()
-    table = format_table(summary)
-    assert f"{summary['svm_accuracy_5shot']:.3f}" in table
-    gain = summary["finetune_accuracy"] - summary["scratch_accuracy"]
-    assert f"fine-tuned minus from scratch, all labels: {gain:+.3f}" in table
+def test_every_number_is_in_the_csv(report):
+    lines = list(csv.DictReader(io.StringIO(format_csv(report))))
+    assert [(line["row"], line["metric"]) for line in lines] == [("row_a", "svm"), ("row_a", "zero"), ("b", "svm")]
+    first = lines[0]
+    assert float(first["mean"]) == pytest.approx(0.805) and float(first["std"]) == pytest.approx(0, abs=1e-9)
+    assert first["against"] == "b" and float(first["gain"]) == pytest.approx(0.08) and first["pairs"] == "6"
+    assert float(first["p"]) == pytest.approx(float(first["p_holm"])) and 0 < float(first["p"]) < 0.05
+    assert lines[1]["std"] == "" and lines[2]["against"] == ""
 
 
-def test_pictures_are_gathered(root):
-    source = root / "svm" / "quickstart" / "svm-seed3" / "figures" / "tsne.png"
-    source.parent.mkdir()
-    source.write_bytes(b"picture")
-    summary = collect_quickstart(root, seed=3, seconds=1.0)
-    pictures = gather_pictures(root, 3, root / "out", summary)
-    assert [path.name for path in pictures] == ["results.png", "tsne.png"]
-    assert all(path.is_file() for path in pictures)
+def test_markdown(report):
+    text = format_markdown(report)
+    assert "| row_a | 0.805 ± 0.000 (0.805 to 0.805, n=6) | 0.250 (n=1) | 60 | 1.50 M |" in text
+    assert "| svm | row_a - b | +8.0 | +3.0 to +13.0 | 6 of 6 | 3 pretrainings |" in text
+    assert "4 runs (b 4)" in text
+    tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n")]
+    assert all(len({line.count("|") for line in lines}) == 1 for lines in tables if lines)
 
 
-def test_a_missing_run_is_named(root):
-    with pytest.raises(InputError, match="pretrain-seed4|seed4"):
-        collect_quickstart(root, seed=4, seconds=1.0)
+def test_latex(report):
+    text = format_latex(report)
+    assert "row\\_a & 80.5 $\\pm$ 0.0$^{*}$ & 25.0 \\\\" in text and text.count("&") == 6
+    assert text.startswith("\\begin{tabular}{lrr}") and "\\end{tabular}" in text
+
+
+def test_json_and_files(report, tmp_path):
+    paths = write_report(report, tmp_path / "new", {"note": 1})
+    assert [path.name for path in paths] == ["table.csv", "runs.csv", "table.md", "table.tex", "table.json"]
+    content = json.loads(paths[-1].read_text())
+    assert content["note"] == 1 and content["rows"]["b"]["svm"]["unit"] == "pretraining"
+    assert len(content["runs"]) == 13 == len(paths[1].read_text().splitlines()) - 1
+    assert json.loads(json.dumps(to_json(report))) == {key: content[key] for key in to_json(report)}
