@@ -4,7 +4,7 @@ from ..attention.compiled import attention, cross_attention
 from ..chamfer.compiled import chamfer_distance, nearest
 from ..fps.compiled import fps
 from ..interpolate.compiled import three_nn
-from ..knn.compiled import knn
+from ..knn.compiled import knn, knn_wide
 from ..patchify.compiled import patchify
 from ..pooling.compiled import linear_max
 from .library import is_available, unavailable_reason
@@ -16,6 +16,7 @@ __all__ = [
     "fps",
     "is_available",
     "knn",
+    "knn_wide",
     "linear_max",
     "nearest",
     "patchify",

@@ -38,13 +38,19 @@ inline void measure_tile(const Cloud& cloud, int tile, Floats px, Floats py, Flo
   }
 }
 
+// How many sets of 4 * LANES groups: twice as many groups as neighbors give a tight bound.
+int sets_for(int k) {
+  int num_sets = 1;
+  while (num_sets * 4 * LANES < 4 * k && num_sets * 4 * LANES < MAX_GROUPS) num_sets *= 2;
+  return num_sets;
+}
+
 // Fills scratch.distance and returns how many groups there are; minima gets the smallest distance of each.
 int measure(const Cloud& cloud, const float* query, int num_tiles, int k, SearchScratch& scratch, float* minima) {
   const Floats px = splat(query[0]), py = splat(query[1]), pz = splat(query[2]);
   const int32_t* tiles = cloud.is_sorted ? scratch.tiles.data() : nullptr;
   scratch.distance.resize(size_t(num_tiles) * TILE);
-  int num_sets = 1;  // of 4 * LANES groups; twice as many groups as neighbors give a tight bound
-  while (num_sets * 4 * LANES < 4 * k && num_sets * 4 * LANES < MAX_GROUPS) num_sets *= 2;
+  const int num_sets = sets_for(k);
   for (int set = 0; set < num_sets; set++) {
     Floats least[4] = {splat(INFINITE), splat(INFINITE), splat(INFINITE), splat(INFINITE)};
     for (int t = set; t < num_tiles; t += num_sets) {
@@ -122,7 +128,7 @@ void choose_tiles(const Cloud& cloud, const float* query, int k, SearchScratch& 
 }
 
 // Keys of the places within the limit: the distance above, the index below, so that their order is that of the result.
-int collect(const Cloud& cloud, int num_tiles, float limit, SearchScratch& scratch) {
+int collect(const Cloud* sorted, int num_tiles, float limit, SearchScratch& scratch) {
   scratch.keys.resize(size_t(num_tiles) * TILE + LANES);
   const float* distance = scratch.distance.data();
   int64_t* keys = scratch.keys.data();
@@ -132,10 +138,10 @@ int collect(const Cloud& cloud, int num_tiles, float limit, SearchScratch& scrat
     for (int i = 0; i < TILE; i += LANES) {
       within |= uint64_t(bits(load(distance + size_t(t) * TILE + i) <= splat(limit))) << i;
     }
-    const int first = (cloud.is_sorted ? scratch.tiles[t] : t) * TILE;
+    const int first = (sorted ? scratch.tiles[t] : t) * TILE;
     for (; within; within &= within - 1) {
       const int i = lowest_bit(within);
-      const int32_t index = cloud.is_sorted ? cloud.index[first + i] : first + i;
+      const int32_t index = sorted ? sorted->index[first + i] : first + i;
       keys[count++] = int64_t(as_int(distance[size_t(t) * TILE + i])) << 32 | index;
     }
   }
@@ -176,7 +182,26 @@ void find_neighbors(const Cloud& cloud, const float* query, int k, int64_t* foun
   if (cloud.is_sorted) choose_tiles(cloud, query, k, scratch);
   const int num_tiles = cloud.is_sorted ? int(scratch.tiles.size()) : cloud.num_tiles;
   const int num_groups = measure(cloud, query, num_tiles, k, scratch, minima);
-  const int count = collect(cloud, num_tiles, bound_by_minima(minima, num_groups, k), scratch);
+  const float limit = bound_by_minima(minima, num_groups, k);
+  const int count = collect(cloud.is_sorted ? &cloud : nullptr, num_tiles, limit, scratch);
+  if (count >= k) return write_smallest(scratch, count, k, found);
+  std::fill(found, found + k, 0);  // only with coordinates that are not numbers
+}
+
+void select_smallest(int num_tiles, int k, int64_t* found, SearchScratch& scratch) {
+  alignas(64) float minima[MAX_GROUPS];
+  const int num_sets = sets_for(k);
+  for (int set = 0; set < num_sets; set++) {
+    Floats least[4] = {splat(INFINITE), splat(INFINITE), splat(INFINITE), splat(INFINITE)};
+    for (int t = set; t < num_tiles; t += num_sets) {
+      for (int i = 0; i < TILE; i += LANES) {
+        Floats& minimum = least[i / LANES % 4];
+        minimum = smaller(load(&scratch.distance[size_t(t) * TILE + i]), minimum);
+      }
+    }
+    for (int i = 0; i < 4; i++) store(minima + (4 * set + i) * LANES, least[i]);
+  }
+  const int count = collect(nullptr, num_tiles, bound_by_minima(minima, num_sets * 4 * LANES, k), scratch);
   if (count >= k) return write_smallest(scratch, count, k, found);
   std::fill(found, found + k, 0);  // only with coordinates that are not numbers
 }

@@ -17,4 +17,7 @@ struct SearchScratch {
 // Writes the indices of the k nearest points, nearest first, the lowest index first among equals.
 void find_neighbors(const Cloud& cloud, const float* query, int k, int64_t* found, SearchScratch& scratch);
 
+// The same for distances that are in scratch.distance, (num_tiles * TILE) of them in the order of the points.
+void select_smallest(int num_tiles, int k, int64_t* found, SearchScratch& scratch);
+
 }  // namespace point_ops

@@ -1,5 +1,6 @@
-"""Exact nearest neighbors of points of any width: a matrix product chooses candidates, subtraction decides.
+"""Exact nearest neighbors of points of any width.
 
+On a CPU the library forms all distances by subtraction. Elsewhere a matrix product chooses candidates:
 |p|^2 - 2 p q orders points as fast as a matrix product, but its rounding misplaces some. So a few more candidates than
 neighbors are taken and their distances formed by subtraction; where the rounding could have kept a neighbor out, those
 of the whole row are.
@@ -8,7 +9,9 @@ Shape legend: B batch, N points, Q queries, C width of a point, K neighbors.
 """
 
 import torch
+from recon_point_ops.dispatch import select_backend
 from recon_point_ops.knn import reference
+from recon_point_ops.registry import is_plain
 from torch import Tensor
 
 NARROW = 8  # coordinates up to which subtraction is as fast as a product
@@ -21,12 +24,16 @@ def find_neighbors(points: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Ten
 
     Args:
         points: (B, N, C) float32, finite.
-        queries: (B, Q, C) float32, finite.
+        queries: (B, Q, C) float32, finite, both contiguous.
         k: 1..N.
 
     Returns:
         Euclidean distances (B, Q, K) and indices (B, Q, K) int64, nearest first, ties to the lowest index.
     """
+    backend = select_backend(points)
+    if hasattr(backend, "knn_wide") and is_plain(points, queries):
+        squared, index = backend.knn_wide(points, queries, k)
+        return squared.sqrt(), index
     slab = max(1, reference.MAX_SLAB_ELEMENTS // max(1, points.shape[0] * points.shape[1]))
     is_exact = points.shape[-1] <= NARROW or k + MORE_CANDIDATES >= points.shape[1] or not _has_exact_products(points)
     find = _by_subtraction if is_exact else _by_candidates

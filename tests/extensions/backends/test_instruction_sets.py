@@ -50,6 +50,9 @@ def results(clouds):
             inputs = x.requires_grad_(), weight.requires_grad_()
             pooled = compiled.linear_max(*inputs, relu)
             found += [pooled.detach(), *torch.autograd.grad(pooled.square().sum(), inputs)]
+    for width in (0, 1, 5, 40):
+        points = torch.randint(-9, 9, (2, 150, width), generator=draw).float()  # exact, and ties
+        found += compiled.knn_wide(points, points[:, :23].contiguous(), 9)
     return found
 
 

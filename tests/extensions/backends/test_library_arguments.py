@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(not library.is_available("cpu"), reason="the CPU
 FUNCTIONS = {
     "fps": (fps._fps, (1, 5, 3)),
     "knn": (knn._knn, (1, 5, 4, 3)),
+    "knn_wide": (knn._knn_wide, (1, 5, 4, 7, 3)),
     "patchify": (patchify._patchify, (1, 5, 4, 3)),
     "three_nn": (interpolate._three_nn, (1, 4, 5)),
     "nearest": (chamfer._nearest, (1, 4, 5)),
@@ -80,6 +81,7 @@ def test_no_work_needs_no_memory(name):
     [
         ("fps", (1, 5, 6)),
         ("knn", (1, 5, 4, 6)),
+        ("knn_wide", (1, 5, 4, 7, 6)),
         ("patchify", (1, 5, 6, 3)),
         ("patchify", (1, 5, 3, 6)),
         ("three_nn", (1, 4, 2)),
