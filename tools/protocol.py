@@ -6,7 +6,7 @@ published one and lists in result.json what of that applied to it. Found by read
 
 from dataclasses import dataclass
 
-from pointrecon.tools.settings import Settings
+from pointrecon.tools.settings import AugmentSettings, Settings
 from pointrecon.utils.errors import InputError, check_choice, closest
 
 PROTOCOLS = ("sound", "published")
@@ -45,6 +45,12 @@ QUIRKS = {
     "test_selection": Quirk(("classify", "segment"), "the checkpoint is the best one on the test split: it flatters"),
     "best_of_votes": Quirk(
         ("classify",), "with num_votes, voting is repeated 299 times on the test split and the best time is reported"
+    ),
+    "published_votes": Quirk(
+        ("classify",),
+        "with num_votes, logits are averaged, over clouds that are scaled (ModelNet), turned (PB_T50_RS) or unchanged "
+        "(OBJ_BG, OBJ_ONLY)",
+        ("ModelNet40", "ModelNet10", "ModelNetFewShot", "ScanObjectNN"),
     ),
     "leaky_freeze": Quirk(
         ("classify",), "a frozen backbone moves its cls query and running statistics, and drops paths in training"
@@ -131,6 +137,28 @@ def holds_out(cfg: Settings, *, data_type: str | None = None) -> bool:
         return select == "val"
     chosen_on = ((cfg["evaluators"][select] or {}).get("data") or {}).get("type", cfg["data"]["type"])
     return selecting_split(cfg) == "val" and chosen_on == (data_type or cfg["data"]["type"])
+
+
+def vote_augment(cfg: Settings) -> AugmentSettings:
+    """How the clouds of a vote are varied: as in training, or as the published code varies them when it votes.
+
+    Published votes know one augmentation a data set: ModelNet's clouds are stretched by 2/3 to 3/2 along each axis and
+    not shifted, those of PB_T50_RS are turned about the vertical, those of the two other variants stay as they are.
+    """
+    data = cfg["data"]
+    if not has_quirk(cfg, "published_votes"):
+        return data["augment"]
+    is_turned = data["type"] == "ScanObjectNN" and data["options"].get("variant", "pb_t50_rs") == "pb_t50_rs"
+    is_scaled = data["type"].startswith("ModelNet")
+    return AugmentSettings(
+        rotate_y=180.0 if is_turned else 0.0,
+        scale=(2 / 3, 3 / 2) if is_scaled else (1.0, 1.0),
+        scale_isotropic=False,
+        shift=0.0,
+        jitter=0.0,
+        flip_x=0.0,
+        dropout=0.0,
+    )
 
 
 def drops_last(cfg: Settings) -> bool:

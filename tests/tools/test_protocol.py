@@ -97,6 +97,37 @@ def test_the_published_vote_is_the_best_of_many(launch, monkeypatch):
     assert found["accuracy"] >= sound["accuracy"]  # the sound vote is the first of the four
 
 
+OBJECTS = {
+    "ModelNet40": ({"type": "ModelNet40", "options": {}}, {"scale": (2 / 3, 1.5)}),
+    "few shots": ({"type": "ModelNetFewShot", "options": {}}, {"scale": (2 / 3, 1.5)}),
+    "hardest": ({"type": "ScanObjectNN", "options": {}}, {"rotate_y": 180.0}),
+    "named hardest": ({"type": "ScanObjectNN", "options": {"variant": "pb_t50_rs"}}, {"rotate_y": 180.0}),
+    "with background": ({"type": "ScanObjectNN", "options": {"variant": "obj_bg"}}, {}),
+    "without background": ({"type": "ScanObjectNN", "options": {"variant": "obj_only"}}, {}),
+}
+UNCHANGED = {"rotate_y": 0, "scale": (1, 1), "scale_isotropic": False, "shift": 0, "jitter": 0, "flip_x": 0}
+UNCHANGED |= {"dropout": 0}
+AUGMENT = {**UNCHANGED, "scale": [0.5, 2], "shift": 0.2, "rotate_y": 90.0}
+
+
+@pytest.mark.parametrize("data, changes", OBJECTS.values(), ids=OBJECTS.keys())
+def test_published_votes_vary_clouds_as_published(data, changes):
+    data = {**data, "augment": AUGMENT}
+    assert protocol.vote_augment(make_cfg(data=data)) == {**UNCHANGED, **changes}
+    assert protocol.vote_augment(make_cfg(data=data, protocol="sound")) == AUGMENT
+    assert protocol.vote_augment(make_cfg(data={**data, "type": "SweetHome3D"})) == AUGMENT
+
+
+def test_published_votes_are_means_of_logits():
+    """One vote that is very sure outweighs two that are not; as probabilities the two would win."""
+    logits = torch.tensor([[[10.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 3.0, 0.0]]])  # one object, three votes
+    for name, winner in (("published", 0), ("sound", 1)):
+        data = {"type": "ModelNet40", "options": {}, "augment": AUGMENT}
+        scores = classify.combine_votes(logits[:, None], make_cfg(data=data, protocol=name))
+        assert scores.shape == (1, 1, 3) and scores.argmax(dim=-1).item() == winner
+    assert scores.sum().item() == pytest.approx(1)
+
+
 def test_published_zero_shot_counts_training_objects_too(launch):
     weights = launch("epochs=1", name="pretrained")[1] / "ckpt-last.pth"
     options = ("task=evaluate", "epochs=0", "--ckpts", weights)

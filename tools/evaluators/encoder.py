@@ -3,18 +3,19 @@
 Shape legend: B batch, N points, n objects, C channels.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader
 from pointrecon.datasets.transforms import PointTransform
 from pointrecon.models.heads import probe_feature
 from pointrecon.tools.build import build_dataset, eval_transform
-from pointrecon.tools.settings import Settings
+from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.utils.processes import distributed
 
 
@@ -73,9 +74,9 @@ class SplitStore:
     """The data sets that the evaluators of a run read, each built once."""
 
     def __init__(self) -> None:
-        self._datasets: dict[str, Any] = {}
+        self._datasets: dict[str, PointCloudDataset] = {}
 
-    def get(self, cfg: Settings, split: str, **options: Any) -> Any:
+    def get(self, cfg: Settings, split: str, **options: Any) -> PointCloudDataset:
         """The data set of the section `data`; without `data.shots`, unless that is among the options.
 
         Raises:
@@ -104,40 +105,44 @@ class SplitEncoder:
     def __init__(self, encode: Encode, *, device: torch.device, batch_size: int) -> None:
         self.encode, self.device, self.batch_size = encode, device, batch_size
         self._known: dict[Any, EmbeddedSplit] = {}
-        self._kept: list[Any] = []  # an id() is that of one data set only as long as this is there
+        self._kept: list[PointCloudDataset] = []  # an id() is that of one data set only as long as this is there
 
     def forget(self) -> None:
         """The weights have moved: everything is embedded anew."""
         self._known.clear()
         self._kept.clear()
 
-    def embed(self, dataset: Any, data: Mapping[str, Any]) -> EmbeddedSplit:
-        """Every object of a data set, in its order. All processes must ask for the same.
+    def embed(
+        self, dataset: PointCloudDataset, data: DataSettings, *, rows: Sequence[int] | None = None
+    ) -> EmbeddedSplit:
+        """Objects of a data set. All processes must ask for the same.
 
         Args:
             dataset: the split.
             data: the section `data`, which says how clouds are cut and scaled.
+            rows: which objects, in this order; None: all of them, in the order of the data set.
         """
-        transform = eval_transform(data, dataset)
-        key = (id(dataset), *(data[name] for name in ("num_points", "eval_sampling", "normalize", "sample_pool")))
+        transform, rows = eval_transform(data, dataset), tuple(range(len(dataset)) if rows is None else rows)
+        cut = (data["num_points"], data["eval_sampling"], data["normalize"], data["sample_pool"])
+        key = (id(dataset), rows, cut)
         if key not in self._known:
             self._kept.append(dataset)
-            self._known[key] = self._embed(dataset, transform)
+            self._known[key] = self._embed(dataset, transform, rows)
         return self._known[key]
 
-    def _embed(self, dataset: Any, transform: PointTransform) -> EmbeddedSplit:
+    def _embed(self, dataset: PointCloudDataset, transform: PointTransform, rows: Sequence[int]) -> EmbeddedSplit:
         # Points that are drawn anew come from one stream of random numbers, so every process goes through all of them.
         is_shared = transform.sampling != "random"
         rank, world_size = (distributed.rank(), distributed.world_size()) if is_shared else (0, 1)
-        starts = range(rank * self.batch_size, len(dataset), world_size * self.batch_size)
-        rows = [row for start in starts for row in range(start, min(start + self.batch_size, len(dataset)))]
+        starts = range(rank * self.batch_size, len(rows), world_size * self.batch_size)
+        mine = [row for start in starts for row in rows[start : start + self.batch_size]]
         parts = []
-        for batch in eval_loader(Subset(dataset, rows), self.batch_size):
+        for batch in eval_loader(Subset(dataset, mine), self.batch_size):
             embedding = self.encode(transform(batch["points"].to(self.device)))
             parts.append(EmbeddedSplit(embedding, batch["label"], list(batch["id"])))
         return join(distributed.gather_in_order(parts) if is_shared else parts)
 
-    def embed_first(self, dataset: Any, data: Mapping[str, Any]) -> EmbeddedSplit:
+    def embed_first(self, dataset: PointCloudDataset, data: DataSettings) -> EmbeddedSplit:
         """The first object alone, in this process alone: what there is to know of widths before training."""
         batch = next(iter(eval_loader(Subset(dataset, [0]), 1)))
         points = eval_transform(data, dataset)(batch["points"].to(self.device))

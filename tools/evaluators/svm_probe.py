@@ -8,7 +8,7 @@ import torch
 from pointrecon.datasets.splits import split_rows
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators import EVALUATORS
-from pointrecon.tools.evaluators.accuracy import report_on
+from pointrecon.tools.evaluators.accuracy import mean_report, report_on
 from pointrecon.tools.evaluators.base import Evaluator
 from pointrecon.tools.evaluators.encoder import EmbeddedSplit, SplitEncoder, SplitStore
 from pointrecon.tools.protocol import has_quirk
@@ -66,7 +66,7 @@ class SVMProbe(Evaluator):
             ]
 
     def run(self, encoder: SplitEncoder, ctx: RunContext) -> dict[str, Any]:
-        """Returns `accuracy`, `mean_class_accuracy`, `num_objects`, and for several draws their standard deviation."""
+        """Returns what `accuracy.report_on` does, as the mean over the draws, and `num_train_objects`."""
         from sklearn.svm import LinearSVC
 
         data = self.cfg["data"]
@@ -76,11 +76,7 @@ class SVMProbe(Evaluator):
             classifier = LinearSVC(C=self.C, random_state=0, max_iter=10_000).fit(x[rows], y[rows])
             predictions = torch.from_numpy(classifier.predict(x_test))
             reports.append(report_on(self.test, predictions, torch.from_numpy(y_test)))
-        mean = {name: float(np.mean([report[name] for report in reports])) for name in reports[0]}
-        mean |= {"num_objects": len(y_test), "num_train_objects": len(self.rows[0])}
-        if len(reports) > 1:
-            mean["accuracy_std"] = float(np.std([report["accuracy"] for report in reports], ddof=1))
-        return mean
+        return mean_report(reports) | {"num_train_objects": len(self.rows[0])}
 
 
 def _table(embedded: EmbeddedSplit) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Subset
 
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators import EVALUATORS
@@ -17,7 +16,7 @@ from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
 from pointrecon.tools.evaluators.base import Evaluator
 from pointrecon.tools.evaluators.encoder import EmbeddedSplit, Embedding, SplitEncoder, SplitStore, join
 from pointrecon.tools.protocol import has_quirk
-from pointrecon.tools.settings import Settings
+from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.tools.teachers.teachers import CACHED, class_prompts
 from pointrecon.utils.errors import InputError, check_choice
 
@@ -56,7 +55,9 @@ class ZeroShot(Evaluator):
         self.ratio = ratio
         self.batch_size = cfg["batch_size"]
         self.is_on_both = has_quirk(cfg, "train_and_test")
-        self.data = {**cfg["data"], "eval_sampling": "random"} if self.is_on_both else cfg["data"]
+        self.data: DataSettings = cfg["data"]
+        if self.is_on_both:
+            self.data = {**cfg["data"], "eval_sampling": "random"}
         self.dataset = store.get(cfg, split)
         # A missing cache is found out before the run folder is there; a teacher is asked when the run starts.
         self.prompts = class_prompts(cfg, self.dataset) if cfg["teachers"]["text"]["type"] == CACHED else None
@@ -74,8 +75,10 @@ class ZeroShot(Evaluator):
         is_summed = has_quirk(self.cfg, "summed_prompts")
         classes = class_embeddings(self.prompts, self.cfg["teachers"]["text"]["center"], is_summed)
         parts = [encoder.embed(self.dataset, self.data)]
-        if self.is_on_both and (train := self.draw_train()) is not None:
-            parts.append(encoder.embed(train, self.data))
+        if self.is_on_both:
+            train = self.store.get(self.cfg, "train")
+            if rows := self.draw_rows(len(train)):
+                parts.append(encoder.embed(train, self.data, rows=rows))
         embedding, self.labels, self.ids = join(parts)
         student = self.forward_student(embedding)
         self._check_width(student, classes)
@@ -96,12 +99,10 @@ class ZeroShot(Evaluator):
             similarities=self.similarities,
         )
 
-    def draw_train(self) -> Subset | None:
-        """The training split as the published code ran over it: shuffled, without the last, smaller batch."""
-        dataset = self.store.get(self.cfg, "train")
-        kept = len(dataset) // self.batch_size * self.batch_size
-        rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(self.cfg["seed"]))[:kept]
-        return Subset(dataset, rows.tolist()) if kept else None
+    def draw_rows(self, size: int) -> list[int]:
+        """Rows of the training split as the published code ran over it: shuffled, without the last, smaller batch."""
+        kept = size // self.batch_size * self.batch_size
+        return torch.randperm(size, generator=torch.Generator().manual_seed(self.cfg["seed"]))[:kept].tolist()
 
     def _check_width(self, student: Tensor, prompts: Tensor) -> None:
         if student.shape[-1] != prompts.shape[-1]:

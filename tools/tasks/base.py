@@ -1,20 +1,23 @@
 """The contract between the runner and what it trains or measures, with what all tasks share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from pointrecon.datasets.resident import ResidentLoader
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.loader import BatchSource
+from pointrecon.datasets.sample import Batch
 from pointrecon.datasets.transforms import PointTransform
+from pointrecon.tools.build import build_train_loader
 from pointrecon.tools.checkpoints.checkpoint import load_weights
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.suite import EvaluatorSuite
 from pointrecon.tools.protocol import SELECTIONS, selecting_split, selection
-from pointrecon.tools.settings import Settings
+from pointrecon.tools.settings import DataSettings, Settings
+from pointrecon.tools.tasks.start import SeenObjects, read_start
 from pointrecon.utils.errors import InputError
 
 
@@ -29,8 +32,8 @@ class Validation(NamedTuple):
 class Task(ABC):
     """Something to train or to measure. The runner owns the loop, the task owns data, network and losses.
 
-    A subclass builds its data sets and transforms, hands its network to `set_model`, and overrides `prepare`,
-    `compute_loss` and `evaluate`.
+    A subclass builds its data sets and transforms, hands its network to `set_model` and its data to `set_data`, and
+    overrides `prepare`, `compute_loss` and `evaluate`.
 
     Args:
         cfg: the whole config.
@@ -46,6 +49,8 @@ class Task(ABC):
         monitor: the metric of `evaluate` that selects the best checkpoint, higher is better; None if there is none.
         class_names: what the outputs of a classifier stand for; None if it has none.
         evaluators: what the section `evaluators` asks for.
+        start: the checkpoint that `init` names; None without one.
+        seen: the objects that the network has been trained on, those of this run included.
     """
 
     model: nn.Module
@@ -54,7 +59,7 @@ class Task(ABC):
     eval_transform: PointTransform
     monitor: str | None = None
     class_names: list[str] | None = None
-    train_loader: DataLoader | ResidentLoader | None = None
+    train_loader: BatchSource | None = None
 
     def __init__(self, cfg: Settings, ctx: RunContext) -> None:
         self.cfg, self.ctx = cfg, ctx
@@ -66,6 +71,9 @@ class Task(ABC):
                 f"select is '{select}', but task={cfg['task']} has no metric of its own to select by; set select=last "
                 "or the name of an evaluator"
             )
+        self.start = read_start(cfg)
+        self.seen = SeenObjects() if self.start is None else self.start.seen
+        self._tested: dict[str, tuple[DataSettings, list[str]]] = {}
 
     def set_model(self, model: nn.Module, *, may_lack: Iterable[str] = (), skip: Iterable[str] = ()) -> None:
         """Takes the network over: onto the device, with the weights that `init` names.
@@ -76,20 +84,54 @@ class Task(ABC):
             skip: prefixes of keys that are not loaded, whatever their sizes.
 
         Raises:
-            InputError: the checkpoint cannot be read or does not fit.
+            InputError: the checkpoint does not fit, or the network lacks what an evaluator needs.
         """
         self.model = self.network = model.to(self.ctx.device)
-        if self.cfg["init"]:
-            self.ctx.logger.info(f"init: {load_weights(self.model, self.cfg['init'], may_lack, skip)}")
-        else:
+        if self.start is None:
             self.ctx.logger.info("init: random weights")
+        else:
+            path, content = self.start.info["path"], self.start.content
+            self.ctx.logger.info(f"init: {load_weights(self.model, path, may_lack, skip, content=content)}")
+            self.start.content = {}
         self.evaluators.set_model(self.model)
 
-    def training_step(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    def set_data(self, train: PointCloudDataset | None = None, test: PointCloudDataset | None = None) -> None:
+        """Takes the data over: makes the batches, and looks whether objects that are tested have been trained on.
+
+        Args:
+            train: what the network learns from; None: nothing is trained.
+            test: what `evaluate` measures, besides what the evaluators do.
+
+        Raises:
+            InputError: the training split is smaller than a batch.
+        """
+        if train is not None:
+            self.train_loader = build_train_loader(self.cfg, train, self.ctx)
+            self.seen.add(self.cfg["data"], train)
+        if test is not None:
+            self._tested["test"] = (self.cfg["data"], list(test.ids))
+        for name, evaluator in self.evaluators.evaluators.items():
+            self._tested[name] = (evaluator.cfg["data"], list(evaluator.probed_ids()))
+        for name, (number, total) in self.count_seen().items():
+            self.ctx.logger.warning(
+                f"{number} of the {total} objects that '{name}' measures are among those that the network was trained "
+                "on: its numbers will flatter"
+            )
+
+    def count_seen(self) -> dict[str, tuple[int, int]]:
+        """Of what is measured, by name: how many objects the network has been trained on, if any, and of how many."""
+        counts = {name: (self.seen.count(data, ids), len(ids)) for name, (data, ids) in self._tested.items()}
+        return {name: (number, total) for name, (number, total) in counts.items() if number}
+
+    def checkpoint_notes(self) -> dict[str, Any]:
+        """What a checkpoint says of the network besides its weights."""
+        return {"class_names": self.class_names, "seen_objects": self.seen.to_tensor()}
+
+    def training_step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """One forward pass: the loss (scalar, mean over the batch) and scalars to report."""
         return self.compute_loss(*self.prepare(batch))
 
-    def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor | None, ...]:
+    def prepare(self, batch: Batch) -> tuple[Tensor | None, ...]:
         """The part of `training_step` before the network: what the loss is computed from, augmented, on the device."""
         raise AssertionError(f"task={self.cfg['task']} trains nothing")
 

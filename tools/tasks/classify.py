@@ -1,20 +1,23 @@
 """Classification: full fine-tuning, a probe on a frozen backbone, or training from scratch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader, shared_batches
-from pointrecon.tools.build import build_classifier, build_dataset, build_train_loader, eval_transform, train_transform
+from pointrecon.datasets.sample import Batch
+from pointrecon.tools.build import build_classifier, build_dataset, eval_transform, train_transform
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
-from pointrecon.tools.protocol import has_quirk, selection
-from pointrecon.tools.settings import Settings
+from pointrecon.tools.protocol import has_quirk, selection, vote_augment
+from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.tools.tasks import TASKS
 from pointrecon.tools.tasks.base import Task
+from pointrecon.utils.errors import InputError
 from pointrecon.utils.processes import distributed
 from pointrecon.utils.seed import generator
 
@@ -38,14 +41,19 @@ class ClassifyTask(Task):
         splits = ("test", *(("train",) if cfg["epochs"] else ()), *(("val",) if selection(cfg) == "val" else ()))
         self.datasets = {split: build_dataset(cfg, split) for split in splits}
         test = self.datasets["test"]
-        self.class_names = test.class_names
+        # A head may have more outputs than this data set has classes: one that is fine-tuned on a part of them.
+        num_outputs = cfg["classifier"]["num_classes"] or test.num_classes
+        self.class_names = [*test.class_names, *(f"unused {n}" for n in range(test.num_classes, num_outputs))]
         self.transform = train_transform(cfg["data"], test)
         self.eval_transform = eval_transform(cfg["data"], test)
+        data: DataSettings = {**cfg["data"], "augment": vote_augment(cfg)}
+        self.vote_transform = train_transform(data, test)
+        _check_classifier(cfg, ctx, test)
         # A network that is only tested must bring its head.
         self.set_model(build_classifier(cfg, test.num_classes), may_lack=("head.",) if cfg["epochs"] else ())
-        self.train_loader = build_train_loader(cfg, self.datasets["train"], ctx) if cfg["epochs"] else None
+        self.set_data(self.datasets.get("train"), test)
 
-    def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Points (B, N, 3) and labels (B,)."""
         points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
         return points, batch["label"].to(self.ctx.device, non_blocking=True)
@@ -59,11 +67,18 @@ class ClassifyTask(Task):
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Overall and mean-class accuracy on `val` or `test`; with `num_votes` of the vote, and each vote's own."""
-        metrics, (logits, labels, ids) = self._vote(split) if self.cfg["num_votes"] else ({}, self._predict(split))
-        predictions = logits.argmax(dim=1)
+        metrics, (scores, labels, ids) = self._vote(split) if self.cfg["num_votes"] else ({}, self._predict(split))
+        predictions = scores.argmax(dim=1)
         if split == "test" and self.ctx.is_main:
-            path = self.ctx.folder / "predictions.npz"
-            save_predictions(path, ids, labels, predictions, self.class_names)
+            is_share = self.cfg["num_votes"] and not has_quirk(self.cfg, "published_votes")
+            save_predictions(
+                self.ctx.folder / "predictions.npz",
+                ids=ids,
+                labels=labels,
+                predictions=predictions,
+                class_names=self.class_names,
+                probabilities=scores if is_share else scores.softmax(dim=1),
+            )
         metrics = report_on(self.datasets[split], predictions, labels) | metrics
         if split == "test":
             metrics |= self.evaluators.finish()
@@ -100,8 +115,8 @@ class ClassifyTask(Task):
         """The same of random variants, as in training. A shape is read, and its farthest points are found, once.
 
         Returns:
-            mean probabilities of each trial (n, trials, C); what each variant is taken for (n, trials, votes); labels
-            (n,); ids.
+            mean probabilities of each trial (n, trials, C), or mean logits as published; what each variant is taken for
+            (n, trials, votes); labels (n,); ids.
         """
         self.model.eval()
         first = self.cfg["seed"]
@@ -109,18 +124,40 @@ class ClassifyTask(Task):
         draws = [[generator(self.ctx.device, seed) for seed in trial] for trial in seeds]
         rows = []
         for batch in self._batches(split):
-            pool = self.transform.choose_pool(batch["points"].to(self.ctx.device))
-            logits = [[self.model(self.transform.vary(pool, draw)).float() for draw in trial] for trial in draws]
+            pool = self.vote_transform.choose_pool(batch["points"].to(self.ctx.device))
+            logits = [[self.model(self.vote_transform.vary(pool, draw)).float() for draw in trial] for trial in draws]
             variants = torch.stack([torch.stack(trial, dim=1) for trial in logits], dim=1)  # (B, trials, votes, C)
-            mean, predictions = variants.softmax(dim=-1).mean(dim=2).cpu(), variants.argmax(dim=-1).cpu()
+            mean, predictions = combine_votes(variants, self.cfg).cpu(), variants.argmax(dim=-1).cpu()
             rows += zip(mean, predictions, batch["label"], batch["id"], strict=True)
         mean, predictions, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
         return torch.stack(mean), torch.stack(predictions), torch.stack(labels), list(ids)
 
-    def _batches(self, split: str) -> Iterator[dict[str, Any]]:
+    def _batches(self, split: str) -> Iterator[Batch]:
         """This process's share of a split."""
         shard = (self.cfg["num_workers"], self.ctx.rank, self.ctx.world_size)
         return shared_batches(eval_loader(self.datasets[split], self.ctx.batch_size, *shard))
+
+
+def combine_votes(logits: Tensor, cfg: Settings) -> Tensor:
+    """(..., votes, C) -> (..., C): the mean of the probabilities or, as published, of the logits."""
+    # parity: the published code adds the logits up.
+    scores = logits if has_quirk(cfg, "published_votes") else logits.softmax(dim=-1)
+    return scores.mean(dim=-2)
+
+
+def _check_classifier(cfg: Settings, ctx: RunContext, dataset: PointCloudDataset) -> None:
+    """Finds out before training what would fail in its first step."""
+    outputs, num_classes = cfg["classifier"]["num_classes"], dataset.num_classes
+    if outputs is not None and outputs < num_classes:
+        raise InputError(
+            f"classifier.num_classes is {outputs}, but {cfg['data']['type']} has {num_classes} classes; give at least "
+            f"{num_classes}, or null"
+        )
+    if cfg["epochs"] and cfg["classifier"]["head"] == "mlp3" and ctx.batch_size < 2:
+        raise InputError(
+            f"batch_size is {cfg['batch_size']} over {ctx.world_size} processes, but the head mlp3 normalises over a "
+            f"batch; give at least {2 * ctx.world_size}, or classifier.head=linear"
+        )
 
 
 def _accuracy(predictions: Tensor, labels: Tensor) -> float:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from pointrecon.datasets.loader import eval_loader, shared_batches
 from pointrecon.datasets.transforms import PointTransform
-from pointrecon.tools.build import build_dataset, build_segmenter, build_train_loader
+from pointrecon.tools.build import build_dataset, build_segmenter
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.part_iou import (
     format_report,
@@ -62,7 +62,7 @@ class SegmentTask(Task):
         model = build_segmenter(cfg, train.num_classes, train.num_parts)
         # A network that is only tested must bring its head.
         self.set_model(model, may_lack=("head.",) if cfg["epochs"] else ())
-        self.train_loader = build_train_loader(cfg, train, ctx) if cfg["epochs"] else None
+        self.set_data(train if cfg["epochs"] else None, self.datasets["test"])
 
     def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """Points (B, N, 3), categories (B,) and part labels (B, N)."""

@@ -76,7 +76,7 @@ def test_one_may_choose_the_checkpoint_on_validation_objects(launch):
     best = checkpoint(folder, "ckpt-best.pth")
     assert best["epoch"] == final["epoch"]
     assert best["best_metrics"]["svm_accuracy"] == max(record["svm_accuracy"] for record in chosen)
-    assert "56 shapes" in (folder / "log.txt").read_text()  # of 65
+    assert "56 samples" in (folder / "log.txt").read_text()  # of 65
 
 
 def test_on_test_objects_only_where_that_is_said_and_the_result_says_so(launch):
@@ -84,7 +84,7 @@ def test_on_test_objects_only_where_that_is_said_and_the_result_says_so(launch):
     code, folder = launch(*options)
     assert code == 0 and len(records(folder, "test")) == 3
     assert "chosen on the test split" in result(folder)["note"] and result(folder)["select_split"] == "test"
-    assert "65 shapes" in (folder / "log.txt").read_text()  # nothing is held out
+    assert "65 samples" in (folder / "log.txt").read_text()  # nothing is held out
 
 
 def test_objects_of_another_data_set_are_held_out_there_alone(launch):

@@ -1,5 +1,6 @@
 """The tasks through main.py, on the miniature."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_frozen_means_frozen(launch, pretrained):
 
 def test_few_shots_train_on_few(launch, pretrained, capsys):
     code, folder = launch("task=classify", "--ckpts", pretrained, "data.shots=4", name="few")
-    assert code == 0 and "12 shapes" in (folder / "log.txt").read_text()
+    assert code == 0 and "12 samples" in (folder / "log.txt").read_text()
     code, _ = launch("task=classify", "data.shots=100", name="many")
     assert code == 2 and "100" in capsys.readouterr().err
 
@@ -101,12 +102,14 @@ BAD = {
     "a batch larger than the data set": (["batch_size=100"], "65 shapes"),
     "fewer points than groups": (["model.num_groups=50"], "48 points"),
     "more points than stored": (["data.num_points=65"], "64 points"),
-    "what the data set cannot do": (["data.way=5"], "takes no option 'way'"),
+    "what the data set cannot do": (["data.way=5"], "data.way is 5, but SweetHome3D has no few-shot settings"),
     "heads that do not divide": (["model.num_heads=5"], "5 heads"),
     "a mask of nothing": (["model.mask_ratio=0.01"], "mask_ratio"),
     "selection without labels": (["select=val"], "select"),
     "nothing to evaluate": (["task=evaluate", "epochs=0"], "evaluators"),
     "an unknown evaluator": (["task=evaluate", "epochs=0", "evaluators={svn: {}}"], "svm"),
+    "too few outputs": (["task=classify", "classifier.num_classes=2"], "has 3 classes"),
+    "a batch of one": (["task=classify", "batch_size=1"], "classifier.head=linear"),
     "a device that is not there": (["device=cuda:99"], "device"),
 }
 
@@ -135,3 +138,67 @@ def test_a_network_without_a_head_is_not_tested(launch, pretrained, capsys):
 def test_labels_of_their_own_lie_where_the_labels_lie():
     assert each_unlabelled_its_own(torch.tensor([3, -1, -1]), rank=1).tolist() == [3, -5, -6]
     assert each_unlabelled_its_own(torch.zeros(3, dtype=torch.long, device="meta")).device.type == "meta"
+
+
+def test_a_result_says_how_it_came_about(launch, pretrained):
+    code, folder = launch("task=classify", "--ckpts", pretrained, "data.shots=4", "--seed", 3, name="told")
+    found = result(folder)
+    assert code == 0 and found["run"] == "told" and found["config"] == "cfgs/tiny.yaml" and found["seed"] == 3
+    assert found["data"]["type"] == "SweetHome3D" and found["data"]["shots"] == 4 and found["data"]["fold"] is None
+    assert found["checkpoint"]["path"] == str(pretrained) and found["checkpoint"]["epoch"] == 3
+    assert found["checkpoint"]["sha256"] == hashlib.sha256(pretrained.read_bytes()).hexdigest()
+    assert len(found["commit"]["commit"]) == 40
+    low, high = found["accuracy_interval"]
+    assert 0 <= low <= found["accuracy"] <= high <= 1 and found["num_objects"] == 15
+    classes = found["class_accuracy"]
+    assert classes.keys() == {"ball", "plate", "rod"} and all(value["num_objects"] == 5 for value in classes.values())
+    assert np.mean([value["accuracy"] for value in classes.values()]) == pytest.approx(found["accuracy"])
+    with np.load(folder / "predictions.npz") as file:
+        assert file["probabilities"].shape == (15, 3)
+        assert file["probabilities"].sum(axis=1) == pytest.approx(np.ones(15), abs=1e-6)
+        assert (file["probabilities"].argmax(axis=1) == file["predictions"]).all()
+    content = torch.load(folder / "ckpt-last.pth", weights_only=True)
+    assert content["class_names"] == ["ball", "plate", "rod"]
+    code, folder = launch("epochs=1", name="random")
+    assert result(folder)["checkpoint"] is None
+
+
+def test_test_objects_that_the_checkpoint_has_seen_are_named(launch, pretrained):
+    """The pretraining split has four of five objects of a fold's test part: they are test objects there alone."""
+    svm = ("task=evaluate", "epochs=0", "evaluators={svm: {}}", "--ckpts", pretrained)
+    assert "seen_in_training" not in result(launch(*svm, name="bundled")[1])
+    code, folder = launch(*svm, "data.fold=0", name="fold")
+    counts = result(folder)["seen_in_training"]["svm"]
+    assert code == 0 and counts["num_objects"] == 12 and 0 < counts["num_seen"] < 12
+    assert f"{counts['num_seen']} of the 12 objects that 'svm' measures" in (folder / "log.txt").read_text()
+    # What a fine-tuned network was pretrained on counts too, and what this run trains on.
+    tuned = launch("task=classify", "epochs=1", "--ckpts", pretrained, name="tuned")[1] / "ckpt-last.pth"
+    code, folder = launch("task=classify", "--test", "data.fold=0", "--ckpts", tuned, name="tested")
+    assert code == 0 and result(folder)["seen_in_training"] == {"test": counts}
+    probe = "evaluators={svm: {data: {fold: 0}}}"
+    assert result(launch("epochs=1", probe, name="probed")[1])["seen_in_training"] == {"svm": counts}
+
+
+def test_an_older_checkpoint_is_judged_by_its_config(launch, pretrained):
+    content = torch.load(pretrained, weights_only=True)
+    svm = ("task=evaluate", "epochs=0", "evaluators={svm: {}}", "data.fold=0", "--ckpts")
+    counts = result(launch(*svm, pretrained, name="new")[1])["seen_in_training"]
+    old = pretrained.with_name("old.pth")
+    torch.save({key: value for key, value in content.items() if key != "seen_objects"}, old)
+    assert result(launch(*svm, old, name="old")[1])["seen_in_training"] == counts
+    torch.save({"base_model": content["base_model"]}, old)  # says nothing
+    code, folder = launch(*svm, old, name="silent")
+    assert code == 0 and "seen_in_training" not in result(folder)
+
+
+def test_a_checkpoint_is_read_once(launch, pretrained, monkeypatch):
+    from pointrecon.tools.checkpoints import checkpoint
+    from pointrecon.tools.tasks import start
+
+    read, original = [], checkpoint.read_checkpoint
+    for module in (checkpoint, start):
+        monkeypatch.setattr(module, "read_checkpoint", lambda path: read.append(path) or original(path))
+    code, _ = launch("task=evaluate", "epochs=0", "evaluators={zero_shot: {}}", "--ckpts", pretrained, name="once")
+    assert code == 0 and len(read) == 1
+    code, _ = launch("task=classify", "epochs=1", "--ckpts", pretrained, name="tuned")
+    assert code == 0 and len(read) == 2

@@ -77,7 +77,7 @@ def test_foreign_files_start_a_run(launch, pretrained, tmp_path):
 
 def test_the_published_size():
     cfg = load_config(ROOT / "cfgs" / "pretrain" / "twotower.yaml")
-    model = build_pretrainer(cfg, image_dim=512, text_dim=512)
+    model = build_pretrainer(cfg, {"image": 512, "text": 512})
     shapes = json.loads((ROOT / "tests" / "fixtures" / "published_keys.json").read_text())["two_tower"]
     published = to_published(model.state_dict())
     assert shapes["increase_dim.0.weight"] == list(published["increase_dim.0.weight"].shape)
