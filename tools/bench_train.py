@@ -23,6 +23,7 @@ from pointrecon.tools.build import build_dataset
 from pointrecon.tools.context import make_context
 from pointrecon.tools.environment import describe_environment
 from pointrecon.tools.tasks import TASKS
+from pointrecon.tools.training.hooks import HookList
 from pointrecon.tools.training.optim import CosineSchedule
 from pointrecon.tools.training.passes import NUM_PLAIN, Passes
 from pointrecon.tools.training.runner import Runner
@@ -49,11 +50,10 @@ class Case:
     overrides: list[str]
     runner: Runner
     progress: Progress
-    batches: Iterator[Any]
 
     def step(self) -> None:
         """One optimizer step, with what the runner does around it."""
-        self.runner.train_step(self.batches, self.progress)
+        self.runner.train_step(self.progress)
 
     @property
     def shapes_a_step(self) -> int:
@@ -150,13 +150,13 @@ def make_case(config: str, overrides: Sequence[str], folder: Path, is_own_data: 
     ctx = make_context(cfg, config, "bench", overwrite=True)
     ctx.logger.setLevel(logging.WARNING)
     task = TASKS.get(cfg["task"])(cfg, ctx)
-    runner = Runner(task, cfg, ctx)
-    runner.optimizer = runner.make_optimizer()
+    runner = Runner(task, cfg, ctx, hooks=HookList([]))
     runner.schedule = CosineSchedule(cfg["optim"], STEPS_PER_EPOCH, cfg["epochs"])
     runner.prepare_network()
     task.network.train()
     progress = Progress(cfg["epochs"], ctx.logger, every=cfg["log_every"], enabled=False)
-    return Case(list(overrides), runner, progress, endless(task.train_loader))
+    runner.batches.read_from(endless(task.train_loader))
+    return Case(list(overrides), runner, progress)
 
 
 def stand_in(cfg: Mapping[str, Any], folder: Path) -> list[str]:
@@ -274,11 +274,11 @@ def step_peak_mb(case: Case) -> float:
 def loader_seconds(case: Case, num_steps: int) -> float:
     """Seconds that the data of a step take when nothing else runs."""
     device = case.runner.ctx.device
-    case.runner.read_batches(case.batches)
+    case.runner.read_batches()
     wait_for(device)
     start = time.perf_counter()
     for _ in range(num_steps):
-        case.runner.read_batches(case.batches)
+        case.runner.read_batches()
     wait_for(device)
     return (time.perf_counter() - start) / num_steps
 

@@ -1,35 +1,40 @@
 """What a run has besides its config: device, run folder, messages, metrics, its place among several processes."""
 
+import contextlib
+import multiprocessing
+import os
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from logging import Logger
 from pathlib import Path
+from typing import Any
 
 import torch
-from easydict import EasyDict
 
 from pointrecon.extensions.dispatch import select_backend
-from pointrecon.tools.environment import describe_environment
-from pointrecon.utils.config import save_config
+from pointrecon.tools.environment import describe_environment, describe_versions
+from pointrecon.tools.settings import Settings
+from pointrecon.utils.config import flatten, save_config
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import write_json
 from pointrecon.utils.log import MetricsWriter, close_logger, log_to_file, make_logger
-from pointrecon.utils.processes import distributed
+from pointrecon.utils.processes import connection, distributed
+from pointrecon.utils.processes.agreement import check_alike
+from pointrecon.utils.processes.lock import FileLock
 from pointrecon.utils.processes.memory import keep_freed_memory
 from pointrecon.utils.seed import seed_everything
-
-CHOICES = {"precision": ("fp32", "bf16"), "select": ("last", "val", "test")}
-MINIMA = {"epochs": 0, "batch_size": 1, "accum_steps": 1, "num_workers": 0, "eval_every": 1, "save_every": 0}
-MINIMA |= {"save_epochs": 1}
-MINIMA |= {"log_every": 1, "num_votes": 0}
 
 # What a run writes; --overwrite removes these and nothing else.
 RUN_FILES = ("config.yaml", "env.json", "log.txt", "metrics.jsonl", "result.json", "ckpt-*.pth", "tb", "figures")
 RUN_FILES += ("nan*.pth", "predictions*.npz", "embeddings.npz", "reconstructions.npz", "part_iou.json")
+LOG = "log.txt"
+LOCK = ".lock"  # of the run folder, while the run goes on
 PARTIAL_FILES = (".*.tmp.*",)  # what utils.io.atomic_write leaves if it is killed
+OWN_KEYS = ("data_root", "output_root", "num_workers")  # of the config: each process may have its own
 DONE_FILES = ("result.json", "ckpt-*.pth")
 
 
@@ -45,16 +50,20 @@ class RunContext:
         metrics: Writer of metrics.jsonl and tb/; silent in all processes but the main one.
         rank: Number of this process, from 0.
         world_size: Number of processes.
+        overwrite: Whether an earlier run in the folder may be removed.
+        lock: Of the run folder; the main process has it from `open_folder` at the latest.
         start_time: Seconds since the epoch.
     """
 
-    cfg: EasyDict
+    cfg: Settings
     device: torch.device
     folder: Path
     logger: Logger
     metrics: MetricsWriter
     rank: int = 0
     world_size: int = 1
+    overwrite: bool = False
+    lock: FileLock | None = None
     start_time: float = field(default_factory=time.time)
     _is_open: bool = field(default=False, init=False, repr=False)
 
@@ -66,18 +75,30 @@ class RunContext:
     @property
     def batch_size(self) -> int:
         """Shapes in a forward pass of this process."""
-        return self.cfg.batch_size // self.world_size
+        return self.cfg["batch_size"] // self.world_size
 
-    def open_folder(self) -> None:
-        """Makes the run folder with config.yaml, env.json and log.txt in it. Does nothing the second time."""
+    def open_folder(self, *, goes_on: bool = True) -> None:
+        """Makes the run folder with config.yaml, env.json and log.txt in it. Does nothing the second time.
+
+        Args:
+            goes_on: Whether a run that is resumed has a checkpoint. If not, what a killed attempt has left is removed.
+
+        Raises:
+            InputError: The folder cannot be made, holds another run, or another run is at work in it.
+        """
         if not self.is_main or self._is_open:
             return
         _make_folder(self.folder)
-        _remove(self.folder, PARTIAL_FILES if self.cfg.resume else (*RUN_FILES, *PARTIAL_FILES))
+        if self.lock is not None and not self.lock.is_held:
+            self.lock.acquire()
+            # A run that was started at the same time may have come and gone.
+            _check_folder(self.folder, self.cfg, self.overwrite)
+        old = RUN_FILES if not self.cfg["resume"] else () if goes_on else [name for name in RUN_FILES if name != LOG]
+        _remove(self.folder, (*old, *PARTIAL_FILES))
         # How a run was continued is no part of what it does: the file alone starts it from the beginning.
         save_config({**self.cfg, "resume": False}, self.folder / "config.yaml")
         write_json(describe_environment(self.device, sys.argv), self.folder / "env.json")
-        log_to_file(self.logger, self.folder / "log.txt", append=self.cfg.resume)
+        log_to_file(self.logger, self.folder / LOG, append=self.cfg["resume"])
         self._is_open = True
 
     def __enter__(self) -> "RunContext":
@@ -88,11 +109,14 @@ class RunContext:
             self.metrics.close()
         finally:  # a full disk is no reason to leave the other processes waiting
             close_logger(self.logger)
-            distributed.cleanup(error)
+            if self.lock is not None:
+                self.lock.release()
+            _wake_children()
+            connection.cleanup(error)
 
 
 def make_context(
-    cfg: EasyDict, config_path: str | Path, exp_name: str = "default", overwrite: bool = False
+    cfg: Settings, config_path: str | Path, exp_name: str = "default", overwrite: bool = False
 ) -> RunContext:
     """Checks how the run is to go, and prepares the process for it: device, processes, seeds, memory. Writes nothing.
 
@@ -105,25 +129,38 @@ def make_context(
     Raises:
         InputError: A value that is not allowed, a device that is not there, or the folder of an earlier run.
     """
-    _check_values(cfg)
-    device = find_device(cfg.device)
+    connection.check_launch()
+    _check_share(cfg)
+    device = find_device(cfg["device"])
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what names no device shall not open another one
     _check_backend()
-    folder = run_folder(cfg.output_root, config_path, exp_name)
-    if distributed.is_main() and not cfg.resume:
-        _check_folder(folder, overwrite, cfg.init)
-    distributed.init(device.type)
-    seed_everything(cfg.seed, cfg.deterministic)  # alike in all processes, for weights that nothing overwrites
+    folder = run_folder(cfg["output_root"], config_path, exp_name)
+    advice = "wait for its end, or give another --exp_name"
+    lock = FileLock(folder / LOCK, what=f"the run folder '{folder}'", advice=advice)
+    try:
+        if distributed.is_main():
+            if folder.is_dir():  # otherwise nobody is there, and nothing is written yet
+                lock.acquire()
+            _check_folder(folder, cfg, overwrite)
+        connection.init(device.type)
+        check_alike(_shared_values(cfg))
+    except BaseException as error:
+        lock.release()
+        connection.cleanup(error)
+        raise
+    seed_everything(cfg["seed"], cfg["deterministic"])  # alike in all processes, for weights that nothing overwrites
     keep_freed_memory()
     return RunContext(
         cfg=cfg,
         device=device,
         folder=folder,
         logger=make_logger(enabled=distributed.is_main()),
-        metrics=MetricsWriter(folder, append=cfg.resume, enabled=distributed.is_main()),
+        metrics=MetricsWriter(folder, append=cfg["resume"], enabled=distributed.is_main()),
         rank=distributed.rank(),
         world_size=distributed.world_size(),
+        overwrite=overwrite,
+        lock=lock,
     )
 
 
@@ -169,12 +206,13 @@ def find_device(name: str) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _check_values(cfg: Mapping) -> None:
-    for key, choices in CHOICES.items():
-        check_choice(key, cfg[key], choices)
-    for key, minimum in MINIMA.items():
-        if cfg[key] < minimum:
-            raise InputError(f"{key} is {cfg[key]}, but must be at least {minimum}")
+def _shared_values(cfg: Settings) -> dict[str, Any]:
+    """What must be the same in all processes; `device` names no number there, and paths may differ between machines."""
+    values = {key: value for key, value in flatten(cfg).items() if key.split(".")[0] not in OWN_KEYS}
+    return values | {f"version of {name}": version for name, version in describe_versions().items()}
+
+
+def _check_share(cfg: Settings) -> None:
     num_processes = distributed.world_size()
     if cfg["batch_size"] % num_processes:
         raise InputError(
@@ -191,9 +229,13 @@ def _check_backend() -> None:
         raise InputError(f"environment variable {error}") from error
 
 
-def _check_folder(folder: Path, overwrite: bool, init: str | None) -> None:
-    if overwrite and init and Path(init).resolve().parent == folder.resolve():
-        raise InputError(f"--overwrite would remove '{init}', which the run starts from; give another --exp_name")
+def _check_folder(folder: Path, cfg: Settings, overwrite: bool) -> None:
+    if cfg["resume"]:
+        return
+    if overwrite and cfg["init"] and Path(cfg["init"]).resolve().parent == folder.resolve():
+        raise InputError(
+            f"--overwrite would remove '{cfg['init']}', which the run starts from; give another --exp_name"
+        )
     done = sorted(item.name for pattern in DONE_FILES for item in folder.glob(pattern))
     if done and not overwrite:
         raise InputError(
@@ -215,3 +257,11 @@ def _remove(folder: Path, patterns: Iterable[str]) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _wake_children() -> None:
+    """Lets loading processes that were stopped (SIGSTOP) hear that the run has ended; they would never do so."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None and hasattr(signal, "SIGCONT"):
+            with contextlib.suppress(OSError):
+                os.kill(child.pid, signal.SIGCONT)

@@ -68,9 +68,16 @@ class WeightAverage(Hook):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes what the model has, a checkpoint's `base_model`, for the average, and puts the trained weights into it.
 
+        Args:
+            state: of `state_dict`; {}: the average starts anew at the weights that the model has.
+
         Raises:
             InputError: the trained weights are of another model.
         """
+        if not state:
+            for key, parameter in self._parameters.items():
+                self._average[key].copy_(parameter)
+            return
         trained = state.get("trained")
         shapes = {key: value.shape for key, value in self._parameters.items()}
         is_sound = isinstance(trained, Mapping) and all(isinstance(value, Tensor) for value in trained.values())
@@ -93,14 +100,6 @@ class WeightAverage(Hook):
 
 
 def make_ema(task: Task, cfg: Settings, ctx: RunContext) -> WeightAverage | None:
-    """The average that `ema.decay` asks for, None if it is null.
-
-    Raises:
-        InputError: the decay is out of range.
-    """
+    """The average that `ema.decay` asks for, None if it is null."""
     decay = cfg["ema"]["decay"]
-    if decay is None:
-        return None
-    if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 < decay < 1:
-        raise InputError(f"ema.decay is {decay!r}, but must be between 0 and 1, such as 0.999, or null for no average")
-    return WeightAverage(task.model, decay=float(decay))
+    return None if decay is None else WeightAverage(task.model, decay=decay)

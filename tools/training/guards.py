@@ -1,53 +1,21 @@
-"""What ends a run early, with nothing lost: signals from outside, and a loss that is no number."""
+"""Looks for NaN and infinity in the losses and the gradients of a step, before the weights are moved by them."""
 
 import math
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from pointrecon.tools.context import RunContext
+from pointrecon.tools.settings import Settings
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.processes import distributed
+from pointrecon.utils.processes.connection import PeerError
 
-TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended
 MAX_IDS = 8
-
-
-class Signals:
-    """SIGTERM asks a run to save and stop after the step at hand (clusters send it before they take a node away),
-    SIGUSR1 to save and go on. A context manager: the handlers are there inside the block only.
-
-    Args:
-        is_main: whether this process saves. The others go on until it has stopped: it needs them for its last step.
-    """
-
-    def __init__(self, is_main: bool) -> None:
-        self.is_main = is_main
-        self.must_stop = self.must_save = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Signals":
-        try:
-            for number in (signal.SIGTERM, signal.SIGUSR1):
-                self._before[number] = signal.signal(number, self._note)
-        except ValueError:  # only the main thread may have handlers
-            pass
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if number == signal.SIGTERM and distributed.has_failed():
-            raise SystemExit(1)  # there is no step to be finished with a process that is gone
-        self.must_stop |= number == signal.SIGTERM and self.is_main
-        self.must_save |= self.is_main
 
 
 class Part(NamedTuple):
@@ -59,16 +27,22 @@ class Part(NamedTuple):
 
 
 class LossGuard:
-    """Looks for a loss that is NaN or infinite, before the weights are moved by it.
+    """Decides before each optimizer step whether it may be taken.
+
+    A step whose loss or gradient is not finite is skipped as if it had not been: the buffers that its forward passes
+    have moved (batch-norm statistics) are put back. After `skip_nonfinite` such steps the next one ends the run.
 
     Args:
-        cfg: the whole config; `skip_nonfinite` steps are left out, the next one ends the run.
+        cfg: the whole config.
         ctx: the run's surroundings.
+        model: whose weights and buffers a step moves.
     """
 
-    def __init__(self, cfg: Mapping[str, Any], ctx: Any) -> None:
-        self.cfg, self.ctx = cfg, ctx
+    def __init__(self, cfg: Settings, ctx: RunContext, model: nn.Module) -> None:
+        self.cfg, self.ctx, self.model = cfg, ctx, model
         self.num_skipped = 0
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._is_open = False
 
     @property
     def looks_always(self) -> bool:
@@ -79,54 +53,91 @@ class LossGuard:
         """A GPU's loss is looked at when it is shown, and before the weights are saved."""
         return self.looks_always or is_saved or (step + 1) % self.cfg["log_every"] == 0
 
-    def look(
-        self, parts: Sequence[Part], step: int, model: nn.Module, is_saved: bool = False
-    ) -> tuple[bool, float | None]:
-        """Looks at the losses of a step, in one wait for all of them, if it is due.
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Remembers the buffers, which the passes of a step move; for a step that is looked at."""
+        self._is_open = True
+        if not self._buffers:
+            self._buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+            return
+        for buffer, before in self._buffers:
+            before.copy_(buffer)
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """Puts the buffers back to where `begin` saw them; nothing after `end`."""
+        for buffer, before in self._buffers if self._is_open else ():
+            buffer.copy_(before)
+
+    def end(self) -> None:
+        """The step is done, and so is what it has moved."""
+        self._is_open = False
+
+    def look(self, parts: Sequence[Part], norm: Tensor, step: int) -> tuple[bool, float]:
+        """Looks at the losses and the gradient norm of a step, in one wait for all of them.
 
         Args:
             parts: what the step was made of.
+            norm: of all gradients together (scalar), the same in every process.
             step: its number, from 0.
-            model: whose weights it started from.
-            is_saved: whether a checkpoint follows it.
 
         Returns:
-            Whether the step is to be left out (in all processes, if in one), and the last loss, None if not looked at.
+            Whether the step is to be skipped (in all processes, if in one), and the last loss.
 
         Raises:
-            InputError: a loss is no number, and no more steps may be left out. nan.pth has what it came from.
+            InputError: something is not finite, and no more steps may be skipped. nan.pth has what it came from.
+            PeerError: the same, and it was seen by another process, which reports it.
         """
-        if not self.is_due(step, is_saved):
-            return False, None
-        losses = torch.stack([part.loss.detach() for part in parts]).tolist()
+        *losses, length = torch.stack([*(part.loss.detach() for part in parts), norm.to(parts[0].loss)]).tolist()
         bad = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
-        if self.cfg["skip_nonfinite"] > 0:
-            is_bad = distributed.all_reduce_sum(torch.tensor(float(len(bad)))).item() > 0
-        else:
-            is_bad = bool(bad)
+        culprits = self._processes_with(bool(bad))
+        is_bad = bool(culprits) or not math.isfinite(length)
         if is_bad:
-            # Another process's may be the one.
-            self._skip_or_end(parts[bad[0]] if bad else parts[-1], step, model)
+            self.undo()
+            self._skip_or_end(parts[bad[0]] if bad else parts[-1], step, culprits, length)
         return is_bad, losses[-1]
 
-    def _skip_or_end(self, part: Part, step: int, model: nn.Module) -> None:
+    def _processes_with(self, is_bad: bool) -> list[int]:
+        """The numbers of the processes whose own loss is not finite."""
+        if self.ctx.world_size == 1:
+            return [0] if is_bad else []
+        flags = torch.zeros(self.ctx.world_size)
+        flags[self.ctx.rank] = is_bad
+        return distributed.all_reduce_sum(flags).nonzero().flatten().tolist()
+
+    def _skip_or_end(self, part: Part, step: int, culprits: Sequence[int], length: float) -> None:
         self.num_skipped += 1
         terms = ", ".join(f"{name} {float(value):.4g}" for name, value in part.report.items())
         if self.num_skipped <= self.cfg["skip_nonfinite"]:
-            self.ctx.logger.warning(f"step {step + 1} left out: {terms}")
+            what = f"the loss of process {culprits[0]}" if culprits else f"the gradient (norm {length})"
+            self.ctx.logger.warning(f"step {step + 1} skipped, {what} is not finite: {terms}")
             return
+        is_told_here = self.ctx.rank in culprits or (not culprits and self.ctx.is_main)
+        if not is_told_here:
+            raise PeerError("a non-finite loss or gradient, which another process reports")
+        path = self.ctx.folder / f"nan{f'-{self.ctx.rank}' if self.ctx.rank else ''}.pth"
+        save_evidence(path, part.batch, part.report, step, self.model)
+        raise InputError(self._describe(part, step, bool(culprits), length, terms, path))
+
+    def _describe(self, part: Part, step: int, is_loss: bool, length: float, terms: str, path: Path) -> str:
         ids = part.batch["id"]
         shown = ", ".join(ids[:MAX_IDS]) + (f" and {len(ids) - MAX_IDS} more" if len(ids) > MAX_IDS else "")
-        path = self.ctx.folder / f"nan{f'-{self.ctx.rank}' if self.ctx.rank else ''}.pth"
-        save_evidence(path, part.batch, part.report, step, model)
+        what = f"the loss became {part.loss.item()}" if is_loss else f"the norm of the gradients became {length}"
+        where = f" in process {self.ctx.rank}" if is_loss and self.ctx.world_size > 1 else ""
         late = ""
         if not self.looks_always:
             late = f" (it is looked at every {self.cfg['log_every']} steps, and may have come before)"
-        raise InputError(
-            f"the loss became {part.loss.item()} at step {step + 1}{late} ({terms}) on the shapes {shown}; '{path}' "
-            "has the batch and the weights before it; lower optim.lr, set optim.grad_clip or look at these shapes, "
-            "then go on with --resume, or set skip_nonfinite to leave out some steps"
+        return (
+            f"{what}{where} at step {step + 1}{late} ({terms}) on the samples {shown}; '{path}' has the batch and the "
+            "weights before it; lower optim.lr, set optim.grad_clip or look at these samples, then go on with "
+            "--resume, or set skip_nonfinite to skip some steps"
         )
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Norm of all gradients together (scalar), without making the host wait for a GPU."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
 
 
 def save_evidence(

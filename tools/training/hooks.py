@@ -61,6 +61,9 @@ class Hook:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state_dict` of the same kind of hook. Called by every process, after the weights are loaded.
 
+        Args:
+            state: {} if the checkpoint has none of this hook.
+
         Raises:
             InputError: the state is of another run.
         """
@@ -108,14 +111,13 @@ class HookList:
         return {hook.name: state for hook in self.hooks if (state := hook.state_dict())}
 
     def load_state_dict(self, states: Mapping[str, Mapping[str, Any]]) -> None:
-        """Goes on from `state_dict`; a hook that had no state then starts anew.
+        """Goes on from `state_dict`.
 
         Raises:
             InputError: a state does not fit its hook.
         """
         for hook in self.hooks:
-            if hook.name in states:
-                hook.load_state_dict(states[hook.name])
+            hook.load_state_dict(states.get(hook.name, {}))
 
 
 def make_hooks(task: Task, cfg: Settings, ctx: RunContext) -> HookList:
@@ -130,7 +132,8 @@ def make_hooks(task: Task, cfg: Settings, ctx: RunContext) -> HookList:
         InputError: an option of a hook is out of range.
     """
     # Hooks derive from `Hook` above, so their modules cannot be imported before it is there.
+    from pointrecon.tools.evaluators.probes import make_probes
     from pointrecon.tools.training.ema import make_ema
 
-    made = [make(task, cfg, ctx) for make in (make_ema,)]
+    made = [make(task, cfg, ctx) for make in (make_ema, make_probes)]
     return HookList([hook for hook in made if hook is not None])

@@ -22,8 +22,8 @@ from pathlib import Path
 import main
 from pointrecon.tools.training.runner import Runner
 rank, original = os.environ["RANK"], Runner.read_batches
-def read_batches(self, batches):
-    group = original(self, batches)
+def read_batches(self):
+    group = original(self)
     record = {"step": self.state.step, "ids": [key for batch in group for key in batch["id"]]}
     with open(Path(os.environ["SEEN"]) / f"{rank}.jsonl", "a") as file:
         file.write(json.dumps(record) + "\\n")

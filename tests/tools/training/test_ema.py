@@ -103,7 +103,7 @@ def test_a_resumed_run_at_its_end_still_evaluates_the_average(launch, monkeypatc
 @pytest.mark.parametrize("value", ["1", "0", "-0.5", "true", "much"])
 def test_a_decay_out_of_range_is_refused_before_anything_is_made(launch, capsys, value):
     code, folder = launch(f"ema.decay={value}")
-    assert code == 2 and "ema.decay is " in capsys.readouterr().err and not folder.exists()
+    assert code == 2 and "'ema.decay' in" in capsys.readouterr().err and not folder.exists()
 
 
 def test_the_state_of_another_model_is_refused():

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
-from pointrecon.tools.training import runner
+from pointrecon.tools.training import runner, saving
 from pointrecon.utils.errors import InputError
 
 NUM_OBJECTS = {"train": 22, "val": 6, "test": 6}
@@ -126,7 +126,7 @@ def test_an_end_of_an_epoch_that_was_interrupted_leaves_no_line_twice_and_none_o
     with monkeypatch.context() as patch, pytest.raises(Killed):
         place, name = {
             "metrics of the epoch": (runner.Runner, "validate"),
-            "best checkpoint": (runner, "save_last"),
+            "best checkpoint": (saving, "save_last"),
             "last checkpoint": (runner.Runner, "finish"),
         }[after]
         original = getattr(place, name)
@@ -195,7 +195,7 @@ def test_a_writer_that_fails_ends_the_run_at_the_next_step(launch, monkeypatch, 
     def fail(*_):
         raise InputError("cannot write 'x': no space left on device")
 
-    monkeypatch.setattr(runner, "save_last", fail)
+    monkeypatch.setattr(saving, "save_last", fail)
     code, folder = launch("epochs=2", "save_every=2")
     assert code == 2 and "no space left" in capsys.readouterr().err
     assert len(steps) <= 4 and not list(folder.glob("*.pth"))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pointrecon.tools.training import runner
+from pointrecon.tools.training.batches import step_seed
 from pointrecon.tools.training.guards import LossGuard
-from pointrecon.tools.training.runner import step_seed
 
 
 def read(folder, name="result.json"):
@@ -167,12 +167,13 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint(lau
 
 
 def test_short_epochs_need_not_all_be_saved(launch, monkeypatch):
-    written, write = [], runner.Runner.write
-    monkeypatch.setattr(
-        runner.Runner,
-        "write",
-        lambda self, content, names: (written.append((content["epoch"], *names)), write(self, content, names)),
-    )
+    written, make = [], runner.write_into
+
+    def write_into(folder):
+        write = make(folder)
+        return lambda content, names: (written.append((content["epoch"], *names)), write(content, names))
+
+    monkeypatch.setattr(runner, "write_into", write_into)
     options = ("save_epochs=2", "keep_epochs=[3]")
     assert launch("epochs=5", *options)[0] == 0
     assert written == [(2, "ckpt-last.pth"), (3, "ckpt-epoch-3.pth", "ckpt-last.pth")] + [
