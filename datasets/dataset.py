@@ -73,7 +73,7 @@ class PointCloudDataset(Dataset[Sample], ABC):
         num_skipped: Objects that could not be read or lack something, and are left out.
 
     Raises:
-        InputError: Two objects have one id, or the lengths differ.
+        InputError: Two objects have one id, a label is out of range, or the lengths differ.
     """
 
     published_splits: ClassVar[tuple[str, ...]] = ("train", "test")  # in the order of the objects
@@ -103,6 +103,11 @@ class PointCloudDataset(Dataset[Sample], ABC):
         self.class_names = list(class_names)
         self.class_texts = [readable(name) for name in class_names] if class_texts is None else list(class_texts)
         numbers = torch.full((len(ids),), UNLABELLED) if labels is None else torch.as_tensor(labels).long()
+        if len(numbers) and not UNLABELLED <= int(numbers.min()) <= int(numbers.max()) < len(class_names):
+            raise InputError(
+                f"{type(self).__name__} has labels from {int(numbers.min())} to {int(numbers.max())}, but with "
+                f"{len(class_names)} classes they are -1 (none of them) to {len(class_names) - 1}"
+            )
         if names is None:
             names = [self.class_texts[label] if label >= 0 else "" for label in numbers.tolist()]
         published = np.full(len(ids), "train") if split_of is None else np.asarray(split_of, dtype=str)
@@ -113,7 +118,7 @@ class PointCloudDataset(Dataset[Sample], ABC):
             )
         _refuse_twice(ids, published, type(self).__name__)
         self._all = self._kept = Objects(ids, names, numbers, published)
-        self._rows = np.arange(len(ids))
+        self._rows: range | np.ndarray = range(len(ids))
 
     @abstractmethod
     def read(self, row: int) -> Sample:
@@ -179,8 +184,10 @@ class PointCloudDataset(Dataset[Sample], ABC):
 
     def keep(self, rows: Sequence[int] | np.ndarray) -> None:
         """Keeps the objects of these rows, counted among those that are kept now, in this order."""
-        self._rows = self._rows[np.asarray(rows, dtype=np.int64)]
-        self._kept = self._all.take(self._rows)
+        picked = np.asarray(rows, dtype=np.int64)
+        if not np.array_equal(picked, np.arange(len(self))):
+            self._rows = np.asarray(self._rows)[picked]
+            self._kept = self._all.take(self._rows)
 
     def leave_out(self, ids: Collection[str]) -> None:
         """Leaves out objects of which something else is missing, such as a teacher's features, and counts them.

@@ -132,8 +132,8 @@ class BatchSource(Protocol):
 class Loader:
     """Batches of a data set, from loading processes if there are any; see `BatchSource`.
 
-    Loading processes that give nothing for `RECON_TIMEOUT` seconds (1,800 unless set) end the run. They are killed then,
-    since one that is stopped obeys nothing else.
+    Loading processes that give nothing for `RECON_TIMEOUT` seconds (1,800 unless set) end the run. They are killed
+    then, since one that is stopped obeys nothing else.
 
     Args:
         dataset: what to load.

@@ -49,18 +49,18 @@ def open_split(
     choice = replace(choice, **{key: chosen.pop(key) for key in ("ratio", "whole") if key in chosen})
     takes = inspect.signature(kind).parameters
     own = {key: getattr(choice, key) for key in OWN_KEYS if key in takes}
+    rest = replace(choice, **{key: None for key in ("fold", "shots") if key in own})
+    if "val_fraction" in own:
+        rest = replace(rest, val_fraction=0.0)
     if "cache_root" in takes:
         chosen.setdefault("cache_root", cache_root)
     if "splits" in takes:
-        own["splits"] = published_splits(kind, choice)
+        chosen["splits"] = published_splits(kind, rest)
     if "images" not in takes and chosen.pop("images", False):
         raise InputError(f"{name} has no pictures; switch the image teacher off with teachers.image=null")
     if "way" not in takes and choice.way is not None:
         raise InputError(f"data.way is {choice.way}, but {name} has no few-shot settings; leave it at null")
     dataset = DATASETS.build({"type": name, **chosen, **own})
-    rest = replace(choice, **{key: None for key in ("fold", "shots") if key in own})
-    if "val_fraction" in own:
-        rest = replace(rest, val_fraction=0.0)
     if not dataset.may_pick and (rest.fold is not None or rest.shots is not None or rest.ratio < 1):
         raise InputError(
             f"fold is {rest.fold}, shots {rest.shots} and data.options.ratio {rest.ratio}, but {name} is read as it "

@@ -13,16 +13,17 @@ from pointrecon.datasets.sample import Batch
 from pointrecon.utils.errors import InputError
 
 _READ_AT_ONCE = 64
-# Half precision has 11 bits: a coordinate of 1 moves by up to this.
-TOLERANCE = 1 / 4096
+_STEP, _CENTER = "step of the points", "centre of the points"
+_STEPS = 32767  # of 16 bits with a sign
 Show = Callable[[Iterable[Batch], str], Iterable[Batch]]
 
 
 class ResidentLoader:
     """Stands in for the `Loader` of `datasets.loader.train_loader`: the same samples in the same order.
 
-    Points are kept in half precision where that moves none by more than 1/4096 of its cloud's radius along an axis, and
-    in float32 otherwise: raw clouds may lie far from the origin. Other tensors keep theirs.
+    A coordinate takes two bytes: half precision where that changes nothing, as for data that is stored so, and
+    otherwise steps of 1/32,767 of the cloud's radius, counted from its centre. Raw clouds may lie far from the origin,
+    where half precision would move them. Other tensors keep theirs.
 
     Args:
         loader: what it stands in for.
@@ -32,7 +33,7 @@ class ResidentLoader:
     Attributes:
         dataset, batch_size, sampler: see `datasets.loader.BatchSource`.
         num_bytes: what the tensors take.
-        is_half: whether points are kept in half precision.
+        is_exact: whether the points are those of the loader to the last bit.
 
     Raises:
         InputError: a sample is another one each time it is read, clouds differ in size, or the device has no room.
@@ -50,7 +51,7 @@ class ResidentLoader:
         self._device = device
         self._tensors, self._texts = _read(loader.dataset, loader.num_workers, device, progress)
         self.num_bytes = sum(tensor.nbytes for tensor in self._tensors.values())
-        self.is_half = self._tensors["points"].dtype == torch.float16
+        self.is_exact = self._tensors["points"].dtype == torch.float16
 
     def __len__(self) -> int:
         return self._length
@@ -64,6 +65,8 @@ class ResidentLoader:
                 return
             batch: dict[str, Any] = {key: tensor.index_select(0, rows) for key, tensor in self._tensors.items()}
             batch["points"] = batch["points"].float()
+            if not self.is_exact:
+                batch["points"] = batch["points"] * batch.pop(_STEP) + batch.pop(_CENTER)
             own = order[first : first + self.batch_size]
             yield cast(Batch, batch | {key: texts[own].tolist() for key, texts in self._texts.items()})
 
@@ -78,38 +81,44 @@ def _read(
     batches = Loader(dataset, _READ_AT_ONCE, ShardSampler(len(dataset), False), num_workers=num_workers, pins=False)
     for batch in progress(batches, "onto the device"):
         count = len(batch["points"])
-        for key, values in batch.items():
+        for key, values in {**batch, **_shorten(batch["points"], tensors)}.items():
             if not isinstance(values, Tensor):
                 texts.setdefault(key, []).extend(cast(list[str], values))
-                continue
-            if key == "points":
-                values = _shorten(values, tensors)
-            if key not in tensors:
-                tensors[key] = _room(key, (len(dataset), *values.shape[1:]), values.dtype, device)
-            elif tensors[key].shape[1:] != values.shape[1:]:
-                raise InputError(
-                    f"data.device_resident: '{key}' of the samples of {type(dataset).__name__} differ in size, so they "
-                    "make no table; resample the clouds to one number of points"
-                )
-            tensors[key][done : done + count] = values.to(device)
+            else:
+                _put(tensors, key, values, done, len(dataset), device)
         done += count
     return tensors, {key: np.array(values) for key, values in texts.items()}
 
 
-def _shorten(points: Tensor, tensors: dict[str, Tensor]) -> Tensor:
-    """(B, N, 3) in half precision, or as they are if that loses too much; what is there already then gets room."""
-    if "points" in tensors and tensors["points"].dtype == torch.float32:
-        return points
+def _put(tensors: dict[str, Tensor], key: str, values: Tensor, done: int, total: int, device: torch.device) -> None:
+    """Enters (B, ...) values from row `done` on into a table of `total` rows, which is made first."""
+    if key not in tensors:
+        tensors[key] = _room(key, (total, *values.shape[1:]), values.dtype, device)
+    elif tensors[key].shape[1:] != values.shape[1:]:
+        raise InputError(
+            f"data.device_resident: '{key}' of the samples differ in size, so they make no table; resample the clouds "
+            "to one number of points"
+        )
+    tensors[key][done : done + len(values)] = values.to(device)
+
+
+def _shorten(points: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """(B, N, 3) float32 as it is kept; `tensors` are the tables so far, which are converted where they have to be."""
     half = points.half()
-    radius = (points - points.mean(dim=1, keepdim=True)).norm(dim=-1).amax(dim=1)
-    # Beyond the range of half precision the difference is infinite; the last bit of float32 is no loss.
-    lost = (half.float() - points).abs().amax(dim=(1, 2))
-    if bool((lost <= radius * (TOLERANCE + 1e-6)).all()):
-        return half
-    if "points" in tensors:
-        before = tensors["points"]
-        tensors["points"] = _room("points", tuple(before.shape), torch.float32, before.device).copy_(before)
-    return points
+    if _STEP not in tensors:
+        if torch.equal(half.float(), points):
+            return {"points": half}
+        if "points" in tensors:
+            tensors.update(_to_steps(tensors["points"].float()))
+    return _to_steps(points)
+
+
+def _to_steps(points: Tensor) -> dict[str, Tensor]:
+    """(B, N, 3) -> int16 of the same shape, (B, 1, 3) centres and (B, 1, 1) widths of a step."""
+    center = (points.amin(dim=1, keepdim=True) + points.amax(dim=1, keepdim=True)) / 2
+    centred = points - center
+    step = centred.abs().amax(dim=(1, 2), keepdim=True).clamp_min(1e-30) / _STEPS
+    return {"points": (centred / step).round().to(torch.int16), _STEP: step, _CENTER: center}
 
 
 def _room(key: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

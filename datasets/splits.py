@@ -85,10 +85,14 @@ def pick(dataset: PointCloudDataset, choice: Choice, *, is_split: bool = False) 
         rows = np.arange(len(labels))
     else:
         _check_labels(dataset, choice)
-        marks = [np.zeros(len(labels), dtype=bool)] * 2
-        if not is_split:
-            marks = [dataset.split_of == part for part in ("test", "val")]
-        is_test, is_val = marks if choice.fold is None else (fold_test_mask(labels, choice.fold), marks[1] & False)
+        is_test, is_val = np.zeros(len(labels), dtype=bool), None
+        if choice.fold is not None:
+            is_test = fold_test_mask(labels, choice.fold)
+        elif not is_split:
+            is_test = dataset.split_of == "test"
+            # A validation part that is published but was not opened is none of the objects.
+            is_published = "val" in dataset.published_splits or "val" in dataset.split_of
+            is_val = dataset.split_of == "val" if is_published else None
         fraction = 0.0 if is_split else choice.val_fraction
         rows = split_rows(
             split, labels, is_test, dataset.class_names, fraction, choice.shots, choice.seed, is_val=is_val,
@@ -166,7 +170,7 @@ def split_rows(
             unless it is 0.
         shots: `train` only: this many objects a class. More shots with the same seed contain fewer shots.
         seed: Draws `val` and the shots.
-        is_val: (n,) bool: a published validation part; None or nowhere: `val` is drawn.
+        is_val: (n,) bool: the published validation part; None: there is none, and `val` is drawn.
         is_whole: `pretrain` has the objects of `is_test`, too.
 
     Raises:
@@ -177,7 +181,7 @@ def split_rows(
         raise InputError(f"val_fraction is {val_fraction}, but must be at least 0 and below 1")
     if split == "test":
         return np.flatnonzero(is_test)
-    if is_val is None or not is_val.any():
+    if is_val is None:
         if split == "val" and val_fraction == 0:
             raise InputError("split 'val' is empty because val_fraction is 0; set it, for example to 0.1")
         is_val = _validation_mask(labels, is_test, val_fraction, seed)

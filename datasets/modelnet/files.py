@@ -15,8 +15,8 @@ import numpy as np
 
 from pointrecon.datasets.checks import check_plain_names, check_text_size, read_list
 from pointrecon.datasets.modelnet.class_names import MODELNET10
-from pointrecon.datasets.packed.hdf5_points import packed_paths
 from pointrecon.datasets.packed.packed import Packed, Source, open_or_pack
+from pointrecon.datasets.packed.places import Places
 from pointrecon.utils.errors import InputError, nearest
 from pointrecon.utils.files.io import open_hdf5
 from pointrecon.utils.files.safe_pickle import load_pickle
@@ -36,11 +36,13 @@ class ModelNetFiles:
         root: The data root.
         num_classes: 40 or 10.
         num_points: Points an object of `dat` (part of the file's name) and `txt` (picked from more).
+        cache_root: Folder for packed copies; see `datasets.packed.places`.
     """
 
     root: Path
     num_classes: int
     num_points: int = 8192
+    cache_root: str | None = None
 
     @property
     def name(self) -> str:
@@ -102,10 +104,13 @@ class ModelNetFiles:
 
         if source == "hdf5" or (source == "auto" and self._has_only_hdf5(part)):
             name, readers = self.packed_name(part, "hdf5"), {"hdf5": self.read_hdf5}
-            packed = open_or_pack(self.hdf5_folder, name, ("hdf5",), make_source, on_error)
+            packed = open_or_pack(
+                self.hdf5_folder, name, ("hdf5",), make_source, on_error, cache_root=self.cache_root
+            )
         else:
             kinds = ("dat", "txt") if source == "auto" else (source,)
-            packed = open_or_pack(self.folder, self.packed_name(part, "dat"), kinds, make_source, on_error)
+            name = self.packed_name(part, "dat")
+            packed = open_or_pack(self.folder, name, kinds, make_source, on_error, cache_root=self.cache_root)
         if len(packed.class_names) != self.num_classes:
             raise InputError(
                 f"'{packed.clouds.path}' has {len(packed.class_names)} classes instead of {self.num_classes}; remove "
@@ -258,7 +263,7 @@ class ModelNetFiles:
 
     def _has_only_hdf5(self, part: str) -> bool:
         others = self.has("dat", part) or self.has("txt", part)
-        packed = packed_paths(self.folder, self.packed_name(part, "dat"))
+        packed = Places(self.folder, self.packed_name(part, "dat"), self.cache_root).all
         return not others and not any(path.is_file() for path in packed) and self.hdf5_folder.is_dir()
 
 

@@ -15,6 +15,7 @@ from pointrecon.datasets import DATASETS
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.modelnet.files import KINDS, ModelNetFiles
 from pointrecon.datasets.packed.packed import Packed, open_packed
+from pointrecon.datasets.packed.places import Places
 from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.survey import Survey
 from pointrecon.datasets.transforms import normalize_unit_sphere
@@ -31,9 +32,9 @@ _MIN_BYTES_TXT = 100_000  # 10,000 lines of six numbers are about 600 kB
 class ModelNet(PointCloudDataset):
     """What ModelNet40 and ModelNet10 have in common.
 
-    The first start packs the objects of a split into one file (`packed/` beside the source, or in the user's cache if
-    that folder cannot be written); later starts only open it. The form `dat` takes a minute and its own size in
-    memory; `txt` has to be parsed and sampled: minutes with the compiled point operations, hours without.
+    The first start packs the objects of a split into one file (see `datasets.packed`); later starts only open it. The
+    form `dat` takes a minute and its own size in memory; `txt` has to be parsed and sampled: minutes with the compiled
+    point operations, hours without.
 
     Clouds are in the unit sphere of all their stored points. Objects have no names of their own, so `names` are those
     of the classes: pretraining on it with a text teacher is supervised.
@@ -46,6 +47,7 @@ class ModelNet(PointCloudDataset):
             it out.
         source: Which form of the files: `dat`, `txt`, `hdf5`, or `auto`: the first of these that is there.
         num_stored: N of `dat` and `txt`; the HDF5 form has 2048.
+        cache_root: Folder for the packed files; None: beside the source.
 
     Raises:
         InputError: Missing, truncated or damaged files, or an argument that is out of range.
@@ -63,10 +65,11 @@ class ModelNet(PointCloudDataset):
         on_error: str = "raise",
         source: str = "auto",
         num_stored: int = 8192,
+        cache_root: str | None = None,
     ) -> None:
         check_choice("data.options.source", source, ("auto", *KINDS))
         check_choice("data.on_error", on_error, ("raise", "skip"))
-        files = ModelNetFiles(Path(root), self.size, num_stored)
+        files = ModelNetFiles(Path(root), self.size, num_stored, cache_root)
         self._parts = [files.open_part(part, source, on_error) for part in splits]
         _check_same(self._parts)
         self._places = [(which, row) for which, part in enumerate(self._parts) for row in range(len(part.ids))]
@@ -175,8 +178,9 @@ def _survey_hdf5(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
 
 
 def _survey_packed(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
-    path = files.folder / "packed" / files.packed_name(part, "dat")
-    if not path.is_file():
+    places = Places(files.folder, files.packed_name(part, "dat"), files.cache_root).all
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
         return 0, str(files.not_found(part))
     packed = open_packed(path)
     left_out = f"'{path}' was packed without {packed.num_skipped} objects that could not be read"

@@ -1,10 +1,8 @@
-"""Rows of an HDF5 file that are read when they are asked for, and where a packed copy of a data set is kept.
+"""Rows of an HDF5 file that are read when they are asked for.
 
 Shape legend: n rows, P points a row.
 """
 
-import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -66,28 +64,3 @@ class HDF5Points:
         if self._map is None:
             self._map = np.memmap(self.path, dtype=self.dtype, mode="r", offset=self._offset, shape=self.shape)
         return self._map
-
-
-def packed_paths(folder: str | Path, name: str) -> list[Path]:
-    """Returns where a packed copy of a data set may be, the preferred place first.
-
-    Args:
-        folder: The data set's own folder.
-        name: File name of the copy.
-
-    Returns:
-        `<folder>/packed/<name>`, and the same in the user's cache for folders that cannot be written.
-    """
-    folder = Path(folder).resolve()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "recon"
-    key = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-    return [folder / "packed" / name, cache / f"{folder.name}-{key}" / name]
-
-
-def writable_path(paths: list[Path]) -> Path:
-    """Returns the first path of `packed_paths` that can be written, the last one if none can."""
-    for path in paths[:-1]:
-        parent = path.parent if path.parent.is_dir() else path.parent.parent
-        if os.access(parent, os.W_OK):
-            return path
-    return paths[-1]

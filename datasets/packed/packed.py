@@ -6,18 +6,18 @@ Shape legend: n objects, M points of an object as it comes, N points of an objec
 
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
 from pointrecon.datasets.checks import check_cloud, is_usable
-from pointrecon.datasets.packed.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.datasets.packed.hdf5_points import HDF5Points
+from pointrecon.datasets.packed.places import KEY, Places, alone
+from pointrecon.datasets.packed.stamps import Stamp, are_current, are_stamps, make_stamps
 from pointrecon.extensions import ops
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, open_hdf5
@@ -72,7 +72,7 @@ class Packed:
         is_fps_ordered: The first k points of a cloud are its k farthest points.
         num_skipped: Objects of the source that could not be read and are not in the file.
         kind: Of the source.
-        stamps: What the source's files were like: name (as seen from the folder), size, time of the last change.
+        stamps: What the source's files were like; see `stamps`.
     """
 
     clouds: HDF5Points
@@ -82,7 +82,7 @@ class Packed:
     is_fps_ordered: bool
     num_skipped: int
     kind: str
-    stamps: list[list]
+    stamps: list[Stamp]
 
     def read(self, row: int) -> np.ndarray:
         """Returns the (N, 3) points of an object.
@@ -97,32 +97,55 @@ class Packed:
 
 
 def open_or_pack(
-    folder: Path, name: str, kinds: Sequence[str], make_source: Callable[[], Source], on_error: str = "raise"
+    folder: Path,
+    name: str,
+    kinds: Sequence[str],
+    make_source: Callable[[], Source],
+    on_error: str = "raise",
+    *,
+    cache_root: str | Path | None = None,
 ) -> Packed:
     """Opens the packed file of a split; makes it first if there is none or its source has changed.
 
-    Two processes that start at the same time both make it; the second replaces the first one's file by an equal one.
+    Of several processes that start at the same time one makes it, and the others wait for it.
 
     Args:
-        folder: Where the source is; the file goes to packed/ in it or, if that cannot be written, to the user's cache.
+        folder: Where the source is.
         name: Of the packed file.
         kinds: Sources that will do.
         make_source: Reads the source; called only if it is needed.
         on_error: `raise`: an object that cannot be read is an error. `skip`: it is left out, and the file says so.
+        cache_root: See `Places`.
 
     Raises:
-        InputError: There is no usable source, an object of it cannot be read, or the disk is full.
+        InputError: There is no usable source, an object of it cannot be read, there is no place to write to, or the
+            disk is full.
     """
-    paths = packed_paths(folder, name)
-    for path in paths:
+    places = Places(folder, name, cache_root)
+    packed = _find(places, folder, kinds, on_error)
+    if packed is not None:
+        return packed
+    source = make_source()
+    path = places.choose(len(source.ids) * source.num_points * 12)
+    with alone(path, f"the packed copy of {name}"):
+        packed = _find(places, folder, kinds, on_error)  # another process may have made it meanwhile
+        if packed is None:
+            count = len(source.ids)
+            log.info("packing %d objects into '%s'; this happens once (%s=FOLDER: elsewhere)", count, path, KEY)
+            pack(path, source, folder, on_error)
+            packed = open_packed(path)
+    return packed
+
+
+def _find(places: Places, folder: Path, kinds: Sequence[str], on_error: str) -> Packed | None:
+    """The packed file that is there and will do."""
+    for path in places.all:
         packed = _open_if_current(path, folder)
         if packed is not None and packed.kind in kinds and (on_error == "skip" or not packed.num_skipped):
             if packed.num_skipped:
                 log.warning("'%s' lacks %d objects that could not be read", path, packed.num_skipped)
             return packed
-    path = writable_path(paths)
-    pack(path, make_source(), folder, on_error)
-    return open_packed(path)
+    return None
 
 
 def pack(path: Path, source: Source, folder: Path, on_error: str = "raise") -> None:
@@ -137,7 +160,7 @@ def pack(path: Path, source: Source, folder: Path, on_error: str = "raise") -> N
     Raises:
         InputError: An object cannot be read, nothing can be read, or the file cannot be written.
     """
-    stamps = _stamps(source.files, folder)
+    stamps = make_stamps(source.files, folder)
     with atomic_write(path) as temporary:
         try:
             with h5py.File(temporary, "w") as file:
@@ -168,7 +191,7 @@ def open_packed(path: Path) -> Packed:
         ids, class_names = file.read_texts("ids"), file.read_texts("class_names")
         stamps = json.loads(file.text_attribute("files") or "null")
         is_whole = len(labels) == len(ids) == len(points) > 0 and points.shape[1] > 0 and points.shape[2] == 3
-        is_sound = is_whole and 0 <= labels.min() and labels.max() < len(class_names) and _are_stamps(stamps)
+        is_sound = is_whole and 0 <= labels.min() and labels.max() < len(class_names) and are_stamps(stamps)
         if file.text_attribute("format") != FORMAT or not is_sound or points.dtype != np.float32:
             raise InputError(f"'{path}' is not a file of '{FORMAT}'; remove it: {_REMADE}")
         return Packed(
@@ -181,13 +204,6 @@ def open_packed(path: Path) -> Packed:
             kind=file.text_attribute("kind"),
             stamps=stamps,
         )
-
-
-def _are_stamps(stamps: Any) -> bool:
-    return isinstance(stamps, list) and all(
-        isinstance(stamp, list) and [type(item) for item in stamp] == [str, int, int] and "\0" not in stamp[0]
-        for stamp in stamps
-    )
 
 
 def _write_clouds(file: h5py.File, source: Source, name: str, on_error: str) -> list[int]:
@@ -245,20 +261,10 @@ def _open_if_current(path: Path, folder: Path) -> Packed | None:
         return None
     try:
         packed = open_packed(path)
-        is_current = all(_stamp(folder / item[0], folder) in (None, item) for item in packed.stamps)
+        is_current = are_current(packed.stamps, folder)
     except (InputError, OSError) as error:  # OSError: names in it that no file can have
+        if "is locked" in str(error):  # by a program that has it open: whole, as far as anybody knows
+            raise
         log.warning("a packed file cannot be used and is made again: %s", error)
         return None
     return packed if is_current else None
-
-
-def _stamps(files: Sequence[Path], folder: Path) -> list[list]:
-    return [stamp for path in files if (stamp := _stamp(path, folder)) is not None]
-
-
-def _stamp(path: Path, folder: Path) -> list | None:
-    if not path.exists():
-        return None
-    state = path.stat()
-    # The size of a folder is the file system's affair.
-    return [os.path.relpath(path, folder), 0 if path.is_dir() else state.st_size, state.st_mtime_ns]

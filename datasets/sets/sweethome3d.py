@@ -69,7 +69,7 @@ class SweetHome3D(PointCloudDataset):
     @property
     def points(self) -> torch.Tensor:
         """A copy of the points of the objects that are kept."""
-        return self._points[torch.from_numpy(self._rows)]
+        return self._points[torch.from_numpy(np.asarray(self._rows))]
 
     def read(self, row: int) -> Sample:
         sample = self.sample(row, self._points[row])

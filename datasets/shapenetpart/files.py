@@ -4,8 +4,8 @@ Shape legend: n objects, P points an object (another number each time), T points
 
 The packed file is HDF5: `points` (T, 3) float32 and `part` (T,) uint8, object by object; `offsets` (n + 1,): object i
 has rows offsets[i] to offsets[i + 1]; `ids` (n,) text; `skipped` text: objects that could not be read; attribute
-`lists`: a digest of the lists that it was made from. It is made again when the lists change; whoever changes the file
-of an object has to delete it.
+`lists`: a digest of the lists that it was made from; attribute `files`: what the objects' files were like. It is made
+again when the lists or a file change.
 """
 
 import hashlib
@@ -19,7 +19,9 @@ import h5py
 import numpy as np
 
 from pointrecon.datasets.checks import check_cloud, check_plain_names, check_text_size, is_usable, read_list
-from pointrecon.datasets.packed.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.datasets.packed.hdf5_points import HDF5Points
+from pointrecon.datasets.packed.places import KEY, Places, alone
+from pointrecon.datasets.packed.stamps import are_current, are_stamps, make_stamps
 from pointrecon.utils.errors import InputError, nearest
 from pointrecon.utils.files.hdf5 import CheckedFile
 from pointrecon.utils.files.io import atomic_write, open_hdf5, read_json
@@ -33,6 +35,7 @@ NUM_OBJECTS = sum(LISTS.values())
 NUM_COLUMNS = 7  # x y z, the normal's x y z, the part label
 PACKED_NAME = "shapenetpart.h5"
 FORMAT = "packed parts 1"
+_BYTES_AN_OBJECT = 2700 * 13  # about: points and part labels
 
 # category: its part labels. The order is the published one, and a category's index in it is its label.
 CATEGORIES = {
@@ -80,6 +83,16 @@ class Files:
         for name in LISTS:
             path = _need(folder / "train_test_split" / f"shuffled_{name}_file_list.json")
             self.keys[name] = self._read_list(path, seen)
+
+    @property
+    def num_objects(self) -> int:
+        """In all lists."""
+        return sum(map(len, self.keys.values()))
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of the objects' files."""
+        return [self.folder / synset for synset in self._category_of_synset]
 
     def category_of(self, key: str) -> int:
         """Returns the category's index, 0 .. 15."""
@@ -129,6 +142,7 @@ class PackedObjects:
     Args:
         files: The distributed files.
         on_error: An object that cannot be read while packing: `raise`, or `skip` to leave it out.
+        cache_root: Folder for the packed file; see `Places`.
 
     Attributes:
         path: The packed file.
@@ -138,10 +152,14 @@ class PackedObjects:
         InputError: An object cannot be read, or the packed file cannot be written.
     """
 
-    def __init__(self, files: Files, on_error: str) -> None:
-        paths = packed_paths(files.folder, PACKED_NAME)
-        usable = (path for path in paths if _is_current(path, files, on_error))
-        self.path = next(usable, None) or _pack(files, on_error, writable_path(paths))
+    def __init__(self, files: Files, on_error: str, cache_root: str | None = None) -> None:
+        places = Places(files.folder, PACKED_NAME, cache_root)
+        found = _find(places, files, on_error)
+        if found is None:
+            path = places.choose(files.num_objects * _BYTES_AN_OBJECT)
+            with alone(path, "the packed copy of ShapeNetPart"):
+                found = _find(places, files, on_error) or _pack(files, on_error, path)
+        self.path = found
         with open_hdf5(self.path) as file:
             self.row_of = {key: row for row, key in enumerate(file.read_texts("ids"))}
             self._offsets = file.read("offsets").astype(np.int64)
@@ -222,6 +240,11 @@ def _read_categories(path: Path) -> dict[str, int]:
     return category_of_synset
 
 
+def _find(places: Places, files: Files, on_error: str) -> Path | None:
+    """The packed file that is there and will do."""
+    return next((path for path in places.all if _is_current(path, files, on_error)), None)
+
+
 def _is_current(path: Path, files: Files, on_error: str) -> bool:
     """Says whether the packed file holds what the lists name, as far as it can be read."""
     if not path.is_file():
@@ -231,8 +254,12 @@ def _is_current(path: Path, files: Files, on_error: str) -> bool:
             is_ours = file.text_attribute("format") == FORMAT and file.text_attribute("lists") == files.digest()
             skipped = file.read_texts("skipped") if is_ours and len(file.array("skipped", "OS")) else []
             listed = {key for keys in files.keys.values() for key in keys}
+            stamps = json.loads(file.text_attribute("files") or "[]")
+            is_ours = is_ours and are_stamps(stamps) and are_current(stamps, files.folder)
             is_ours = is_ours and _is_consistent(file) and set(skipped) <= listed
-    except InputError:
+    except (InputError, OSError) as error:
+        if "is locked" in str(error):
+            raise
         return False  # a damaged copy is made again
     # What was left out is tried again: it may have been repaired.
     return is_ours and all(_is_broken(files, key, on_error) for key in skipped)
@@ -259,12 +286,13 @@ def _is_broken(files: Files, key: str, on_error: str) -> bool:
 def _pack(files: Files, on_error: str, path: Path) -> Path:
     """Writes the packed file and returns its path; nothing is left if an object cannot be read."""
     keys = [key for name in LISTS for key in files.keys[name]]
-    log.info("packing %d objects of ShapeNetPart into '%s'; this happens once", len(keys), path)
+    log.info("packing %d objects into '%s'; this happens once (%s=FOLDER: elsewhere)", len(keys), path, KEY)
+    stamps = make_stamps(files.folders, files.folder)
     with atomic_write(path) as temporary:  # from the start: a folder that cannot be written is found out at once
         objects, skipped = _read_objects(files, keys, on_error)
         try:
             with h5py.File(temporary, "w") as file:
-                file.attrs.update(format=FORMAT, lists=files.digest())
+                file.attrs.update(format=FORMAT, lists=files.digest(), files=json.dumps(stamps))
                 file["offsets"] = np.cumsum([0, *(len(points) for points, _ in objects.values())])
                 for name, texts in (("ids", list(objects)), ("skipped", skipped)):
                     file.create_dataset(name, data=texts, dtype=h5py.string_dtype())

@@ -52,6 +52,7 @@ class ShapeNetPart(PointCloudDataset):
         num_points: N.
         resample: How `val` and `test` are cut to N points. `fixed`: a choice that depends on the object alone, no
             point twice unless it has fewer than N. `random`: as in training.
+        cache_root: Folder for the packed file; None: beside the data.
 
     Raises:
         InputError: A missing or damaged file, or an argument that is out of range.
@@ -69,6 +70,7 @@ class ShapeNetPart(PointCloudDataset):
         on_error: str = "raise",
         num_points: int = 2048,
         resample: str = "fixed",
+        cache_root: str | None = None,
     ) -> None:
         check_choice("data.on_error", on_error, ("raise", "skip"))
         check_choice("data.options.resample", resample, RESAMPLINGS)
@@ -76,7 +78,7 @@ class ShapeNetPart(PointCloudDataset):
             raise InputError(f"data.options.num_points is {num_points}, but must be at least 1")
         self.num_points, self.resample = num_points, resample
         files = Files(Path(root) / FOLDER)
-        self._packed = PackedObjects(files, on_error)
+        self._packed = PackedObjects(files, on_error, cache_root)
         wanted = [(key, split) for split in splits for key in files.keys[split]]
         there = [(key, split) for key, split in wanted if key in self._packed.row_of]
         super().__init__(

@@ -82,7 +82,7 @@ class Shards(PointCloudDataset):
         class_names = list(info.get("class_names", ()))
         # What is known of each sample stays in the shards: the properties below read it.
         super().__init__(ids=(), class_names=class_names, class_texts=list(info.get("class_texts", class_names)))
-        self._rows = np.arange(len(self._positions))
+        self._rows = range(len(self._positions))
         self.is_fps_ordered = bool(info.get("is_fps_ordered", False))
         self.carried = {kind: info[kind] for kind in KINDS if kind in info}
         self.num_points = info.get("num_points") or len(self._read(0)["points.npy"])
@@ -103,7 +103,9 @@ class Shards(PointCloudDataset):
         return sample
 
     def keep(self, rows: Sequence[int] | np.ndarray) -> None:
-        self._rows = self._rows[np.asarray(rows, dtype=np.int64)]
+        picked = np.asarray(rows, dtype=np.int64)
+        if not np.array_equal(picked, np.arange(len(self))):
+            self._rows = np.asarray(self._rows)[picked]
 
     @property
     def ids(self) -> list[str]:
@@ -126,7 +128,7 @@ class Shards(PointCloudDataset):
         if len(self._rows) == len(order):
             return order
         place = np.full(len(order), -1)
-        place[self._rows] = np.arange(len(self._rows))
+        place[np.asarray(self._rows)] = np.arange(len(self._rows))
         return place[order][place[order] >= 0]
 
     def __getstate__(self) -> dict[str, Any]:

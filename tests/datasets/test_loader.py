@@ -2,16 +2,32 @@
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import ShardSampler, eval_loader, train_loader
 from pointrecon.utils.errors import InputError
 
-DATA = TensorDataset(torch.arange(23))
+
+class Numbers(PointCloudDataset):
+    """Samples that are their own numbers."""
+
+    def __init__(self, size):
+        names = [str(number) for number in range(size)]
+        super().__init__(ids=names, labels=range(size), class_names=names)
+
+    def read(self, row):
+        return self.sample(row, torch.full((1, 3), float(row)))
+
+
+DATA = Numbers(23)
+
+
+def sizes(loader):
+    return [len(batch["label"]) for batch in loader]
 
 
 def values(loader):
-    return [int(x) for (batch,) in loader for x in batch]
+    return [int(x) for batch in loader for x in batch["label"]]
 
 
 def test_training_order_depends_on_seed_and_epoch_alone():
@@ -39,10 +55,10 @@ def test_skip_leaves_out_what_is_done_once():
 
 
 def test_a_last_batch_of_one_is_left_out_of_training_only():
-    assert [len(batch) for (batch,) in train_loader(DATA, 11)] == [11, 11]
-    assert [len(batch) for (batch,) in train_loader(DATA, 10)] == [10, 10, 3]
-    assert [len(batch) for (batch,) in train_loader(DATA, 10, drop_last=True)] == [10, 10]
-    assert [len(batch) for (batch,) in eval_loader(DATA, 11)] == [11, 11, 1]
+    assert sizes(train_loader(DATA, 11)) == [11, 11]
+    assert sizes(train_loader(DATA, 10)) == [10, 10, 3]
+    assert sizes(train_loader(DATA, 10, drop_last=True)) == [10, 10]
+    assert sizes(eval_loader(DATA, 11)) == [11, 11, 1]
 
 
 def test_a_batch_larger_than_the_data_set():
@@ -57,17 +73,18 @@ def test_lengths():
     assert [len(ShardSampler(23, False, rank=rank, world_size=4)) for rank in range(4)] == [6, 6, 6, 5]
 
 
-class Drawn(TensorDataset):
+class Drawn(Numbers):
     is_redrawn = True
 
-    def __getitem__(self, index):
-        return index, torch.rand(1)
+    def read(self, row):
+        return self.sample(row, torch.rand(1, 3))
 
 
 def drawn(num_workers=0, epoch=0, skip=0, rank=0, world_size=1):
-    loader = train_loader(Drawn(torch.arange(24)), 4 // world_size, num_workers, False, 5, rank, world_size)
+    loader = train_loader(Drawn(24), 4 // world_size, num_workers, False, 5, rank, world_size)
     loader.sampler.epoch, loader.sampler.skip = epoch, skip
-    return {int(i): float(x) for indices, values in loader for i, x in zip(indices, values, strict=True)}
+    batches = [(batch["label"], batch["points"][:, 0, 0]) for batch in loader]
+    return {int(i): float(x) for labels, values in batches for i, x in zip(labels, values, strict=True)}
 
 
 def test_what_a_data_set_draws_depends_on_seed_epoch_and_sample_alone():
@@ -80,7 +97,7 @@ def test_what_a_data_set_draws_depends_on_seed_epoch_and_sample_alone():
     torch.set_rng_state(state)
     a = torch.rand(1)
     torch.set_rng_state(state)
-    train_loader(Drawn(torch.arange(24)), 4).dataset[3]
+    train_loader(Drawn(24), 4).dataset[3]
     assert torch.equal(a, torch.rand(1))  # other draws are left alone
 
 
@@ -90,10 +107,10 @@ def test_what_a_data_set_draws_depends_on_seed_epoch_and_sample_alone():
 def test_when_two_processes_make_the_batches_of_one(batch_size, drop_last, is_same):
     """What is left of 23 or 24 samples: of 5 one is lost, 8 are shared, and 1 is no batch for anybody."""
     size = 24 if batch_size == 16 else 23
-    data = TensorDataset(torch.arange(size))
-    whole = [batch.tolist() for (batch,) in train_loader(data, batch_size, drop_last=drop_last)]
+    data = Numbers(size)
+    whole = [batch["label"].tolist() for batch in train_loader(data, batch_size, drop_last=drop_last)]
     halves = [train_loader(data, batch_size // 2, 0, drop_last, 0, rank, 2) for rank in range(2)]
-    parts = [[x for (x,) in half] for half in halves]
+    parts = [[batch["label"] for batch in half] for half in halves]
     joined = [torch.stack(pair, dim=1).flatten().tolist() for pair in zip(*parts, strict=True)]
     assert (joined == whole) == is_same
     assert all(a == b[: len(a)] for a, b in zip(joined, whole, strict=True))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pointrecon.datasets import DATASETS
 from pointrecon.datasets.modelnet.class_names import MODELNET40
 from pointrecon.datasets.modelnet.fewshot import ModelNetFewShot, make_folds
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 RANDOM = np.random.RandomState(0)
 POINTS = RANDOM.randn(15, 8, 6)
@@ -30,8 +30,7 @@ def write(root, content=None, folder="ModelNetFewshot/3way2shot", fold=4):
 
 
 def build(root, split="train", **options):
-    chosen = {"type": "ModelNetFewShot", "root": str(root), "split": split, "way": 3, "shots": 2, "fold": 4, **options}
-    return DATASETS.build(chosen)
+    return opened("ModelNetFewShot", root, split, **{"way": 3, "shots": 2, "fold": 4, **options})
 
 
 @pytest.mark.parametrize("folder", ["3way2shot", "3way_2shot"])
@@ -168,7 +167,7 @@ def test_made_folds_are_read_back(modelnet):
     assert train.labels.bincount().tolist() == [2, 2, 2] and test.labels.bincount().tolist() == [20, 20, 20]
     assert train.class_names == test.class_names and len(set(train.class_names) & set(MODELNET40)) == 3
     assert train.is_fps_ordered
-    source = DATASETS.build({"type": "ModelNet40", "root": str(modelnet), "split": "test", "num_stored": 4})
+    source = opened("ModelNet40", modelnet, "test", num_stored=4)
     key = lambda sample: tuple(sample["points"].flatten().mul(1e4).round().tolist())  # noqa: E731
     known = {key(sample): sample["label"] for sample in source}
     for sample in test:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pointrecon.datasets import DATASETS
 from pointrecon.datasets.modelnet.class_names import MODELNET10, MODELNET40
 from pointrecon.datasets.modelnet.modelnet import ModelNet10, ModelNet40
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 NAMES = {40: MODELNET40, 10: MODELNET10}
 COUNTS = {"train": 4, "test": 2}
@@ -47,7 +47,7 @@ def clouds(tmp_path):
 
 
 def build(root, split="train", **options):
-    return DATASETS.build({"type": "ModelNet40", "root": str(root), "split": split, "num_stored": 16, **options})
+    return opened("ModelNet40", root, split, **{"num_stored": 16, **options})
 
 
 def test_item(tmp_path, clouds):
@@ -59,7 +59,7 @@ def test_item(tmp_path, clouds):
     assert (sample["label"], sample["text"], sample["id"]) == (15, "flower pot", "flower_pot_1001")
     assert dataset.ids[31] == sample["id"] and dataset.names[31] == sample["text"] and dataset.labels[31] == 15
     assert dataset.labels.dtype == torch.int64 and dataset.is_fps_ordered and dataset.features_path is None
-    assert dataset.num_skipped == 0 and dataset.split == "test" and dataset.num_classes == 40
+    assert dataset.num_skipped == 0 and dataset.num_classes == 40
     assert isinstance(dataset, ModelNet40)
 
 
@@ -92,7 +92,7 @@ def test_class_names_and_texts(tmp_path, clouds):
 
 def test_ten_classes(tmp_path):
     write(tmp_path, size=10)
-    dataset = ModelNet10(str(tmp_path), "test", num_stored=16)
+    dataset = opened("ModelNet10", tmp_path, "test", num_stored=16)
     assert dataset.class_names == list(MODELNET10) and dataset.num_classes == 10 and len(dataset) == 20
     assert dataset[13]["text"] == "night stand"
 
@@ -120,7 +120,7 @@ def test_hdf5_form_says_that_its_points_are_in_no_order(tmp_path):
         ({"source": "zip"}, "data.options.source is 'zip'"),
         ({"on_error": "ignore"}, "data.on_error is 'ignore'"),
         ({"split": "val"}, "val_fraction is 0"),
-        ({"images": True}, "takes no option 'images'"),
+        ({"images": True}, "has no pictures"),
     ],
 )
 def test_wrong_option_is_refused(tmp_path, clouds, options, message):
@@ -148,7 +148,7 @@ def test_parts_of_different_forms_do_not_mix(tmp_path, clouds):
         folder / "modelnet40_test_8pts_fps.dat",
     )
     (folder / "packed").mkdir()
-    ModelNet40(str(tmp_path), "test", num_stored=8)
+    opened("ModelNet40", tmp_path, "test", num_stored=8)
     os.replace(folder / "packed" / "modelnet40_test_8.h5", folder / "packed" / "modelnet40_test_16.h5")
     with pytest.raises(InputError, match=r"modelnet40_train_16\.h5' and .*different classes or numbers of points"):
         build(tmp_path, "all")
@@ -209,7 +209,7 @@ def test_survey_of_txt_names_the_first_bad_file(tmp_path):
 
 def test_survey_of_packed_files_alone(tmp_path):
     write(tmp_path, num_points=8192, counts={"train": 1, "test": 1})
-    ModelNet40(str(tmp_path), "all")
+    opened("ModelNet40", tmp_path, "all")
     for path in (tmp_path / "ModelNet" / "modelnet40_normal_resampled").glob("*.dat"):
         path.unlink()
     assert ModelNet40.survey(str(tmp_path))[0].found == 80

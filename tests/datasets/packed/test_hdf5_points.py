@@ -1,14 +1,12 @@
-"""Rows of HDF5 files: mapped or read at once, the same values either way; and where packed files go."""
+"""Rows of HDF5 files: mapped or read at once, the same values either way."""
 
-import os
 import pickle
 
 import h5py
 import numpy as np
 import pytest
 
-from pointrecon.datasets.packed import hdf5_points
-from pointrecon.datasets.packed.hdf5_points import HDF5Points, packed_paths, writable_path
+from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.utils.errors import InputError
 
 VALUES = np.random.RandomState(0).randn(7, 5, 3).astype(np.float32)
@@ -89,18 +87,3 @@ def test_name_that_is_no_array_is_refused(path):
             HDF5Points(path, name)
     with pytest.raises(InputError, match="lacks 'points'"):
         HDF5Points(path, "points")
-
-
-def test_packed_files_go_beside_the_data_or_to_the_cache(tmp_path, monkeypatch):
-    folder = tmp_path / "data" / "shapes"
-    folder.mkdir(parents=True)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    paths = packed_paths(folder, "train.h5")
-    assert paths[0] == folder / "packed" / "train.h5" and paths[1].is_relative_to(tmp_path / "cache" / "recon")
-    assert writable_path(paths) == paths[0]
-    monkeypatch.setattr(hdf5_points.os, "access", lambda place, mode: os.path.realpath(place) != str(folder))
-    assert writable_path(paths) == paths[1]
-
-
-def test_two_data_roots_have_two_places_in_the_cache(tmp_path):
-    assert packed_paths(tmp_path / "a" / "shapes", "x.h5")[1] != packed_paths(tmp_path / "b" / "shapes", "x.h5")[1]

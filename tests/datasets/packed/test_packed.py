@@ -1,16 +1,22 @@
 """Packed files: what goes in comes out, they are shared and small to send, and never out of date or half there."""
 
 import logging
+import multiprocessing
 import os
 import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
-import pointrecon.datasets.packed
-from pointrecon.datasets.packed.packed import Source, open_or_pack, open_packed, pack
+from pointrecon.datasets.packed import places
+from pointrecon.datasets.packed.packed import Source, open_or_pack, open_packed
 from pointrecon.extensions import ops
 from pointrecon.utils.errors import InputError
 
@@ -23,7 +29,8 @@ def make_source(folder, bad=(), needs_fps=False, num_points=16, kind="dat", coun
             raise InputError(f"'file {row}' cannot be read")
         return CLOUDS[row]
 
-    (folder / "source.dat").touch()
+    if not (folder / "source.dat").exists():
+        (folder / "source.dat").touch()
     return Source(
         kind=kind,
         ids=[f"id{row}" for row in range(count)],
@@ -159,7 +166,7 @@ def test_read_only_folder_is_packed_in_the_users_cache(tmp_path, monkeypatch):
     folder = tmp_path / "data"
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(pointrecon.datasets.packed, "writable_path", lambda paths: paths[-1])
+    monkeypatch.setattr(places, "is_writable", lambda path: folder not in path.parents)
     made = []
     path = open_small(folder, made).clouds.path
     assert path.is_relative_to(tmp_path / "cache" / "recon") and not (folder / "packed").exists()
@@ -167,20 +174,107 @@ def test_read_only_folder_is_packed_in_the_users_cache(tmp_path, monkeypatch):
     assert len(made) == 1
 
 
-def test_two_processes_at_once_do_not_disturb_each_other(tmp_path):
-    """The second one finishes while the first one already reads."""
-    first = open_small(tmp_path)
-    before = first.clouds[3]
-    pack(first.clouds.path, make_source(tmp_path), tmp_path)
-    np.testing.assert_array_equal(first.clouds[3], before)
-    np.testing.assert_array_equal(open_small(tmp_path).clouds[3], before)
+def pack_slowly(folder, started):
+    """In a child process."""
+
+    def wait(row):
+        started.set()
+        time.sleep(0.02)
+        return CLOUDS[row]
+
+    source = make_source(folder)
+    source.load = wait
+    open_or_pack(folder, "small_16.h5", ("dat",), lambda: source)
+
+
+def start_slow_packing(folder):
+    (folder / "source.dat").touch()
+    context = multiprocessing.get_context("fork")
+    started = context.Event()
+    child = context.Process(target=pack_slowly, args=(folder, started))
+    child.start()
+    assert started.wait(30)
+    return child
+
+
+def test_of_two_processes_one_packs_and_the_other_waits(tmp_path, monkeypatch):
+    child = start_slow_packing(tmp_path)
+    monkeypatch.setattr("pointrecon.datasets.packed.packed.pack", None)  # nothing is packed here
+    np.testing.assert_array_equal(open_small(tmp_path).clouds[3], CLOUDS[3, :, :3])
+    child.join()
+    assert child.exitcode == 0 and [path.name for path in (tmp_path / "packed").iterdir()] == ["small_16.h5"]
+
+
+def test_a_process_that_stands_still_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+    child = start_slow_packing(tmp_path)
+    monkeypatch.setenv("RECON_TIMEOUT", "1")
+    os.kill(child.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(InputError, match=f"small_16.h5' is in use by process {child.pid} .*RECON_TIMEOUT"):
+            open_small(tmp_path)
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path):
+    child = start_slow_packing(tmp_path)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    (left,) = (tmp_path / "packed").glob(".small_16.*.tmp.h5")
+    other = left.with_name(".small_16.notes.tmp.h5")
+    other.touch()
+    open_small(tmp_path)
+    assert not left.exists() and other.exists() and not list((tmp_path / "packed").glob("*.lock"))
+
+
+def test_a_rewritten_file_in_a_folder_is_noticed(tmp_path):
+    made = []
+    folder = tmp_path / "class"
+    folder.mkdir()
+    files = [folder / f"{row}.txt" for row in range(3)]
+    for file in files:
+        file.write_text("1 2 3")
+
+    def make():
+        made.append(1)
+        source = make_source(tmp_path)
+        source.files = [folder]
+        return source
+
+    def open_again():
+        open_or_pack(tmp_path, "small_16.h5", ("dat",), make)
+        return len(made)
+
+    assert open_again() == open_again() == 1
+    state = folder.stat()
+    files[1].write_text("4 5 6")
+    os.utime(folder, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert open_again() == 2, "as long as before, and the folder's own time is the old one"
+    shutil.rmtree(folder)
+    assert open_again() == 2, "gone to save space"
+    folder.mkdir()
+    assert open_again() == 2, "the same"
+
+
+def test_a_file_that_another_program_has_open_is_not_made_again(tmp_path, monkeypatch):
+    open_small(tmp_path)
+    monkeypatch.setattr("pointrecon.datasets.packed.packed.pack", None)
+    code = "import h5py, sys; file = h5py.File(sys.argv[1], 'a', locking=True); print(flush=True); input()"
+    command = [sys.executable, "-c", code, str(tmp_path / "packed" / "small_16.h5")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match=r"small_16\.h5' is locked"):
+            open_small(tmp_path)
+        other.stdin.close()
+    assert len(open_small(tmp_path).ids) == 70
 
 
 def test_full_disk_is_one_sentence(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pointrecon.datasets.packed, "_write_clouds", fail)
+    monkeypatch.setattr("pointrecon.datasets.packed.packed._write_clouds", fail)
     with pytest.raises(InputError, match=r"cannot write .*small_16\.h5'; is the disk full\?"):
         open_small(tmp_path)
     assert not list((tmp_path / "packed").iterdir())

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from pointrecon.datasets import DATASETS
 from pointrecon.datasets.meshes.render import encode
 from pointrecon.datasets.sets.debshapes import DebShapes
 from pointrecon.datasets.sets.manifest import FIELDS, MANIFEST, POINTS, VIEWS
 from pointrecon.tools.debshapes.pack import Entry, pack_shapes
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 
 def color(number, view):
@@ -38,7 +38,7 @@ def root(tmp_path):
 
 
 def test_gives_every_shape_once(root):
-    parts = [DATASETS.build({"type": "DebShapes"}, root=str(root), split=split) for split in ("pretrain", "test")]
+    parts = [opened("DebShapes", root, split) for split in ("pretrain", "test")]
     assert sorted(parts[0].ids + parts[1].ids) == sorted(f"{'kicad' if n % 2 else 'toys'}:{n}" for n in range(8))
     assert 1 <= len(parts[1]) < len(parts[0])
     for part in parts:
@@ -53,7 +53,7 @@ def test_gives_every_shape_once(root):
 
 @pytest.mark.parametrize("view", [0, 3])
 def test_gives_the_picture_of_a_view(root, view):
-    part = DebShapes(str(root), images=True, view=view)
+    part = opened("DebShapes", root, "pretrain", images=True, view=view)
     for index, name in enumerate(part.ids):
         image = part[index]["image"]
         assert image.shape == (3, 16, 16) and image.dtype == torch.float32
@@ -71,10 +71,11 @@ def test_keeps_only_the_sources_that_are_asked_for(root):
 
 
 def test_leaves_out_and_is_small_to_send(root):
-    part = DebShapes(str(root), images=True)
+    part = opened("DebShapes", root, "pretrain", images=True)
     first, rest = part.ids[0], part.ids[1:]
     before = part[1]
     part.leave_out([first])
+    assert part.num_skipped == 1
     assert part.ids == rest and len(part.names) == len(part.labels) == len(part) == len(rest)
     copy = pickle.loads(pickle.dumps(part))
     for key in ("points", "image"):
@@ -94,8 +95,9 @@ def test_leaves_out_and_is_small_to_send(root):
     ],
 )
 def test_refuses_arguments_in_one_sentence(root, options, message):
+    options = dict(options)
     with pytest.raises(InputError, match=message):
-        DebShapes(str(root), **options)
+        opened("DebShapes", root, options.pop("split", "pretrain"), **options)
 
 
 def test_says_how_to_make_what_is_not_there(tmp_path):

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pointrecon.datasets import DATASETS
 from pointrecon.datasets.sets.scanobjectnn import VARIANTS, ScanObjectNN
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 NUM_CLASSES = 15
 PER_CLASS = {"training": 4, "test": 1}
@@ -66,14 +66,14 @@ def test_variants_are_read_from_their_files(root, variant, place):
     for split, part in (("train", "training"), ("test", "test")):
         with h5py.File(root / "ScanObjectNN" / place.format(part)) as file:
             points, labels = file["data"][:], file["label"][:]
-        dataset = ScanObjectNN(root, split, variant=variant)
+        dataset = opened("ScanObjectNN", root, split, variant=variant)
         assert dataset.labels.tolist() == labels.tolist() and dataset.labels.dtype == torch.int64
         np.testing.assert_array_equal(torch.stack([sample["points"] for sample in dataset]).numpy(), points)
         assert dataset[3]["points"].dtype == torch.float32
 
 
 def test_item(root):
-    dataset = DATASETS.build({"type": "ScanObjectNN", "root": root, "split": "test", "seed": 3, "val_fraction": 0.1})
+    dataset = opened("ScanObjectNN", root, "test", seed=3, val_fraction=0.1)
     assert dataset.num_classes == 15 and dataset.class_names[0] == "bag" and dataset.class_names[-1] == "toilet"
     sample = dataset[1]
     assert set(sample) == {"points", "label", "text", "id"}
@@ -84,14 +84,15 @@ def test_item(root):
 
 def test_splits_are_disjoint_and_complete(root):
     options = {"val_fraction": 0.25, "seed": 1}
-    parts = {split: ScanObjectNN(root, split, **options) for split in ("train", "val", "test", "pretrain", "all")}
+    names = ("train", "val", "test", "pretrain", "all")
+    parts = {split: opened("ScanObjectNN", root, split, **options) for split in names}
     sizes = {split: len(dataset) for split, dataset in parts.items()}
     assert sizes == {"train": 45, "val": 15, "test": 15, "pretrain": 45, "all": 75}
     ids = {split: set(dataset.ids) for split, dataset in parts.items()}
     assert ids["train"] | ids["val"] | ids["test"] == ids["all"] and len(ids["all"]) == 75
     assert ids["train"] == ids["pretrain"]
     assert parts["val"].labels.bincount().tolist() == [1] * 15
-    assert len(ScanObjectNN(root, "train")) == 60
+    assert len(opened("ScanObjectNN", root, "train")) == 60
     # What is said of an object in `all` is what is said of it in its own split.
     for split in ("train", "val", "test"):
         for sample in parts[split]:
@@ -100,30 +101,31 @@ def test_splits_are_disjoint_and_complete(root):
 
 
 def test_shots(root):
-    dataset = ScanObjectNN(root, "train", shots=2, seed=1)
+    dataset = opened("ScanObjectNN", root, "train", shots=2, seed=1)
     assert dataset.labels.bincount().tolist() == [2] * 15
-    assert dataset.ids != ScanObjectNN(root, "train", shots=2, seed=2).ids
+    assert dataset.ids != opened("ScanObjectNN", root, "train", shots=2, seed=2).ids
     with pytest.raises(InputError, match="class 'bag' has only 4"):
-        ScanObjectNN(root, "train", shots=5)
+        opened("ScanObjectNN", root, "train", shots=5)
 
 
 @pytest.mark.parametrize("folder", ["ScanObjectNN/h5_files", "h5_files"])
 def test_folder_of_the_release_is_accepted(root, folder):
-    expected = ScanObjectNN(root, "train")[5]["points"]
+    expected = opened("ScanObjectNN", root, "train")[5]["points"]
     shutil.move(root / "ScanObjectNN", root / "moved")
     (root / folder).parent.mkdir(exist_ok=True)
     shutil.move(root / "moved", root / folder)
-    assert torch.equal(ScanObjectNN(root, "train")[5]["points"], expected)
+    assert torch.equal(opened("ScanObjectNN", root, "train")[5]["points"], expected)
 
 
 def test_compressed_files_give_the_same(root):
-    expected = [sample["points"] for sample in ScanObjectNN(root, "train")]
+    expected = [sample["points"] for sample in opened("ScanObjectNN", root, "train")]
     make_file(training_file(root), "training", 20, compression="gzip", chunks=True)
-    assert torch.equal(torch.stack([sample["points"] for sample in ScanObjectNN(root, "train")]), torch.stack(expected))
+    actual = [sample["points"] for sample in opened("ScanObjectNN", root, "train")]
+    assert torch.equal(torch.stack(actual), torch.stack(expected))
 
 
 def test_workers_read_for_themselves(root):
-    dataset = ScanObjectNN(root, "test")
+    dataset = opened("ScanObjectNN", root, "test")
     dataset[0]
     assert len(pickle.dumps(dataset)) < 10_000
     batches = list(DataLoader(dataset, batch_size=4, num_workers=1))
@@ -134,7 +136,7 @@ def test_missing_file_says_where_it_comes_from(root):
     training_file(root).unlink()
     with pytest.raises(InputError, match=r"main_split/training_objectdataset_augmentedrot_scale75\.h5.*hkust-vgd"):
         ScanObjectNN(root)
-    ScanObjectNN(root, "test")
+    opened("ScanObjectNN", root, "test")
 
 
 @pytest.mark.parametrize(
@@ -168,12 +170,12 @@ def test_truncated_file_is_refused(root):
 
 def test_columns_of_labels_are_read(root):
     change(training_file(root), replace("label", (np.arange(60) % 15)[:, None].astype(np.uint8)))
-    assert ScanObjectNN(root).labels.tolist() == (np.arange(60) % 15).tolist()
+    assert opened("ScanObjectNN", root, "train").labels.tolist() == (np.arange(60) % 15).tolist()
 
 
 def test_broken_objects_can_be_left_out(root, caplog):
     change(training_file(root), lambda file: file["data"].__setitem__((7, 2, 1), np.nan))
-    dataset = ScanObjectNN(root, on_error="skip")
+    dataset = opened("ScanObjectNN", root, "train", on_error="skip")
     assert len(dataset) == 59 and dataset.num_skipped == 1
     assert "pb_t50_rs-train-00007" not in dataset.ids and "pb_t50_rs-train-00008" in dataset.ids
     assert all(sample["points"].isfinite().all() for sample in dataset)
@@ -183,7 +185,7 @@ def test_broken_objects_can_be_left_out(root, caplog):
 def test_all_needs_clouds_of_one_size(root):
     change(training_file(root), replace("data", np.ones((60, 9, 3), dtype=np.float32)))
     with pytest.raises(InputError, match="equally many points"):
-        ScanObjectNN(root, "all")
+        opened("ScanObjectNN", root, "all")
 
 
 @pytest.mark.parametrize(
@@ -193,13 +195,13 @@ def test_all_needs_clouds_of_one_size(root):
         ({"split": "validation"}, "split is 'validation'"),
         ({"split": "val"}, "val_fraction is 0"),
         ({"on_error": "ignore"}, "on_error is 'ignore'"),
-        ({"fold": 0}, "no folds"),
+        ({"fold": 0}, "ScanObjectNN has none"),
         ({"images": True}, "no pictures"),
     ],
 )
 def test_arguments_out_of_range_are_refused(root, options, message):
     with pytest.raises(InputError, match=message):
-        ScanObjectNN(root, **options)
+        opened("ScanObjectNN", root, **{"split": "train", **options})
 
 
 def test_survey(root):

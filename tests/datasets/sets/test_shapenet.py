@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 import pointrecon.datasets.sets.shapenet
-from pointrecon.datasets import DATASETS
 from pointrecon.datasets.sets.shapenet import ShapeNet55, read_categories
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 CATEGORIES = [("4379243", "table"), (2691156, "airplane"), ("02808440", "bathtub_tub")]
 TRAIN = [f"{number}-a{row}" for row in range(4) for number in ("02691156", "02808440", "04379243")]
@@ -39,9 +39,7 @@ def folder(tmp_path):
 
 
 def build(folder, split="pretrain", **options):
-    return DATASETS.build(
-        {"type": "ShapeNet55", "root": str(folder.parent), "split": split, "num_stored": 16, **options}
-    )
+    return opened("ShapeNet55", folder.parent, split, num_stored=16, **options)
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def test_item(folder):
     np.testing.assert_array_equal(sample["points"].numpy(), CLOUDS["02808440-a1"])
     assert dataset.ids == TRAIN and dataset.names[4] == sample["text"] and dataset.labels.tolist() == [0, 1, 2] * 4
     assert dataset.class_names == ["airplane", "bathtub_tub", "table"] and dataset.num_classes == 3
-    assert dataset.class_texts[1] == "bathtub tub" and dataset.split == "pretrain"
+    assert dataset.class_texts[1] == "bathtub tub" and set(dataset.split_of) == {"train"}
     assert dataset.features_path == folder / "teachers.h5"
 
 
@@ -115,7 +113,7 @@ def test_start_reads_lists_only(folder):
 )
 def test_wrong_option_is_refused(folder, options, message):
     with pytest.raises(InputError, match=message):
-        build(folder, **options)
+        build(folder, **{"split": "pretrain", **options})
 
 
 @pytest.mark.parametrize(

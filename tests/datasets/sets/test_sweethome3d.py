@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from pointrecon.datasets import DATASETS
 from pointrecon.datasets.sets.sweethome3d import SweetHome3D
 from pointrecon.utils.errors import InputError
 from tests import ROOT
+from tests.datasets import opened
 
 DATA = ROOT / "data"
 FILE = DATA / "sweethome3d" / "sweethome3d.h5"
@@ -50,11 +50,11 @@ def change(path, edit):
 
 
 def test_bundled_splits_have_the_documented_sizes():
-    sizes = {split: len(SweetHome3D(DATA, split)) for split in ("pretrain", "train", "test")}
+    sizes = {split: len(opened("SweetHome3D", DATA, split)) for split in ("pretrain", "train", "test")}
     assert sizes == {"pretrain": 711, "train": 440, "test": 109}
-    dataset = DATASETS.build({"type": "SweetHome3D", "root": DATA, "split": "train", "val_fraction": 0.1})
+    dataset = opened("SweetHome3D", DATA, "train", val_fraction=0.1)
     assert isinstance(dataset, SweetHome3D)
-    assert len(dataset) + len(SweetHome3D(DATA, "val", val_fraction=0.1)) == 440
+    assert len(dataset) + len(opened("SweetHome3D", DATA, "val", val_fraction=0.1)) == 440
     assert dataset.num_classes == 20 and dataset.class_names[0] == "appliance" and "other" not in dataset.class_names
     assert sorted(set(dataset.labels.tolist())) == list(range(20))
 
@@ -62,7 +62,8 @@ def test_bundled_splits_have_the_documented_sizes():
 @pytest.mark.parametrize("fold", [None, 0, 1, 2, 3, 4])
 def test_pretraining_never_sees_a_test_or_validation_object(fold):
     options = {"fold": fold, "val_fraction": 0.1}
-    pretrain, train, val, test = (SweetHome3D(DATA, split, **options) for split in ("pretrain", "train", "val", "test"))
+    names = ("pretrain", "train", "val", "test")
+    pretrain, train, val, test = (opened("SweetHome3D", DATA, split, **options) for split in names)
     held_out = set(val.ids) | set(test.ids)
     assert not held_out & set(pretrain.ids) and not held_out & set(train.ids) and not set(val.ids) & set(test.ids)
     assert len(held_out | set(pretrain.ids)) == 820
@@ -74,12 +75,12 @@ def test_pretraining_never_sees_a_test_or_validation_object(fold):
 
 
 def test_folds_together_test_every_labelled_object_once():
-    ids = [name for fold in range(5) for name in SweetHome3D(DATA, "test", fold=fold, seed=fold).ids]
+    ids = [name for fold in range(5) for name in opened("SweetHome3D", DATA, "test", fold=fold, seed=fold).ids]
     assert len(ids) == len(set(ids)) == 549
 
 
 def test_item_is_what_the_file_holds():
-    dataset = SweetHome3D(DATA, "test", images=True)
+    dataset = opened("SweetHome3D", DATA, "test", images=True)
     sample = dataset[5]
     row = field("id").tolist().index(sample["id"].encode())
     assert set(sample) == {"points", "label", "text", "id", "image"}
@@ -89,17 +90,17 @@ def test_item_is_what_the_file_holds():
     assert sample["text"] == field("name")[row].decode()
     assert sample["image"].shape == (3, 128, 128) and sample["image"].dtype == torch.float32
     assert 0 <= sample["image"].min() and 0.9 < sample["image"].max() <= 1
-    assert "image" not in SweetHome3D(DATA, "test")[5]
+    assert "image" not in opened("SweetHome3D", DATA, "test")[5]
 
 
 def test_points_are_in_the_unit_sphere():
-    radius = SweetHome3D(DATA, "pretrain").points.norm(dim=-1).amax(1)
+    radius = opened("SweetHome3D", DATA, "pretrain").points.norm(dim=-1).amax(1)
     assert radius.max() < 1.001 and radius.min() > 0.8
 
 
 def test_text_is_the_objects_own_name():
     """Names are the catalogue's. Were they made from classes, there would be 20 of them."""
-    dataset = SweetHome3D(DATA, "pretrain")
+    dataset = opened("SweetHome3D", DATA, "pretrain")
     name_of = dict(zip(field("id").tolist(), field("name").tolist(), strict=True))
     assert all(sample["text"] == name_of[sample["id"].encode()].decode() for sample in dataset)
     assert len(set(dataset.names)) > 500
@@ -107,23 +108,23 @@ def test_text_is_the_objects_own_name():
 
 
 def test_classes_are_readable():
-    dataset = SweetHome3D(DATA, "test")
+    dataset = opened("SweetHome3D", DATA, "test")
     texts = dict(zip(dataset.class_names, dataset.class_texts, strict=True))
     assert texts["socket_switch"] == "socket or switch" and texts["chair"] == "chair"
 
 
 def test_shots():
-    dataset = SweetHome3D(DATA, "train", shots=5, seed=1)
+    dataset = opened("SweetHome3D", DATA, "train", shots=5, seed=1)
     assert dataset.labels.bincount().tolist() == [5] * 20
-    assert dataset.ids != SweetHome3D(DATA, "train", shots=5, seed=2).ids
+    assert dataset.ids != opened("SweetHome3D", DATA, "train", shots=5, seed=2).ids
     with pytest.raises(InputError, match="class 'desk' has only 10"):
-        SweetHome3D(DATA, "train", shots=11)
+        opened("SweetHome3D", DATA, "train", shots=11)
 
 
 def test_items_share_the_points_of_the_data_set():
-    dataset = SweetHome3D(DATA, "test")
-    assert dataset[3]["points"].untyped_storage().data_ptr() == dataset.points.untyped_storage().data_ptr()
-    dataset.points.share_memory_()
+    dataset = opened("SweetHome3D", DATA, "test")
+    assert dataset[3]["points"].untyped_storage().data_ptr() == dataset[70]["points"].untyped_storage().data_ptr()
+    assert torch.equal(dataset[3]["points"], dataset.points[3])
     assert len(pickle.loads(pickle.dumps(dataset))) == len(dataset)
 
 
@@ -191,5 +192,5 @@ def test_survey(tmp_path, small):
 
 
 def test_misspelt_option_is_refused():
-    with pytest.raises(InputError, match="did you mean 'shots'"):
-        DATASETS.build({"type": "SweetHome3D", "root": DATA, "shot": 5})
+    with pytest.raises(InputError, match="did you mean 'images'"):
+        opened("SweetHome3D", DATA, "train", imges=True)

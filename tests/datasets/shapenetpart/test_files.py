@@ -1,13 +1,12 @@
 """The distributed files of ShapeNetPart, in miniature: lists, objects, and the file that they are packed into."""
 
 import json
-import os
 
 import h5py
 import numpy as np
 import pytest
 
-from pointrecon.datasets import hdf5_points
+from pointrecon.datasets.packed import places
 from pointrecon.datasets.shapenetpart.files import CATEGORIES, FOLDER, Files, PackedObjects, read_object
 from pointrecon.utils.errors import InputError
 
@@ -178,9 +177,17 @@ def test_packed_again_when_the_lists_change_or_the_copy_is_damaged(folder):
     assert len(PackedObjects(Files(folder), "raise").read(f"{TABLE}/t9")[0]) == 31
 
 
+def test_packed_again_when_a_text_file_is_rewritten(folder):
+    first = PackedObjects(Files(folder), "raise").read(f"{AIRPLANE}/a1")[0]
+    path = folder / AIRPLANE / "a1.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[1:], lines[0]]) + "\n")
+    again = PackedObjects(Files(folder), "raise").read(f"{AIRPLANE}/a1")[0]
+    np.testing.assert_array_equal(again, np.roll(first, -1, axis=0))
+
+
 def test_packed_into_the_cache_if_the_folder_cannot_be_written(folder, tmp_path, monkeypatch):
-    real = os.access
-    monkeypatch.setattr(hdf5_points.os, "access", lambda place, mode: str(place) != str(folder) and real(place, mode))
+    monkeypatch.setattr(places, "is_writable", lambda path: folder not in path.parents)
     assert PackedObjects(Files(folder), "raise").path.is_relative_to(tmp_path / "cache" / "recon")
     assert not (folder / "packed").exists()
 

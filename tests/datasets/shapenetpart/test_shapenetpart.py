@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pointrecon.datasets import DATASETS
 from pointrecon.datasets.shapenetpart.files import CATEGORIES, FOLDER
 from pointrecon.datasets.shapenetpart.shapenetpart import ShapeNetPart
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 SIZES = {"train": 3, "val": 1, "test": 2}  # objects a category
 NUM_POINTS = 24
@@ -48,7 +48,7 @@ def root(tmp_path):
 
 
 def make(root, split="train", **options):
-    return ShapeNetPart(root, split, num_points=NUM_POINTS, **options)
+    return opened("ShapeNetPart", root, split, num_points=NUM_POINTS, **options)
 
 
 def test_splits_follow_the_published_lists(root):
@@ -62,7 +62,7 @@ def test_splits_follow_the_published_lists(root):
 
 
 def test_attributes(root):
-    dataset = DATASETS.build({"type": "ShapeNetPart", "root": root, "split": "test", "seed": 0, "val_fraction": 0.0})
+    dataset = opened("ShapeNetPart", root, "test")
     assert dataset.num_classes == 16 and dataset.class_names[:2] == ["Airplane", "Bag"]
     assert dataset.num_parts == 50 and dataset.parts_of_class[10] == [30, 31, 32, 33, 34, 35]
     assert dataset.labels.bincount().tolist() == [2] * 16 and dataset.num_points == 2048
@@ -85,7 +85,7 @@ def test_part_labels_stay_with_their_points(root, split, resample):
 
 
 def test_clouds_are_in_the_unit_sphere_of_all_their_points(root):
-    dataset = ShapeNetPart(root, "test", num_points=40)
+    dataset = opened("ShapeNetPart", root, "test", num_points=40)
     for sample in dataset:
         count = num_stored(int(sample["id"].split("/")[1], 16))
         if count == 40:  # every stored point once
@@ -152,13 +152,13 @@ def test_broken_objects_can_be_left_out(root):
         ({"resample": "first"}, "resample is 'first', but must be one of: fixed, random"),
         ({"num_points": 0}, "num_points is 0"),
         ({"on_error": "ignore"}, "on_error is 'ignore'"),
-        ({"fold": 0}, "no folds"),
+        ({"fold": 0}, "ShapeNetPart has none"),
         ({"images": True}, "no pictures"),
     ],
 )
 def test_arguments_out_of_range_are_refused(root, options, message):
     with pytest.raises(InputError, match=message):
-        ShapeNetPart(root, **options)
+        opened("ShapeNetPart", root, **{"split": "train", **options})
 
 
 def test_survey(root):

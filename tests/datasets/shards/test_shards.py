@@ -13,6 +13,7 @@ from pointrecon.datasets.shards.index import INDEX, POSITIONS
 from pointrecon.datasets.shards.shards import MAX_OPEN, Shards
 from pointrecon.tools.shards import encode_npy, write_split
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 NUM_SAMPLES, SHARD_SIZE = 23, 4
 MEAN = [0.0] * 5
@@ -144,12 +145,19 @@ def test_features_of_another_shape_are_refused(root):
 
 @pytest.mark.parametrize(
     ("options", "hint"),
-    [({"shots": 5}, "data.shots"), ({"images": True}, "pictures"), ({"val_fraction": 0.1}, "select=val")]
-    + [({"num_lanes": 0}, "num_lanes"), ({"split": "test"}, "no shards in .*test.*make_shards.py")],
+    [
+        ({"shots": 5}, "shots 5"),
+        ({"images": True}, "pictures"),
+        ({"fold": 0}, "fold is 0"),
+        ({"ratio": 0.5}, "ratio 0.5"),
+        ({"num_lanes": 0}, "num_lanes"),
+        ({"split": "val", "val_fraction": 0.1}, "no shards in .*val"),
+        ({"split": "test"}, "no shards in .*test.*make_shards.py"),
+    ],
 )
 def test_what_shards_do_not_have(root, options, hint):
     with pytest.raises(InputError, match=hint):
-        Shards(str(root), **options)
+        opened("Shards", root, **{"split": "pretrain", **options})
 
 
 def test_a_folder_without_an_index_gets_one(root):

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from pointrecon.datasets.prompts import TEMPLATES
-from pointrecon.datasets.sets.sweethome3d import SweetHome3D
 from pointrecon.datasets.teacher_cache.reader import OLD_FORMAT, FeatureCache
 from pointrecon.datasets.teacher_cache.writer import ImageFeatures, TextFeatures, write_features
 from pointrecon.utils.errors import InputError
 from tests import ROOT
+from tests.datasets import opened
 
 DATA = ROOT / "data"
 IDS = ["b", "a", "c"]
@@ -142,7 +142,7 @@ def test_other_files_are_refused(tmp_path):
 @pytest.fixture(scope="module")
 def bundled():
     """The bundled cache, the objects that are trained on and those that are tested on."""
-    pretrain, test = SweetHome3D(DATA, "pretrain"), SweetHome3D(DATA, "test")
+    pretrain, test = (opened("SweetHome3D", DATA, split) for split in ("pretrain", "test"))
     return FeatureCache(test.features_path), pretrain, test
 
 
