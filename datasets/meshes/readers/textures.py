@@ -4,7 +4,6 @@ Shape legend: V vertices, P polygons, C corners of all polygons, F triangles.
 """
 
 import functools
-import io
 import posixpath
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import numpy as np
 from pointrecon.datasets.meshes.mesh import Mesh, MeshError
 from pointrecon.datasets.meshes.readers.files import Files, FolderFiles, ZipFiles, beside
 from pointrecon.datasets.meshes.readers.polygons import triangulate
+from pointrecon.utils.files.pictures import PictureError, open_picture, to_8_bits
 
 MAX_SIDE = 256  # pixels; a face gets one colour, so more would only cost time
-MAX_PIXELS = 64 << 20
+FORMATS = ("PNG", "JPEG", "TGA", "SGI", "BMP", "GIF", "DDS", "PCX", "WEBP")  # of Pillow; no other reader is tried
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tga", ".rgb", ".bmp", ".gif")
 SAMPLES = np.array([[4, 1, 1], [1, 4, 1], [1, 1, 4], [2, 2, 2]]) / 6.0  # where in a triangle the texture is read
 
@@ -39,27 +39,28 @@ def load_texture(files: Files | None, path: str) -> np.ndarray | None:
 
 @functools.lru_cache(maxsize=64)
 def _load_texture(is_archive: bool, place: Path, path: str) -> np.ndarray | None:
-    from PIL import Image
-
     files, stem = (ZipFiles if is_archive else FolderFiles)(place), posixpath.splitext(path)[0]
     for name in (path, *(stem + suffix for suffix in SUFFIXES)):
         try:
             data = files.read(name)
-            if not data:
-                continue
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    return None
-                image.draft("RGB", (MAX_SIDE, MAX_SIDE))
-                image = image.convert("RGBA")
-                if max(image.size) > MAX_SIDE:
-                    scale = MAX_SIDE / max(image.size)
-                    size = [max(1, round(side * scale)) for side in image.size]
-                    image = image.resize(size, Image.Resampling.BOX)
-                return np.asarray(image, np.float32) / 255.0
-        except (OSError, ValueError, SyntaxError, MeshError, Image.DecompressionBombError):
+            if data:
+                return _decode(data)
+        except (PictureError, MeshError):
             return None
     return None
+
+
+def _decode(data: bytes) -> np.ndarray:
+    from PIL import Image
+
+    with open_picture(data, FORMATS) as image:
+        image.draft("RGB", (MAX_SIDE, MAX_SIDE))
+        image = to_8_bits(image).convert("RGBA")
+        if max(image.size) > MAX_SIDE:
+            scale = MAX_SIDE / max(image.size)
+            width, height = (max(1, round(side * scale)) for side in image.size)
+            image = image.resize((width, height), Image.Resampling.BOX)
+        return np.asarray(image, np.float32) / 255.0
 
 
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
