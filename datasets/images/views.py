@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pointrecon.datasets.images import rand_augment
-from pointrecon.utils.files.resizing import make_square
+from pointrecon.utils.files.pictures import make_square
 
 ENLARGED = 256 / 224  # R / S
 MIN_AREA = 0.64  # of a crop, relative to the picture

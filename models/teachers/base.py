@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pointrecon.utils.errors import InputError, closest
 from pointrecon.utils.files.io import check_file
-from pointrecon.utils.files.resizing import make_square
+from pointrecon.utils.files.pictures import make_square
 from pointrecon.utils.files.weights import SAFETENSORS, read_weights_file
 
 PACKAGE = "package:"

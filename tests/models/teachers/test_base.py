@@ -11,7 +11,7 @@ from torch import nn
 from pointrecon.models.teachers import TEACHERS
 from pointrecon.models.teachers.base import FrozenTeacher, check_model_name, find_weights, load_weights, weights_hash
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.resizing import make_square
+from pointrecon.utils.files.pictures import make_square
 
 
 def network():
