@@ -3,7 +3,7 @@
 # mypy finds modules by their folders and knows nothing of the mapping in pyproject.toml, so it gets a folder of links.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=${VENV:-.venv}/bin/python
+python=${PYTHON:-${VENV:-.venv}/bin/python}
 tree=build/types/pointrecon
 rm -rf "$tree"
 mkdir -p "$tree"

@@ -12,7 +12,7 @@ launch() {
   local gpu=$1
   shift "$count"
   cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
-  local python=${PYTHON:-.venv/bin/python}
-  [ -x "$python" ] || python=python
+  local python=${PYTHON:-${VENV:-.venv}/bin/python}
+  command -v "$python" >/dev/null || python=python
   CUDA_VISIBLE_DEVICES=$gpu exec "$python" main.py "${main[@]}" "$@"
 }

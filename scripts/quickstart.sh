@@ -9,5 +9,5 @@ seed=${1:-0}
 [[ $seed =~ ^[0-9]+$ ]] || { echo "quickstart: the seed is '$seed', but must be a whole number" >&2; exit 2; }
 shift || true
 
-bash setup.sh
-exec "${VENV:-.venv}/bin/python" -m pointrecon.tools.sweeps.quickstart --seed "$seed" "$@"
+[ -n "${PYTHON:-}" ] || bash setup.sh
+exec "${PYTHON:-${VENV:-.venv}/bin/python}" -m pointrecon.tools.sweeps.quickstart --seed "$seed" "$@"

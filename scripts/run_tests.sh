@@ -3,9 +3,8 @@
 # Left out by default are the tests marked gpu, slow and weights; choose them with -m: scripts/run_tests.sh -m gpu
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=${VENV:-.venv}/bin/python
-
-bash setup.sh
+[ -n "${PYTHON:-}" ] || bash setup.sh
+python=${PYTHON:-${VENV:-.venv}/bin/python}
 # The tests' networks are tiny: threads wait for each other longer than they compute, most of all on a busy machine.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-1}
 # Nothing may be fetched.
