@@ -43,14 +43,22 @@ def run(argv: Sequence[str]) -> None:
         return
     checks.check(args, cfg)
 
+    from pointrecon.tools.checkpoints.adopt import adopt_sizes
     from pointrecon.tools.context import make_context
     from pointrecon.tools.faults import explained
+    from pointrecon.tools.startup.run_name import choose_name
     from pointrecon.tools.tasks import TASKS
     from pointrecon.tools.training import runner
 
-    with explained(cfg), make_context(cfg, args.config, args.exp_name, args.overwrite) as ctx:
+    adopted = adopt_sizes(cfg, resolved.origins)
+    name = choose_name(args, cfg)
+    with explained(cfg), make_context(cfg, args.config, name, args.overwrite) as ctx:
+        if name != args.exp_name:
+            ctx.logger.info(f"'{args.exp_name}' holds a run already: the results are put beside it, in '{ctx.folder}'")
         for warning in unread.warnings(resolved, args.config):
             ctx.logger.warning(f"warning: {warning}")
+        if adopted:
+            ctx.logger.info(f"init: sizes from '{cfg.init}', since no config gives them: {', '.join(adopted)}")
         runner.run(TASKS.get(cfg.task)(cfg, ctx), cfg, ctx)
 
 

@@ -111,6 +111,7 @@ class ClassifierSettings(TypedDict):
 
     num_classes: int | None
     head: str
+    init_head: str
     freeze: str
     dropout: float
     stream: str
@@ -122,6 +123,7 @@ class SegmenterSettings(TypedDict):
 
     feature_blocks: Sequence[int]
     dropout: float
+    init_head: str
 
 
 class ChamferSettings(TypedDict):

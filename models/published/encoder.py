@@ -2,7 +2,7 @@
 
 `LAYOUTS` says how each kind of file names its weights: ReCon (pretraining, classifier, zero-shot, encoder alone), the
 two-tower baseline, and the plain masked autoencoders Point-MAE and ACT, whose patch embedding and blocks have the
-layers of a ReCon encoder's local stream. Part segmentation has a file of its own, `official_segmenter.py`. Conv1d
+layers of a ReCon encoder's local stream. Part segmentation has a file of its own, `segmenter.py`; networks of others are told apart in `foreign.py`. Conv1d
 kernels of size 1 become Linear weights: (C, D, 1) <-> (C, D).
 """
 
@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pointrecon.models.published.foreign import describe_foreign
 from pointrecon.models.published.segmenter import (
+    HEAD_RENAMES,
     from_published_segmenter,
     is_published_segmenter,
     to_published_segmenter,
@@ -45,6 +47,10 @@ OUTER_RENAMES = (
 )
 CONV_KEYS = re.compile(r"(first_conv\.[03]|second_conv\.[03]|increase_dim\.0)\.weight$")
 TEACHERS = ("img_encoder.", "text_encoder.")
+CLASS_TOKEN = {"token": "token", "position": "pos"}
+# What wraps a network puts its name before every key, torch.compile inside it too; in any order, any number of times.
+WRAPPERS = re.compile(r"(?:(?:module|model)\.)+")
+COMPILED = "_orig_mod."
 # What reads the patches and is no part of a plain masked autoencoder, in our names.
 QUERY_STREAM = re.compile(r"encoder\.(query_|contrast_tower\.|blocks\.\d+\.\w+_contrast\.)")
 
@@ -53,6 +59,11 @@ def _stack(prefix: str, published_prefix: str, names: tuple[str, ...]) -> dict[s
     """Our tensors (1, Q, C) of tokens and of positions -> the Q published ones (1, 1, C)."""
     kinds = {"query_tokens": "token", "query_positions": "pos"}
     return {prefix + ours: tuple(f"{published_prefix}{name}_{kind}" for name in names) for ours, kind in kinds.items()}
+
+
+def _class_token(published_prefix: str) -> dict[str, tuple[str, ...]]:
+    """The token in front of the patches of a plain transformer, which takes part in their attention."""
+    return {f"encoder.cls_{ours}": (f"{published_prefix}cls_{name}",) for ours, name in CLASS_TOKEN.items()}
 
 
 @dataclass(frozen=True)
@@ -97,24 +108,43 @@ LAYOUTS = {
     "act": Layout(
         "ACT pretraining",
         {"encoder.": "ACT_encoder."},
+        _class_token("ACT_encoder."),
         drops=("dvae_tokenizer.", "ACT_decoder.", "decoder_pos_embed.", "mask_token", "proj_head.", "cls_pos")
-        + tuple(f"ACT_encoder.{name}" for name in ("cls_token", "cls_pos", "lm_head.", "cls_head.")),
+        + tuple(f"ACT_encoder.{name}" for name in ("lm_head.", "cls_head.")),
         is_plain=True,
     ),
     "plain_classifier": Layout(
-        "plain transformer classifier", FLAT, drops=("cls_token", "cls_pos", "cls_head_finetune."), is_plain=True
+        "plain transformer classifier", FLAT, _class_token(""), drops=("cls_head_finetune.",), is_plain=True
+    ),
+    "plain_segmenter": Layout(
+        "plain transformer part segmentation",
+        FLAT,
+        drops=tuple(published for _, published in HEAD_RENAMES),
+        is_plain=True,
     ),
 }
 
 
-def strip_module(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the `module.` that DataParallel puts before every key."""
-    return {key.removeprefix("module."): value for key, value in state.items()}
+def strip_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Removes what DataParallel, torch.compile and wrapper classes put before every key.
+
+    Raises:
+        InputError: two keys become one.
+    """
+    stripped: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = key.replace(COMPILED, "")
+        wrapped = WRAPPERS.match(name)
+        name = name[wrapped.end() :] if wrapped else name
+        if name in stripped:
+            raise InputError(f"it holds the weights of two networks: '{key}' is there twice but for a prefix")
+        stripped[name] = value
+    return stripped
 
 
 def is_published(state: Mapping[str, Tensor]) -> bool:
     """Whether the keys are those of the published code."""
-    return any("first_conv.0.weight" in key for key in state)
+    return any("first_conv.0.weight" in key for key in state) or describe_foreign(state) is not None
 
 
 def identify(state: Mapping[str, Tensor]) -> Layout:
@@ -123,16 +153,14 @@ def identify(state: Mapping[str, Tensor]) -> Layout:
     Raises:
         InputError: a network that has no counterpart here.
     """
-    keys = strip_module(state)
+    keys = strip_wrappers(state)
     prefixes = {key.split(".")[0] for key in keys}
     is_recon = any(".attn_contrast." in key for key in keys)
-    if any(key.endswith("reduce_dim.weight") for key in keys):
-        raise InputError(
-            "the weights are of a network whose patch tokens and blocks differ in width ('reduce_dim', as in "
-            "Point-BERT); give a checkpoint of ReCon, Point-MAE or ACT"
-        )
+    foreign = describe_foreign(keys)
+    if foreign is not None:
+        raise InputError(foreign)
     if is_published_segmenter(keys):
-        return LAYOUTS["segmenter"]
+        return LAYOUTS["segmenter" if is_recon else "plain_segmenter"]
     if "Dis_encoder" in prefixes:
         return LAYOUTS["towers" if "MAE_encoder" in prefixes else "towers_classifier"]
     if "MAE_encoder" in prefixes:
@@ -151,7 +179,7 @@ def identify(state: Mapping[str, Tensor]) -> Layout:
 def dropped_keys(state: Mapping[str, Tensor]) -> list[str]:
     """Keys of a published state dict that `from_published` leaves out: teachers, and what no network here has."""
     drops = TEACHERS + identify(state).drops
-    return [key for key in strip_module(state) if key.startswith(drops)]
+    return [key for key in strip_wrappers(state) if key.startswith(drops)]
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -161,7 +189,7 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         InputError: a network that has no counterpart here, or queries of different shapes.
     """
     layout, dropped = identify(state), set(dropped_keys(state))
-    state = {key: value for key, value in strip_module(state).items() if key not in dropped}
+    state = {key: value for key, value in strip_wrappers(state).items() if key not in dropped}
     if layout is LAYOUTS["segmenter"]:
         return from_published_segmenter(state)
     ours = {}

@@ -23,7 +23,7 @@ def test_the_published_sizes(size, millions):
 
 def test_base_pretrains_with_the_published_settings():
     cfg = load_config(CFGS / "pretrain" / "base.yaml")
-    model = build_pretrainer(cfg, image_dim=768, text_dim=512)
+    model = build_pretrainer(cfg, {"image": 768, "text": 512})
     assert count(model) / 1e6 == pytest.approx(50.8, abs=0.05)
     assert model.num_masked == 38 and model.encoder.stop_grad and not model.encoder.embed_masked
     assert len(model.encoder.blocks) == 12 and len(model.decoder.blocks) == 4

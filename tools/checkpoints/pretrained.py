@@ -10,11 +10,10 @@ from torch import nn
 
 from pointrecon.tools.build import build_encoder, build_pretrainer
 from pointrecon.tools.checkpoints.checkpoint import LoadReport, load_weights, read_checkpoint
-from pointrecon.tools.checkpoints.sizes import kind_of, projection_dims, sizes_of
+from pointrecon.tools.checkpoints.sizes import kind_of, network_of, projection_dims
 from pointrecon.utils.config import complete_config
 from pointrecon.utils.errors import InputError
 
-HEAD_WIDTH = 64  # channels of an attention head in every published network
 NOT_BUILT = ("head.", "contrast_head.", "cls_token", "cls_position")
 
 
@@ -26,7 +25,7 @@ class PretrainedInfo:
         path: the file.
         kind: what the file is, such as `published ReCon pretraining`.
         config: the whole config that the network was built by; what the file does not say has its default.
-        guessed: keys of the config that neither the file's config nor its weights say.
+        guessed: keys of the config that neither the file's config nor its weights say; the published values are taken.
         report: what was loaded.
     """
 
@@ -57,15 +56,20 @@ def load_pretrained(
     content = read_checkpoint(path)
     state, config, layout = content["base_model"], content.get("config"), content["layout"]
     config = config if isinstance(config, Mapping) else {}
-    shown = {name.removeprefix("model."): size for name, size in sizes_of(state).items() if name.startswith("model.")}
-    if "embed_dim" not in shown:
+    said, known = config.get("model"), network_of(content)
+    said = said if isinstance(said, Mapping) else {}
+    if "encoder.norm.weight" not in state:
         raise InputError(f"'{path}' holds no encoder; give a checkpoint of pretraining, fine-tuning or an encoder")
-    said = config.get("model") if isinstance(config.get("model"), Mapping) else {}
-    if "num_heads" not in {**said, **changes}:
-        shown["num_heads"] = _usual_heads(shown["embed_dim"], path)
-    if "decoder_num_heads" not in {**said, **changes}:
-        shown["decoder_num_heads"] = changes.get("num_heads", shown.get("num_heads", said.get("num_heads")))
-    model = {**shown, **said, **changes, "drop_path": 0.0}
+    if "num_heads" not in {**known, **changes}:
+        raise InputError(
+            f"'{path}' is {known.get('embed_dim')} channels wide and does not say how many attention heads it has; "
+            "give num_heads"
+        )
+    model = {**known, **changes, "drop_path": 0.0}
+    model.setdefault("decoder_num_heads", model["num_heads"])
+    if layout is not None and layout.is_plain:
+        model = {"type": "TwoTower" if "encoder.cls_token" in state else "ReCon", "block": "PreNormBlock", **model}
+        model = {**model, "block": "ReConBlock"} if model["type"] == "TwoTower" else model
     cfg = complete_config({**config, "model": model}, f"the config in '{path}'")
     is_whole = any(key.startswith("decoder.") or key.endswith("_proj.weight") and key.count(".") == 1 for key in state)
     if is_whole:
@@ -75,16 +79,7 @@ def load_pretrained(
         network.encoder = build_encoder(cfg["model"], stop_grad=cfg["model"]["stop_grad"])
     report = load_weights(network, path, may_lack=("decoder.", "contrast_head."), skip=NOT_BUILT)
     network = (network if is_whole else network.encoder).to(device).eval().requires_grad_(False)
-    wanted = ("num_heads", "num_groups", "group_size")
-    guessed = tuple(f"model.{key}" for key in wanted if key not in {**said, **changes} and (
-        key == "num_heads" or key not in shown))
+    shown = {"group_size"} if "decoder.coords.weight" in state else set()
+    guessed = [key for key in ("num_heads", "num_groups", "group_size") if key not in {*said, *changes, *shown}]
     kind = f"published {layout.name}" if layout else kind_of(state)
-    return network, PretrainedInfo(Path(path), kind, cfg, guessed, report)
-
-
-def _usual_heads(embed_dim: int, path: str | Path) -> int:
-    if embed_dim % HEAD_WIDTH:
-        raise InputError(
-            f"'{path}' is {embed_dim} channels wide and does not say how many attention heads it has; give num_heads"
-        )
-    return embed_dim // HEAD_WIDTH
+    return network, PretrainedInfo(Path(path), kind, cfg, tuple(f"model.{key}" for key in guessed), report)

@@ -11,14 +11,13 @@ from pointrecon.models.published.encoder import QUERY_STREAM, TEACHERS, TOWER
 PARTS = {
     "encoder.": "encoder",
     "decoder.": "decoder",
-    "image_proj.": "image projection",
-    "text_proj.": "text projection",
     "contrast_head.": "contrast head",
     "head.": "head",
     "cls_": "class token",
     **dict.fromkeys((*TEACHERS, "dvae_tokenizer."), "teachers"),
 }
-_PROJECTION = re.compile(r"(\w+)_proj\.weight")
+PROJECTION = re.compile(r"(\w+)_proj\.(?:weight|bias)$")
+HEAD_WIDTH = 64  # channels of an attention head in every published network
 _MATRICES = ("patch_embed.fc4.weight", "head.0.weight")
 
 
@@ -26,6 +25,8 @@ def part_of(key: str) -> str:
     """The part of a network that a key belongs to, for messages."""
     if QUERY_STREAM.match(key):
         return "global queries and their layers"
+    if projection := PROJECTION.match(key):
+        return f"{projection[1]} projection"
     return next((name for prefix, name in PARTS.items() if key.startswith(prefix)), key.split(".")[0])
 
 
@@ -44,12 +45,11 @@ def kind_of(state: Mapping[str, Tensor]) -> str:
     return f"{_network(state) or 'ReCon'} {kind}"
 
 
-def sizes_of(state: Mapping[str, Tensor], heads: Mapping[str, int | None] | None = None) -> dict[str, Any]:
+def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Sizes by the name of their config key, as far as the weights show them.
 
     Args:
         state: in our key names.
-        heads: numbers of attention heads, which no weight shows, by the name of their key; None: not known.
     """
     sizes: dict[str, Any] = {"model.type": _network(state)}
     # A tensor with too few axes, or of length 0, says nothing; it is refused when shapes are compared.
@@ -62,7 +62,8 @@ def sizes_of(state: Mapping[str, Tensor], heads: Mapping[str, int | None] | None
         if "encoder.blocks.0.mlp.fc1.weight" in state:
             sizes["model.mlp_ratio"] = len(state["encoder.blocks.0.mlp.fc1.weight"]) / dim
         if "head.0.weight" in state and sizes["model.type"] == "TwoTower":
-            sizes["classifier.stream"] = "all" if state["head.0.weight"].shape[1] == 4 * dim else "local or global"
+            is_all = state["head.0.weight"].shape[1] > 2 * dim
+            sizes["classifier.stream"] = "all" if is_all else "local or global"
     if "decoder.coords.weight" in state:
         sizes["model.decoder_depth"] = _count_blocks(state, "decoder.")
         sizes["model.group_size"] = len(state["decoder.coords.weight"]) // 3
@@ -75,12 +76,30 @@ def sizes_of(state: Mapping[str, Tensor], heads: Mapping[str, int | None] | None
     }
     sizes |= {f"width of the {name} teacher": dim for name, dim in projection_dims(state).items()}
     sizes |= {name: len(state[key]) for name, key in widths.items() if key in state}
-    return {name: size for name, size in (sizes | dict(heads or {})).items() if size is not None}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def network_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its network, by the name of the key in the section `model`.
+
+    Args:
+        content: of `read_checkpoint`: the config in it counts, and the weights where it has none.
+    """
+    config, state, layout = content.get("config"), content["base_model"], content["layout"]
+    said = config.get("model") if isinstance(config, Mapping) else None
+    shown = {name.removeprefix("model."): size for name, size in sizes_of(state).items() if name.startswith("model.")}
+    if "encoder.cls_token" in state:
+        shown["class_token"] = True
+    if layout is not None and "embed_dim" in shown and shown["embed_dim"] % HEAD_WIDTH == 0:
+        shown["num_heads"] = shown["embed_dim"] // HEAD_WIDTH
+        if not layout.is_plain:
+            shown["decoder_num_heads"] = shown["num_heads"]
+    return {**shown, **said} if isinstance(said, Mapping) else shown
 
 
 def projection_dims(state: Mapping[str, Tensor]) -> dict[str, int]:
     """Widths of the teachers that a network has learnt from, by their names, in the order of its keys."""
-    found = ((_PROJECTION.fullmatch(key), weight) for key, weight in state.items())
+    found = ((PROJECTION.match(key), weight) for key, weight in state.items())
     return {match[1]: len(weight) for match, weight in found if match and weight.dim() == 2}
 
 

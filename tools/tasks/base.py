@@ -91,7 +91,7 @@ class Task(ABC):
             self.ctx.logger.info("init: random weights")
         else:
             path, content = self.start.info["path"], self.start.content
-            self.ctx.logger.info(f"init: {load_weights(self.model, path, may_lack, skip, content=content)}")
+            self.ctx.logger.info(f"init: {load_weights(self.model, path, may_lack, skip, content=content, cfg=self.cfg)}")
             self.start.content = {}
         self.evaluators.set_model(self.model)
 
@@ -154,3 +154,20 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, split: str) -> dict[str, Any]:
         """Metrics on `val` or `test`; the runner reads `test` once, at the end, unless `select` is test."""
+
+
+def head_of_start(cfg: Settings, init_head: str) -> dict[str, tuple[str, ...]]:
+    """What `set_model` is told of the head: whether the checkpoint may lack it, or is not asked for it.
+
+    Args:
+        cfg: the whole config.
+        init_head: `classifier.init_head` or `segmenter.init_head`.
+
+    Raises:
+        InputError: a network that is only tested would have a new head.
+    """
+    if not cfg["epochs"]:
+        if init_head == "new":
+            raise InputError("init_head is new, but a network that is only tested must bring its head; set it to file")
+        return {"may_lack": ()}
+    return {"skip": ("head.",)} if init_head == "new" else {"may_lack": ("head.",)}

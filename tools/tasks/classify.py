@@ -16,7 +16,7 @@ from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
 from pointrecon.tools.protocol import has_quirk, selection, vote_augment
 from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.tools.tasks import TASKS
-from pointrecon.tools.tasks.base import Task
+from pointrecon.tools.tasks.base import Task, head_of_start
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.processes import distributed
 from pointrecon.utils.seed import generator
@@ -49,8 +49,7 @@ class ClassifyTask(Task):
         data: DataSettings = {**cfg["data"], "augment": vote_augment(cfg)}
         self.vote_transform = train_transform(data, test)
         _check_classifier(cfg, ctx, test)
-        # A network that is only tested must bring its head.
-        self.set_model(build_classifier(cfg, test.num_classes), may_lack=("head.",) if cfg["epochs"] else ())
+        self.set_model(build_classifier(cfg, test.num_classes), **head_of_start(cfg, cfg["classifier"]["init_head"]))
         self.set_data(self.datasets.get("train"), test)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from pointrecon.tools.evaluators.part_iou import (
 from pointrecon.tools.protocol import has_quirk, selection
 from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.tools.tasks import TASKS
-from pointrecon.tools.tasks.base import Task
+from pointrecon.tools.tasks.base import Task, head_of_start
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.processes import distributed
 from pointrecon.utils.seed import generator
@@ -60,8 +60,7 @@ class SegmentTask(Task):
         self.transform = PointTransform(num_points, "first", normalize, cfg["data"]["augment"])
         self.eval_transform = PointTransform(num_points, "first", normalize)
         model = build_segmenter(cfg, train.num_classes, train.num_parts)
-        # A network that is only tested must bring its head.
-        self.set_model(model, may_lack=("head.",) if cfg["epochs"] else ())
+        self.set_model(model, **head_of_start(cfg, cfg["segmenter"]["init_head"]))
         self.set_data(train if cfg["epochs"] else None, self.datasets["test"])
 
     def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:

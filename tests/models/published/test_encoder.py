@@ -15,7 +15,7 @@ from pointrecon.models.published.encoder import (
     from_published,
     identify,
     is_published,
-    strip_module,
+    strip_wrappers,
     to_published,
 )
 from pointrecon.models.recon import ReCon
@@ -176,10 +176,12 @@ def test_act_gives_the_local_stream_alone():
     state = plain_masked_autoencoder("ACT_encoder.")
     state = {key: x for key, x in state.items() if not key.startswith("increase_dim.")}
     state = {key.replace("MAE_decoder.", "ACT_decoder."): x for key, x in state.items()}
-    extra = ("dvae_tokenizer.encoder.first_conv.0.weight", "proj_head.weight", "ACT_encoder.cls_token")
+    extra = ("dvae_tokenizer.encoder.first_conv.0.weight", "dvae_tokenizer.codebook", "proj_head.weight", "cls_pos")
     state |= {key: torch.ones(1) for key in extra}
+    state |= {f"ACT_encoder.cls_{name}": torch.full((1, 1, 12), value) for name, value in (("token", 2), ("pos", 3))}
     assert identify(state).name == "ACT pretraining"
     ours = from_published(state)
+    assert ours.pop("encoder.cls_token").unique() == 2 and ours.pop("encoder.cls_position").unique() == 3
     assert ours.keys() == {key for key in from_published(plain_masked_autoencoder("MAE_encoder.")) if "encoder." in key}
     assert set(extra) < set(dropped_keys(state))
 
@@ -197,7 +199,18 @@ def test_a_plain_classifier_gives_its_blocks():
 
 
 @pytest.mark.parametrize(
-    ("key", "message"), [("transformer_q.reduce_dim.weight", "reduce_dim"), ("net.first_conv.0.weight", "not known")]
+    ("key", "message"),
+    [
+        ("transformer_q.reduce_dim.weight", "reduce_dim"),
+        ("net.first_conv.0.weight", "not known"),
+        ("GPT_Transformer.blocks.layers.0.ln_1.weight", "PointGPT: its blocks read patches in a causal order"),
+        ("generator_blocks.blocks.0.norm1.weight", "PointGPT"),
+        ("MAE_encoder.blocks.layers.0.mixer.A_log", "PointMamba: its blocks are state-space models"),
+        ("point_encoder.trans2embed.weight", "Uni3D: its input has colors"),
+        ("model.global_query", "ReCon.*"),
+        ("module.ppat.cls_token", "OpenShape-PointBERT"),
+        ("dgcnn_1.input_trans.weight", "a dVAE, the tokenizer"),
+    ],
 )
 def test_other_networks_are_refused(key, message):
     with pytest.raises(InputError, match=message):
@@ -207,7 +220,7 @@ def test_other_networks_are_refused(key, message):
 def test_keys_that_are_not_known_stay_as_they_are():
     published = small_published("svm") | {"temperature": torch.ones(1)}
     assert "temperature" in from_published(published)
-    assert strip_module({"module.a": 1, "b": 2}) == {"a": 1, "b": 2}
+    assert strip_wrappers({"module.a": 1, "b": 2}) == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("shape", [(12,), (1, 2, 12), (1, 1, 13)])
@@ -217,3 +230,28 @@ def test_queries_of_another_shape_are_refused(shape):
         from_published(published)
     with pytest.raises(InputError, match=r"'encoder\.query_tokens' must be \(1, 3, width\)"):
         to_published({"encoder.query_tokens": torch.ones(shape)})
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.module.module."])
+def test_wrappers_in_any_order_and_number(prefix):
+    published = small_published("pretraining")
+    wrapped = {prefix + key: value for key, value in published.items()}
+    assert identify(wrapped).name == "ReCon pretraining"
+    assert from_published(wrapped).keys() == from_published(published).keys()
+    compiled_inside = {key.replace("MAE_encoder.", "MAE_encoder._orig_mod."): x for key, x in published.items()}
+    assert from_published(compiled_inside).keys() == from_published(published).keys()
+
+
+def test_two_networks_in_one_file_are_refused():
+    with pytest.raises(InputError, match="'module.a' is there twice"):
+        strip_wrappers({"a": torch.ones(1), "module.a": torch.zeros(1)})
+
+
+def test_point_mae_part_segmentation_is_not_recons():
+    state = plain_masked_autoencoder("")
+    state = {key: x for key, x in state.items() if key.startswith(("encoder.", "blocks.", "norm.", "pos_embed."))}
+    state |= {key: torch.ones(5, 4, 1) for key in ("propagation_0.mlp_convs.0.weight", "convs1.weight", "bns1.weight")}
+    assert identify(state).name == "plain transformer part segmentation" and identify(state).is_plain
+    ours = from_published(state)
+    assert ours and all(key.startswith("encoder.") for key in ours)
+    assert len(dropped_keys(state)) == 3

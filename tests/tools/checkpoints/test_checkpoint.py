@@ -1,17 +1,22 @@
 """Checkpoints: what is refused, what is reported, what survives."""
 
 import pickle
+from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.published.encoder import to_published
 from pointrecon.models.recon import ReCon
 from pointrecon.models.two_tower import TwoTower, TwoTowerClassifier, TwoTowerEncoder
 from pointrecon.tools.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from pointrecon.tools.checkpoints.pretrained import load_pretrained
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.weights import write_safetensors
 
@@ -21,9 +26,11 @@ def make(width=24, depth=2, head="linear", num_heads=2, num_classes=3):
 
 
 def make_pretrainer(kind=ReCon, encoder=PointEncoder, decoder_depth=1):
-    distillation = {"type": "smooth_l1"}
-    loss = {"chamfer": {"type": "l2"}, "image": distillation, "text": distillation, "contrast": {"weight": 0}}
-    return kind(encoder(24, 2, 2, 8, 4), decoder_depth, 2, 0.0, 0.6, "random", 10, 6, loss)
+    teachers = {"image": Distillation(10), "text": Distillation(6)}
+    return kind(encoder(24, 2, 2, 8, 4), MaskedDecoder(24, decoder_depth, 2, 4), teachers=teachers)
+
+
+ACT_CLASS_TOKEN = {f"ACT_encoder.cls_{name}": torch.randn(1, 1, 24) for name in ("token", "pos")}
 
 
 def point_mae(prefix="MAE_encoder."):
@@ -56,7 +63,7 @@ def test_round_trip(saved):
         (make(depth=3), r"model\.depth is 2 in the file and 3 here"),
         (make(depth=1), r"model\.depth is 2 in the file and 1 here"),
         (make(head="mlp3"), r"classifier\.head is linear in the file and mlp3 here"),
-        (make(num_classes=4), "number of classes is 3 in the file and 4 here"),
+        (make(num_classes=4), "number of classes is 3 in the file and 4 here.*classifier.init_head=new"),
         (
             TwoTowerClassifier(TwoTowerEncoder(24, 2, 2, 8, 4), 3, "linear"),
             r"model\.type is ReCon .* and TwoTower here",
@@ -199,7 +206,77 @@ def test_act_starts_tower_1(tmp_path):
     torch.save({"base_model": state}, tmp_path / "a.pth")
     report = load_weights(model, tmp_path / "a.pth")
     assert "ACT_decoder (" in str(report) and "decoder (" in str(report) and not report.notes
+    torch.save({"base_model": state | ACT_CLASS_TOKEN}, tmp_path / "a.pth")
+    assert "has no place here" in str(load_weights(model, tmp_path / "a.pth"))
     assert torch.equal(model.encoder.pos_embed[0].weight, state["ACT_encoder.pos_embed.0.weight"])
+
+
+def test_acts_class_token_takes_part_in_tower_1(tmp_path):
+    """As in ACT's own encoder: [class, patches] through plain blocks, positions added before each."""
+    state = point_mae("ACT_encoder.") | ACT_CLASS_TOKEN
+    torch.save({"base_model": state}, tmp_path / "a.pth")
+    network, info = load_pretrained(tmp_path / "a.pth", num_heads=2, num_groups=8, group_size=4)
+    encoder, points = network.encoder, torch.randn(3, 60, 3)
+    assert info.config["model"]["type"] == "TwoTower" and info.kind == "published ACT pretraining"
+    patches, centers = encoder.group(points)
+    x = torch.cat([ACT_CLASS_TOKEN["ACT_encoder.cls_token"].expand(3, -1, -1), encoder.patch_embed(patches)], dim=1)
+    place = ACT_CLASS_TOKEN["ACT_encoder.cls_pos"].expand(3, -1, -1)
+    positions = torch.cat([place, encoder.pos_embed(centers)], dim=1)
+    for block in encoder.blocks:
+        x = x + positions
+        x = x + block.attn(block.norm1(x))
+        x = x + block.mlp(block.norm2(x))
+    torch.testing.assert_close(encoder.embed(points)[1], encoder.norm(x)[:, 1:], rtol=0, atol=1e-5)
+
+
+def test_acts_class_token_starts_that_of_a_classifier(tmp_path):
+    torch.save({"base_model": point_mae("ACT_encoder.") | ACT_CLASS_TOKEN}, tmp_path / "a.pth")
+    model = TwoTowerClassifier(TwoTowerEncoder(24, 2, 2, 8, 4), 3, "linear")
+    load_weights(model, tmp_path / "a.pth", may_lack=("head.",))
+    assert torch.equal(model.cls_token, ACT_CLASS_TOKEN["ACT_encoder.cls_token"])
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "model.module.", "_orig_mod.model."])
+def test_wrapped_files_of_ours(saved, tmp_path, prefix):
+    state = {prefix + key: value for key, value in saved[0].state_dict().items()}
+    torch.save({"module": state}, tmp_path / "b.pth")
+    assert load_weights(make(), tmp_path / "b.pth").num_loaded == len(state)
+
+
+def test_missing_batch_counts(saved, tmp_path):
+    state = {key: x for key, x in saved[0].state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save({"base_model": state}, tmp_path / "b.pth")
+    model = make()
+    assert "does not say of how many batches" in str(load_weights(model, tmp_path / "b.pth"))
+    norm = model.encoder.patch_embed.norm1
+    before = norm.running_mean.clone()
+    model.train()(torch.randn(4, 30, 3) + 5)
+    assert 0 < (norm.running_mean - before).norm() < 0.2 * before.norm() + 1  # kept, and moved by a tenth
+
+
+def test_what_lies_beside_the_weights_is_left_and_said(saved, tmp_path):
+    content = {"base_model": saved[0].state_dict(), "args": Namespace(lr=1), "curve": np.arange(3.0), "epoch": 4}
+    torch.save(content, tmp_path / "b.pth")
+    assert read_checkpoint(tmp_path / "b.pth")["epoch"] == 4
+    report = str(load_weights(make(), tmp_path / "b.pth"))
+    assert "left unread" in report and "Namespace" in report
+
+
+def test_other_points_than_in_training_are_said(saved, tmp_path):
+    config = {"data": {"num_points": 1024}, "model": {"num_groups": 64, "num_heads": 2}}
+    save_checkpoint({"base_model": saved[0].state_dict(), "config": config}, tmp_path / "b.pth")
+    cfg = {"epochs": 0, "data": {"num_points": 2048}, "model": {"num_groups": 64}}
+    report = str(load_weights(make(), tmp_path / "b.pth", cfg=cfg))
+    assert "trained with data.num_points=1024, here it is 2048" in report and "num_groups" not in report
+    assert "NOTE" not in str(load_weights(make(), tmp_path / "b.pth", cfg={**cfg, "epochs": 1}))
+
+
+def test_another_block_is_refused(saved, tmp_path):
+    """The layers of a pre-norm block have the names and shapes of ReCon's."""
+    for config in ({"num_heads": 2}, {"num_heads": 2, "block": "ReConBlock"}):
+        save_checkpoint({"base_model": saved[0].state_dict(), "config": {"model": config}}, tmp_path / "b.pth")
+        with pytest.raises(InputError, match="model.block is ReConBlock in the file and PreNormBlock here"):
+            load_weights(PointClassifier(PointEncoder(24, 2, 2, 8, 4, block="PreNormBlock"), 3, "linear"), tmp_path / "b.pth")
 
 
 def test_a_two_tower_file_gives_its_classifier_all_but_head_and_class_token(tmp_path):

@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
 from pointrecon.models.heads import probe_feature
-from pointrecon.models.patches.masking import split_groups, take_groups
+from pointrecon.models.losses.chamfer import Chamfer
+from pointrecon.models.losses.distillation import Distillation
+from pointrecon.models.patches.masking import split_of_mask, take_groups
 from pointrecon.models.published.encoder import to_published
 from pointrecon.models.recon import ReCon
 from pointrecon.tools.checkpoints.parity import Comparison, compare, not_compared
@@ -46,27 +49,22 @@ def write_other_sizes(folder):
     torch.manual_seed(0)
     folder.mkdir()
     sizes = (16, 3, 4, 10, 6)
-    smooth_l1 = {"type": "smooth_l1", "weight": 1.0, "temperature": 1.0, "normalize": False}
-    loss = {
-        "chamfer": {"type": "l1", "weight": 1.0},
-        "image": smooth_l1,
-        "text": smooth_l1,
-        "contrast": {"weight": 0.0},
-    }
     encoder = PointEncoder(*sizes, drop_path=0.0, stop_grad=True)
-    model = ReCon(encoder, 2, 2, 0.0, 0.4, "random", 9, None, loss).eval()
+    decoder = MaskedDecoder(16, 2, 2, 6)
+    teachers = {"image": Distillation(9)}
+    model = ReCon(encoder, decoder, mask_ratio=0.4, teachers=teachers, chamfer=Chamfer(norm="l1")).eval()
     classifier = PointClassifier(PointEncoder(*sizes, drop_path=0.0), 5).eval()
     torch.save({"base_model": to_published(model.state_dict())}, folder / "pretrain.pth")
     torch.save({"base_model": to_published(classifier.state_dict())}, folder / "cls_full.pth")
     (folder / "config.json").write_text(json.dumps(CONFIG))
     points, feature = torch.randn(3, 40, 3), torch.randn(3, 9)
     mask = torch.rand(3, 10).argsort(dim=1) < 4
+    split = split_of_mask(mask)
     with torch.no_grad():
         patches, centers = model.encoder.group(points)
-        queries, tokens = model.encoder(patches, centers, mask)
-        rebuilt = model.decoder(tokens, centers, mask)
-        target = take_groups(patches, split_groups(mask).masked)
-        terms = model.forward_loss(queries, rebuilt, target, feature, None, None)
+        queries, tokens = model.encoder(patches, centers, split)
+        rebuilt = model.decoder(tokens, centers, split)
+        terms = model.forward_loss(queries, rebuilt, take_groups(patches, split.masked), targets={"image": feature})
         whole = model.encoder.embed(points)
         out = {
             "out.center": centers,
@@ -75,11 +73,11 @@ def write_other_sizes(folder):
             "out.eval.loss.mdm": terms["chamfer"],
             "out.eval.loss.csc_img": terms["image"],
             "out.svm": probe_feature(*whole),
-            "out.zeroshot.image": model.project(whole[0])[0],
+            "out.zeroshot.image": model.project(whole[0])["image"],
             "out.cls.full": classifier(points),
         }
     model.train()
-    sum(model(points, feature, mask=mask).values()).backward()
+    sum(model(points, {"image": feature}, split=split).values()).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     out |= {f"grad.{key}": value for key, value in to_published(gradients).items()}
     out |= {f"bn.{key}": value for key, value in to_published(model.state_dict()).items() if "running" in key}

@@ -4,17 +4,19 @@ import pytest
 import torch
 
 from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.recon import ReCon
 from pointrecon.models.two_tower import TwoTowerClassifier, TwoTowerEncoder
-from pointrecon.tools.checkpoints.sizes import describe_differences, kind_of, part_of, sizes_of, summarize
+from pointrecon.tools.checkpoints.sizes import describe_differences, kind_of, part_of, projection_dims, sizes_of, summarize
 
 SIZES = (16, 3, 2, 8, 4)
 
 
 def test_sizes_of_a_classifier():
     state = PointClassifier(PointEncoder(*SIZES, mlp_ratio=2.0), 5, "mlp3").state_dict()
-    assert sizes_of(state, {"model.num_heads": 2, "model.decoder_num_heads": None}) == {
+    assert sizes_of(state) == {
         "model.type": "ReCon",
         "model.embed_dim": 16,
         "model.depth": 3,
@@ -22,7 +24,6 @@ def test_sizes_of_a_classifier():
         "model.mlp_ratio": 2.0,
         "classifier.head": "mlp3",
         "number of classes": 5,
-        "model.num_heads": 2,
     }
     assert kind_of(state) == "ReCon classifier"
 
@@ -36,9 +37,9 @@ def test_sizes_of_two_towers(stream, said):
 
 
 def test_sizes_of_a_pretraining_network():
-    distillation = {"type": "smooth_l1"}
-    loss = {"chamfer": {"type": "l2"}, "image": distillation, "text": distillation, "contrast": {"weight": 0}}
-    state = ReCon(PointEncoder(*SIZES), 1, 2, 0.0, 0.6, "random", 10, 6, loss).state_dict()
+    teachers = {"image": Distillation(10), "text": Distillation(6)}
+    state = ReCon(PointEncoder(*SIZES), MaskedDecoder(16, 1, 2, 4), teachers=teachers).state_dict()
+    assert projection_dims(state) == {"image": 10, "text": 6}
     sizes = sizes_of(state)
     assert sizes["model.decoder_depth"] == 1 and sizes["model.group_size"] == 4
     assert sizes["width of the image teacher"] == 10 and sizes["width of the text teacher"] == 6
