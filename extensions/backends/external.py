@@ -79,7 +79,7 @@ def load_original(package: str) -> ModuleType | None:
         return None
 
 
-def __getattr__(name: str) -> Callable[..., Tensor]:
+def __getattr__(name: str) -> Callable[..., Any]:
     """An operation is there if its package is: what is left out runs elsewhere."""
     if name in _OPERATIONS:
         package, operation = _OPERATIONS[name]
@@ -112,4 +112,4 @@ def _magnify(points: Tensor) -> Tensor:
     return torch.where(extent > 0, points * (mantissa / extent * 2**LARGEST_EXPONENT), points)
 
 
-_OPERATIONS = {"fps": ("pointnet2_ops", _fps), "knn": ("knn_cuda", _knn)}
+_OPERATIONS: dict[str, tuple[str, Callable[..., Any]]] = {"fps": ("pointnet2_ops", _fps), "knn": ("knn_cuda", _knn)}

@@ -7,6 +7,9 @@ take the exact search for one neighbour.
 Shape legend: B pairs, N points of a, M points of b.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+# The arguments of kernels are what Triton makes of them.
+
 from typing import Any
 
 import torch

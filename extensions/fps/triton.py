@@ -9,6 +9,9 @@ stepwise: any size, a launch a pick, the distances in global memory.
 Shape legend: B batch, N points, G samples, P parts of a cloud.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+# The arguments of kernels are what Triton makes of them.
+
 import os
 
 import torch

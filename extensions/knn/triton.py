@@ -6,6 +6,9 @@ formed. After the first tiles few points are nearer than the k-th so far, and a 
 Shape legend: B batch, N points, Q queries, K neighbours.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+# The arguments of kernels are what Triton makes of them.
+
 import torch
 import triton
 import triton.language as tl

@@ -3,6 +3,9 @@
 Shape legend: B batch, N points, G groups, K points a group.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+# The arguments of kernels are what Triton makes of them.
+
 import torch
 import triton
 import triton.language as tl

@@ -3,6 +3,9 @@
 Shape legend: P patches, K points a patch, C channels.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+# The arguments of kernels are what Triton makes of them.
+
 import torch
 import triton
 import triton.language as tl
