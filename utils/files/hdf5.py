@@ -12,20 +12,19 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5z
+from h5py import h5d
 
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.checks.hdf5_chunks import ChunkError, check_chunks
 from pointrecon.utils.files.checks.hdf5_heap import check_heaps
+from pointrecon.utils.files.checks.limits import allowed_bytes
 
-ALWAYS_ALLOWED = 64 << 20  # bytes that may be claimed whatever the file's size
-MAX_GROWTH = 64  # times that what is read may be larger than what is stored; points grow less than 4 times
-MAX_GROWTH_UNREAD = 2000  # the same for what may never be read, such as a mask of one value: deflate's limit is 1032
+UNREAD = 256 << 20  # bytes that may be claimed by what may never be read, such as a mask of one value
 SMALL = 64 << 20  # bytes of a file that is searched as a whole; of larger ones, only what lies between the arrays
 MAX_OBJECTS = 10_000
 MAX_ATTRIBUTE_VALUES = 10_000
 _BLOCK = 64  # texts that are read together if their sizes are not known
-_COMPRESSORS = {h5z.FILTER_DEFLATE, h5z.FILTER_LZF, h5z.FILTER_SZIP}
-_FILTERS = _COMPRESSORS | {h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32, h5z.FILTER_NBIT, h5z.FILTER_SCALEOFFSET}
+_CHECKED: set[tuple] = set()  # chunks that this process has been through; a start opens a file several times
 # What h5py and NumPy raise on damaged files.
 _DAMAGE = (
     OSError,
@@ -55,7 +54,8 @@ class CheckedFile(h5py.File):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "r")
         self._path = path
-        self._size = path.stat().st_size
+        self._state = path.stat()
+        self._size = self._state.st_size
         self._arrays: list[tuple[int, int]] = []  # from where to where they are in the file
         try:
             if self.id.get_create_plist().get_sizes() != (8, 8):
@@ -86,7 +86,7 @@ class CheckedFile(h5py.File):
             InputError: It is something else, or larger than the file can hold.
         """
         values = self.array(name, kinds, num_dims)
-        self._check_size(values, MAX_GROWTH)
+        self._check_size(values)
         return values[:]
 
     def array(self, name: str, kinds: str = "biuf", num_dims: int | None = None) -> h5py.Dataset:
@@ -117,8 +117,8 @@ class CheckedFile(h5py.File):
         if not is_right:
             wanted = "text" if is_text else "bytes"
             raise self._refusal(f"'{name}' is an array of {values.dtype}, but must hold {wanted}")
-        self._check_size(values, MAX_GROWTH)
-        allowed = ALWAYS_ALLOWED + 4 * self._size
+        self._check_size(values)
+        allowed = allowed_bytes(self._size)
         lengths = self._lengths(values)
         if lengths is not None:
             if lengths.sum() > allowed:
@@ -171,11 +171,8 @@ class CheckedFile(h5py.File):
         plan = values.id.get_create_plist()
         if plan.get_layout() == h5d.VIRTUAL or plan.get_external_count():
             raise self._refusal(f"the values of '{name}' are in another file")
-        filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
-        if not set(filters) <= _FILTERS or len(set(filters)) < len(filters) or len(set(filters) & _COMPRESSORS) > 1:
-            raise self._refusal(f"'{name}' is stored through the filters {filters}, of which one at most may compress")
         chunk = math.prod(plan.get_chunk()) if plan.get_layout() == h5d.CHUNKED else 0
-        if chunk * values.id.get_type().get_size() > ALWAYS_ALLOWED + MAX_GROWTH * self._size:
+        if chunk * values.id.get_type().get_size() > allowed_bytes(self._size):
             raise self._refusal(f"'{name}' has chunks of {chunk:,} values")
         offset = values.id.get_offset()
         if offset is not None:
@@ -185,8 +182,19 @@ class CheckedFile(h5py.File):
             self._arrays.append((offset, end))
         elif plan.get_layout() == h5d.CHUNKED and self._size > SMALL:
             values.id.chunk_iter(lambda info: self._arrays.append((info.byte_offset, info.byte_offset + info.size)))
-        self._check_size(values, MAX_GROWTH_UNREAD)
+        self._check_size(values, spare=UNREAD)
+        self._check_chunks(values, name)
         self._check_attributes(values)
+
+    def _check_chunks(self, values: h5py.Dataset, name: str) -> None:
+        key = (self._path.resolve(), self._state.st_ino, self._state.st_mtime_ns, self._size, name)
+        if key in _CHECKED:
+            return
+        try:
+            check_chunks(values, self._size)
+        except ChunkError as error:
+            raise self._refusal(f"of '{name}', {error}") from error
+        _CHECKED.add(key)
 
     def _find_heaps(self) -> set[int]:
         """Checks the heaps and returns their places, as the file counts them."""
@@ -205,10 +213,10 @@ class CheckedFile(h5py.File):
             if count > MAX_ATTRIBUTE_VALUES:
                 raise self._refusal(f"the attribute '{name}' of '{item.name}' claims {count:,} values")
 
-    def _check_size(self, values: h5py.Dataset, growth: int) -> None:
+    def _check_size(self, values: h5py.Dataset, spare: int = 0) -> None:
         claimed = math.prod(values.shape or ()) * values.id.get_type().get_size()
         stored = min(values.id.get_storage_size(), self._size)
-        if claimed > ALWAYS_ALLOWED + growth * stored:
+        if claimed > spare + allowed_bytes(stored):
             raise self._refusal(
                 f"'{values.name}' claims the shape {values.shape}, {claimed:,} bytes, but only {stored:,} are stored"
             )

@@ -1,5 +1,7 @@
 """HDF5 files that send their reader elsewhere, claim what they do not have, or stall the library."""
 
+import subprocess
+import sys
 import zlib
 
 import h5py
@@ -44,7 +46,31 @@ def attribute(file):
     file["data"].attrs["a"] = np.zeros(20_000, "i1")
 
 
+def longer_chunk(file):
+    """A chunk that claims 48 kB, and for which the library makes room for 1 GiB."""
+    values = file.create_dataset("data", (4, 1024, 3), "f4", chunks=(4, 1024, 3), compression="gzip")
+    values.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(1 << 30), 9))
+
+
+def longer_lzf_chunk(file):
+    values = file.create_dataset("data", (4, 1024, 3), "f4", chunks=(4, 1024, 3), compression="lzf")
+    values.id.write_direct_chunk((0, 0, 0), b"\x00a" + b"\xe0\xff\x00" * 4_000_000)
+
+
+def two_filters(file, *codes):
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_chunk((4, 3))
+    for code in codes:
+        plan.set_filter(code, 0, (4,))
+    h5py.h5d.create(file.id, b"data", h5py.h5t.NATIVE_INT32, h5py.h5s.create_simple((4, 3)), plan)
+
+
 HDF5 = {
+    "a chunk longer than its shape": (longer_chunk, "unpacks to more than its 49,152 bytes"),
+    "the same in LZF": (longer_lzf_chunk, "unpacks to more than its 49,152 bytes"),
+    "a filter after the compressor": (
+        lambda file: two_filters(file, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE), "may follow a compressor"
+    ),
     "external link": (link(h5py.ExternalLink, "/etc/passwd", "/data"), "is a link"),
     "soft link": (link(h5py.SoftLink, "/elsewhere"), "is a link"),
     "external storage": (
@@ -160,3 +186,46 @@ def test_large_files_are_searched_between_the_arrays(sound, monkeypatch):
     monkeypatch.setattr("pointrecon.utils.files.hdf5.SMALL", 0)
     with open_hdf5(sound) as file:
         assert file.read_texts("texts") == ["a", "", "bc"]
+
+
+@pytest.mark.parametrize("options", [{"compression": "lzf"}, {"compression": "gzip", "shuffle": True},
+                                     {"compression": "gzip", "fletcher32": True}, {"scaleoffset": 0},
+                                     {"compression": "szip"}])  # fmt: skip
+@pytest.mark.parametrize("values", [np.zeros((40, 64, 3), "i4"), np.random.RandomState(0).randint(0, 99, (40, 64, 3))])
+def test_published_forms_of_storage_are_read(tmp_path, options, values):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        try:
+            file.create_dataset("data", data=values, chunks=(8, 64, 3), **options)
+        except ValueError:
+            pytest.skip("this build of HDF5 cannot write it")
+    with open_hdf5(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file.read("data"), values)
+
+
+def test_large_lzf_chunks_are_followed(tmp_path, monkeypatch):
+    monkeypatch.setattr("pointrecon.utils.files.checks.hdf5_chunks._LZF_HARMLESS", 0)
+    values = np.tile(np.random.RandomState(0).randint(0, 9, (1, 64, 3)), (40, 1, 1))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", data=values, chunks=(40, 64, 3), compression="lzf")
+    with open_hdf5(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file.read("data"), values)
+
+
+def test_a_locked_file_is_no_damaged_one(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.zeros(3)
+        child = "import sys; from pointrecon.utils.files.io import open_hdf5; open_hdf5(sys.argv[1])"
+        result = subprocess.run([sys.executable, "-c", child, tmp_path / "a.h5"], capture_output=True, text=True)
+    assert "InputError" in result.stderr and "is locked: another program" in result.stderr
+
+
+def test_numbers_of_a_filter_are_those_of_the_chunk(tmp_path, assert_refused):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        numbers = file.create_dataset("data", data=np.arange(12, dtype="i4"), chunks=(12,), scaleoffset=0).id
+        written = np.array(numbers.get_create_plist().get_filter(0)[2], "<u4")
+    data = (tmp_path / "a.h5").read_bytes()
+    changed = written.copy()
+    changed[2] = 1 << 30
+    assert data.count(written.tobytes()) == 1
+    (tmp_path / "a.h5").write_bytes(data.replace(written.tobytes(), changed.tobytes()))
+    assert_refused(tmp_path / "a.h5", lambda path: HDF5Points(path, "data"), "made for chunks of another size")
