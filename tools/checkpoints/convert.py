@@ -9,7 +9,7 @@ import torch
 
 from pointrecon.models.published.encoder import to_published
 from pointrecon.tools.checkpoints.checkpoint import read_checkpoint, save_checkpoint
-from pointrecon.tools.checkpoints.sizes import kind_of, summarize
+from pointrecon.tools.checkpoints.sizes import kind_of, network_of, summarize
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.files.weights import SAFETENSORS, write_safetensors
@@ -48,6 +48,9 @@ def convert(source: str | Path, target: str | Path, to: str = "ours", is_overwri
         )
     if not any(key.startswith("encoder.") for key in state):
         raise InputError(f"'{source}' holds no encoder, so it is no checkpoint of this project and no published one")
+    block = network_of(content).get("block", "ReConBlock")
+    if to == "published" and block != "ReConBlock":
+        raise InputError(f"'{source}' is of a network of {block}s, which no published file holds; use --to safetensors")
     kept = {name: content[name] for name in KEPT if name in content and _is_plain(content[name])}
     if to == "published":
         _write_published(to_published(state), kept, target)
