@@ -10,7 +10,8 @@ import pytest
 
 from pointrecon.extensions import dispatch
 from tests import ROOT
-from tests.extensions.calls.wrapped_calls import OPERATIONS, WRAPPERS
+from tests.extensions.calls.operations import OPERATIONS
+from tests.extensions.calls.wrapped_calls import WRAPPERS
 
 
 @cache
