@@ -2,8 +2,8 @@
 # Trains on M nodes with N GPUs each: sbatch --nodes=M --gpus-per-node=N scripts/slurm.sh --config CFG [flags] [key=value ...]
 # A job whose time is up, or that is preempted, saves within a step, is queued again and goes on by itself. The folder of
 # the repository, the data and the run folder must be seen by all nodes.
-#   PYTHON: interpreter, default .venv/bin/python   NPROC: processes a node, default its GPUs (1 without)
-#   MASTER_PORT: default from the job's number      MAX_RESTARTS: of a node's processes after an error, default 1
+#   PYTHON, VENV: as in setup.sh                   NPROC: processes a node, default its GPUs (1 without)
+#   MASTER_PORT: default from the job's number      MAX_RESTARTS: of a node's processes after an error, default 1; 0: none
 #SBATCH --job-name=recon
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16
@@ -24,7 +24,7 @@ fi
 # Slurm runs a copy of this file, so the repository is where sbatch was called.
 cd "${SLURM_SUBMIT_DIR:-$(dirname "${BASH_SOURCE[0]}")/..}"
 
-python=${PYTHON:-.venv/bin/python}
+python=${PYTHON:-${VENV:-.venv}/bin/python}
 nodes=${SLURM_JOB_NUM_NODES:-1}
 gpus=${SLURM_GPUS_ON_NODE:-0}
 processes=${NPROC:-$((gpus > 0 ? gpus : 1))}
@@ -32,7 +32,10 @@ head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 port=${MASTER_PORT:-$((20000 + SLURM_JOB_ID % 20000))}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(((${SLURM_CPUS_PER_TASK:-1} + processes - 1) / processes))}
 
-# --resume: with restarts allowed it starts a run that has no checkpoint yet, and goes on with one that has.
+# Each attempt gets a store of its own: in a shared one, processes that are started again can meet the dead ones' keys.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+# With this, --resume starts a run that has no checkpoint yet, and goes on with one that has.
+export RECON_REQUEUED=1
 srun --kill-on-bad-exit=1 "$python" -m torch.distributed.run \
   --nnodes="$nodes" --nproc_per_node="$processes" --max-restarts="${MAX_RESTARTS:-1}" \
   --rdzv_backend=c10d --rdzv_id="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}" --rdzv_endpoint="$head_node:$port" \

@@ -6,7 +6,7 @@ import logging.handlers
 import math
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,11 +119,12 @@ class MetricsWriter:
         if not self._enabled or not self.path.is_file():
             return
         assert self._file is None, "rewind before the first write"
-        lines = self.path.read_text(encoding="utf-8").splitlines()[:num_records]
-        kept = [line for line in lines if _is_up_to(line, step)]
+        self._keep([line for line in _records(self.path)[:num_records] if json.loads(line)["step"] <= step])
+
+    def _keep(self, lines: Sequence[str]) -> None:
         with atomic_write(self.path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self.num_records = len(kept)
+            temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        self.num_records = len(lines)
 
     def close(self) -> None:
         """Writes out what is waiting."""
@@ -142,7 +143,10 @@ class MetricsWriter:
         from tensorboardX import SummaryWriter  # slow to import, and only the main process needs it
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        earlier = self.path.read_text(encoding="utf-8").splitlines() if self._append and self.path.is_file() else []
+        goes_on = self._append and self.path.is_file()
+        earlier = _records(self.path) if goes_on else []
+        if goes_on:
+            self._keep(earlier)  # without half a line, which the next record would be glued to
         self._file = self.path.open("a" if self._append else "w", encoding="utf-8")
         # TensorBoard keeps events in memory for a while: those of an interrupted run may be missing, or too many.
         self._board = SummaryWriter(str(self.path.parent / "tb"), purge_step=0 if earlier else None)
@@ -160,11 +164,17 @@ class MetricsWriter:
             self._board.add_scalar(f"{record['split']}/{name}", value, record["step"])
 
 
-def _is_up_to(line: str, step: int) -> bool:
+def _records(path: Path) -> list[str]:
+    """The lines of a metrics.jsonl that are records: a process that was killed may leave half a line."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line for line in lines if _is_record(line)]
+
+
+def _is_record(line: str) -> bool:
     try:
-        return json.loads(line)["step"] <= step
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return False  # a process that was killed may leave half a line
+        return isinstance(json.loads(line)["step"], int)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 class Progress:

@@ -71,6 +71,18 @@ def test_metrics_start_anew_or_go_on(tmp_path):
         assert [record["step"] for record in read(tmp_path)] == expected
 
 
+@pytest.mark.parametrize("half", ['{"split": "tr', '{"split": "train", "epoch": 1, "step": 2, "loss": 0.', "\xff{"])
+@pytest.mark.parametrize("records", [0, 1])
+def test_half_a_line_is_dropped_by_whoever_goes_on(tmp_path, half, records):
+    whole = '{"split": "train", "epoch": 1, "step": 1}\n' * records
+    (tmp_path / "metrics.jsonl").write_bytes(whole.encode() + half.encode("latin-1"))
+    writer = MetricsWriter(tmp_path, append=True)
+    writer.write("test", 1, 3, {})
+    writer.close()
+    assert [record["step"] for record in read(tmp_path)] == [1] * records + [3]
+    assert writer.num_records == records + 1
+
+
 def test_rewind_drops_later_records_and_half_a_line(tmp_path):
     writer = MetricsWriter(tmp_path)
     for step in (5, 10, 15):

@@ -131,8 +131,8 @@ class Runner:
         """Says what is about to be trained."""
         num_weights = sum(p.numel() for p in self.task.model.parameters() if p.requires_grad)
         self.ctx.logger.info(
-            f"{self.cfg['task']}: {num_weights / 1e6:.2f} M parameters to train, {self.batches.loader.sampler.size} samples, "
-            f"{self.steps_per_epoch} steps an epoch, {self.epochs} epochs, on {self.ctx.device}; "
+            f"{self.cfg['task']}: {num_weights / 1e6:.2f} M parameters to train, "
+            f"{self.batches.loader.sampler.size} samples, {self.steps_per_epoch} steps an epoch, {self.epochs} epochs, on {self.ctx.device}; "
             f"folder {self.ctx.folder}"
         )
 

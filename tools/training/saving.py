@@ -58,15 +58,13 @@ def tidy(folder: Path, keep: str, logger: Logger) -> None:
     if keep == "all":
         return
     (folder / PREVIOUS).unlink(missing_ok=True)
-    for name in (LAST, BEST) if keep == "weights" else (BEST,):
-        if (folder / name).is_file():
-            _reduce(folder / name)
-    left = sorted(folder.glob("ckpt-*.pth"))
-    size = sum(path.stat().st_size for path in left) / 1e6
-    hint = (
-        "without optimizer, so --resume cannot train on; keep=resume keeps that" if keep == "weights" else "to resume"
-    )
-    logger.info(f"keep={keep}: {', '.join(path.name for path in left)}, {size:.1f} MB ({hint})")
+    reduced = [name for name in ((LAST, BEST) if keep == "weights" else (BEST,)) if (folder / name).is_file()]
+    for name in reduced:
+        _reduce(folder / name)
+    size = sum(path.stat().st_size for path in folder.glob("ckpt-*.pth")) / 1e6
+    parts = f"{' and '.join(reduced)} keeping the weights alone" if reduced else "nothing removed from them"
+    more = "; keep=resume would keep what further training needs" if keep == "weights" else ""
+    logger.info(f"keep={keep}: {size:.1f} MB of checkpoints, {parts}{more}")
 
 
 def _reduce(path: Path) -> None:
