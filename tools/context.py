@@ -176,6 +176,11 @@ def run_folder(output_root: str | Path, config_path: str | Path, exp_name: str) 
     return Path(output_root) / path.stem / path.parent.name / exp_name
 
 
+def find_results(folder: Path) -> list[str]:
+    """Returns the names of the checkpoints and results in a folder; empty if it holds no run."""
+    return sorted(item.name for pattern in DONE_FILES for item in folder.glob(pattern))
+
+
 def find_device(name: str) -> torch.device:
     """Returns the device called `name`.
 
@@ -236,7 +241,7 @@ def _check_folder(folder: Path, cfg: Settings, overwrite: bool) -> None:
         raise InputError(
             f"--overwrite would remove '{cfg['init']}', which the run starts from; give another --exp_name"
         )
-    done = sorted(item.name for pattern in DONE_FILES for item in folder.glob(pattern))
+    done = find_results(folder)
     if done and not overwrite:
         raise InputError(
             f"'{folder}' holds a run already ({', '.join(done[:3])}); give another --exp_name, "

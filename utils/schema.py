@@ -1,6 +1,7 @@
 """Checks a config against a schema, which is itself a config: every key with its default, and what it may be."""
 
 import copy
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -57,6 +58,10 @@ class Schema:
         """Returns all dotted keys, those of sections included, with `<name>` where any name may stand."""
         return list(_dotted_keys(self.defaults))
 
+    def default_of(self, key: str) -> Any:
+        """Returns the default of a dotted key; of a section, what is in it."""
+        return functools.reduce(lambda section, part: section[part], key.split("."), self.defaults)
+
     def _check_section(
         self, tree: Mapping[str, Any], defaults: Mapping[str, Any], where: str, prefixes: tuple[str, str]
     ) -> dict[str, Any]:
@@ -65,6 +70,8 @@ class Schema:
         for key, value in tree.items():
             path = f"{prefixes[0]}{key}"
             known = key if key in defaults else ANY
+            if key == ANY and value == defaults.get(ANY):
+                continue  # a file of the schema is itself a config
             if known not in defaults or key == ANY:
                 raise InputError(f"unknown key '{path}' in {where}; {self._key_hint(key, defaults, prefixes[0])}")
             default, place = defaults[known], f"{prefixes[1]}{known}"

@@ -1,10 +1,9 @@
 """Flags -> overrides."""
 
 import pytest
-from easydict import EasyDict
 
 from pointrecon.tools import cli
-from pointrecon.utils.config import SCHEMA_FOLDER, load_config
+from pointrecon.utils.config import SCHEMA_FOLDER, load_config, load_schema
 from pointrecon.utils.errors import InputError
 
 
@@ -18,7 +17,7 @@ def overrides(*argv):
         ([], []),
         (["--ckpts", "a b: c.pth"], ['init="a b: c.pth"']),
         (["--start_ckpts", "x.pth"], ['init="x.pth"']),
-        (["--scratch_model"], ["init=null"]),
+        (["--scratch_model"], ["init=null", "start=random"]),
         (["--finetune_model"], []),
         (["--resume"], ["resume=true"]),
         (["--test"], ["epochs=0"]),
@@ -94,10 +93,41 @@ def test_the_launcher_insists_on_torchrun(monkeypatch):
     assert overrides("--launcher", "pytorch") == []
 
 
-@pytest.mark.parametrize("flag", ["--finetune_model", "--test"])
-def test_flags_that_need_a_checkpoint(flag):
-    args = cli.parse(["--config", "x.yaml", flag])
-    with pytest.raises(InputError, match=f"{flag} needs a checkpoint"):
-        cli.check(args, EasyDict(init=None, resume=False))
-    cli.check(args, EasyDict(init="x.pth", resume=False))
-    cli.check(args, EasyDict(init=None, resume=True))
+@pytest.mark.parametrize(
+    "argv, remedy",
+    [
+        (["--lr", "1e-4"], "'optim.lr' is a key of the config: write optim.lr=1e-4"),
+        (["--lr=1e-4"], "write optim.lr=1e-4"),
+        (["--epochs", "10"], "write epochs=10"),
+        (["--batch_size", "16"], "write batch_size=16"),
+        (["--batch-size", "16"], "write batch_size=16"),
+        (["--num_points", "2048"], "write data.num_points=2048"),
+        (["--drop_path", "--vote"], "write model.drop_path=VALUE"),
+        (["--weight_decay", "optim.lr=3"], "write optim.weight_decay=VALUE"),
+        (["--learning_rate", "1e-3"], "write optim.lr=1e-3"),
+        (["--gpu", "1"], "write device=cuda:1"),
+        (["--device", "cpu"], "write device=cpu"),
+        (["--betas", "[0.9, 0.99]"], "write 'optim.betas=[0.9, 0.99]'"),
+        (["--pretrained", "x.pth"], "did you mean '--ckpts'"),
+        (["--eval"], "did you mean '--test'"),
+        (["-lr", "3"], "write optim.lr=3"),
+        (["--" + "l" * 10_000], "--help lists all flags"),
+    ],
+)
+def test_flags_that_are_keys_of_the_config_name_the_remedy(argv, remedy):
+    with pytest.raises(InputError) as error:
+        cli.parse(["--config", "x.yaml", *argv])
+    assert remedy in str(error.value) and len(str(error.value)) < 300
+
+
+def test_every_alias_leads_somewhere():
+    keys, flags = set(load_schema().keys()), set(cli._make_parser()._option_string_actions)
+    assert not [target for target in cli.ALIASES.values() if target not in keys | flags]
+    assert not [name for name in cli.ALIASES if f"--{name}" in flags], "a flag needs no alias"
+
+
+def test_looking_needs_no_config():
+    assert cli.parse(["--list", "datasets"]).list == "datasets"
+    assert cli.parse(["--config", "x.yaml", "--print-config"]).print_config
+    with pytest.raises(InputError, match="--config is missing"):
+        cli.parse(["--print-config"])

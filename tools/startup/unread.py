@@ -63,7 +63,7 @@ CONDITIONS = (
         ("classifier.dropout",), lambda cfg: cfg["classifier"]["head"] != "linear", "a linear head has no dropout"
     ),
     Condition(("optim.warmup_lr",), lambda cfg: cfg["optim"]["warmup_epochs"] > 0, "there is no warm-up"),
-    Condition(("loss.contrast.*",), lambda cfg: cfg["loss"]["contrast"]["weight"] > 0, "its weight is 0"),
+    Condition(("loss.contrast.[td]*",), lambda cfg: cfg["loss"]["contrast"]["weight"] > 0, "its weight is 0"),
     Condition(
         ("data.augment.scale_isotropic",),
         lambda cfg: list(cfg["data"]["augment"]["scale"]) != [1.0, 1.0],
