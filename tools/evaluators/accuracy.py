@@ -107,12 +107,12 @@ def save_predictions(
         class_names: C names.
         scores: (n, C) what the predictions come from, by name: probabilities, similarities.
     """
+    arrays: dict[str, Any] = {
+        "ids": ids,
+        "labels": labels.numpy(),
+        "predictions": predictions.numpy(),
+        "class_names": class_names,
+        **{name: score.float().numpy() for name, score in scores.items()},
+    }
     with atomic_write(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            ids=ids,
-            labels=labels.numpy(),
-            predictions=predictions.numpy(),
-            class_names=class_names,
-            **{name: score.float().numpy() for name, score in scores.items()},
-        )
+        np.savez_compressed(temporary, **arrays)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -131,7 +131,7 @@ class EvaluatorSuite:
         return results
 
     def _run(self, evaluators: Mapping[str, Evaluator]) -> dict[str, Any]:
-        results = {}
+        results: dict[str, Any] = {}
         self.encoder.forget()
         for name, evaluator in evaluators.items():
             metrics = evaluator.run(self.encoder, self.ctx)
@@ -169,4 +169,4 @@ def own_data(cfg: Settings, name: str, changes: Mapping[str, Any] | None) -> Dat
         raise InputError(f"evaluators.{name}.data is {changes!r}, but must be a section, such as {{type: ModelNet40}}")
     checked = check_part({"data": changes}, f"evaluators.{name}")["data"]
     is_another = checked.get("type", cfg["data"]["type"]) != cfg["data"]["type"]
-    return merge({**cfg["data"], **(OF_ONE_DATASET if is_another else {})}, checked)
+    return cast(DataSettings, merge({**cfg["data"], **(OF_ONE_DATASET if is_another else {})}, checked))

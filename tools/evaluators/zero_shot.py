@@ -49,9 +49,11 @@ class ZeroShot(Evaluator):
         super().__init__(cfg, name=name, store=store, split=split)
         check_choice(f"evaluators.{name}.query", query, QUERIES)
         self.check_number("ratio", ratio, least=0)
-        if cfg["teachers"]["text"] is None:
+        teacher = cfg["teachers"]["text"]
+        if teacher is None:
             raise InputError("zero-shot recognition needs the text teacher's prompts, but teachers.text is null")
         self.query = query
+        self.is_centered = teacher["center"]
         self.ratio = ratio
         self.batch_size = cfg["batch_size"]
         self.is_on_both = has_quirk(cfg, "train_and_test")
@@ -60,7 +62,7 @@ class ZeroShot(Evaluator):
             self.data = {**cfg["data"], "eval_sampling": "random"}
         self.dataset = store.get(cfg, split)
         # A missing cache is found out before the run folder is there; a teacher is asked when the run starts.
-        self.prompts = class_prompts(cfg, self.dataset) if cfg["teachers"]["text"]["type"] == CACHED else None
+        self.prompts = class_prompts(cfg, self.dataset) if teacher["type"] == CACHED else None
 
     def check(self, embedded: EmbeddedSplit) -> None:
         """Raises InputError if the network has no such query, or one of another width than the prompts."""
@@ -73,7 +75,7 @@ class ZeroShot(Evaluator):
         if self.prompts is None:
             self.prompts = class_prompts(self.cfg, self.dataset, ctx.device)
         is_summed = has_quirk(self.cfg, "summed_prompts")
-        classes = class_embeddings(self.prompts, self.cfg["teachers"]["text"]["center"], is_summed)
+        classes = class_embeddings(self.prompts, self.is_centered, is_summed)
         parts = [encoder.embed(self.dataset, self.data)]
         if self.is_on_both:
             train = self.store.get(self.cfg, "train")

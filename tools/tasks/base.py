@@ -91,7 +91,9 @@ class Task(ABC):
             self.ctx.logger.info("init: random weights")
         else:
             path, content = self.start.info["path"], self.start.content
-            self.ctx.logger.info(f"init: {load_weights(self.model, path, may_lack, skip, content=content, cfg=self.cfg)}")
+            self.ctx.logger.info(
+                f"init: {load_weights(self.model, path, may_lack, skip, content=content, cfg=self.cfg)}"
+            )
             self.start.content = {}
         self.evaluators.set_model(self.model)
 

@@ -93,7 +93,7 @@ class ClassifyTask(Task):
         accuracies = [_accuracy(mean[:, trial].argmax(dim=1), labels) for trial in range(trials)]
         best = max(range(trials), key=lambda trial: (accuracies[trial], trial))
         each = [_accuracy(predictions[:, best, vote], labels) for vote in range(self.cfg["num_votes"])]
-        metrics = {"num_votes": self.cfg["num_votes"], "vote_accuracies": each}
+        metrics: dict[str, Any] = {"num_votes": self.cfg["num_votes"], "vote_accuracies": each}
         if trials > 1:
             metrics |= {"num_vote_trials": trials, "mean_vote_accuracy": sum(accuracies) / trials}
         return metrics, (mean[:, best], labels, ids)
@@ -102,7 +102,7 @@ class ClassifyTask(Task):
     def _predict(self, split: str) -> tuple[Tensor, Tensor, list[str]]:
         """Logits (n, C), labels (n,) and ids of a split, gathered over all processes, every object once."""
         self.model.eval()
-        rows = []
+        rows: list[tuple[Tensor, Tensor, str]] = []
         for batch in self._batches(split):
             points = self.eval_transform(batch["points"].to(self.ctx.device))
             rows += zip(self.model(points).float().cpu(), batch["label"], batch["id"], strict=True)
@@ -121,15 +121,15 @@ class ClassifyTask(Task):
         first = self.cfg["seed"]
         seeds = [range(first + trial * votes, first + (trial + 1) * votes) for trial in range(trials)]
         draws = [[generator(self.ctx.device, seed) for seed in trial] for trial in seeds]
-        rows = []
+        rows: list[tuple[Tensor, Tensor, Tensor, str]] = []
         for batch in self._batches(split):
             pool = self.vote_transform.choose_pool(batch["points"].to(self.ctx.device))
             logits = [[self.model(self.vote_transform.vary(pool, draw)).float() for draw in trial] for trial in draws]
             variants = torch.stack([torch.stack(trial, dim=1) for trial in logits], dim=1)  # (B, trials, votes, C)
             mean, predictions = combine_votes(variants, self.cfg).cpu(), variants.argmax(dim=-1).cpu()
             rows += zip(mean, predictions, batch["label"], batch["id"], strict=True)
-        mean, predictions, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
-        return torch.stack(mean), torch.stack(predictions), torch.stack(labels), list(ids)
+        means, votes_of, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
+        return torch.stack(means), torch.stack(votes_of), torch.stack(labels), list(ids)
 
     def _batches(self, split: str) -> Iterator[Batch]:
         """This process's share of a split."""

@@ -3,14 +3,15 @@
 Shape legend: B batch, N points, P parts, n objects.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader, shared_batches
+from pointrecon.datasets.sample import Batch
 from pointrecon.datasets.transforms import PointTransform
 from pointrecon.tools.build import build_dataset, build_segmenter
 from pointrecon.tools.context import RunContext
@@ -63,7 +64,7 @@ class SegmentTask(Task):
         self.set_model(model, **head_of_start(cfg, cfg["segmenter"]["init_head"]))
         self.set_data(train if cfg["epochs"] else None, self.datasets["test"])
 
-    def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Points (B, N, 3), categories (B,) and part labels (B, N)."""
         points, labels, parts = self._read(batch)
         return self.transform(points, self.generator), labels, parts
@@ -95,7 +96,7 @@ class SegmentTask(Task):
         """Ids, categories, IoUs and point accuracies (n,) of a split, over all processes, every object once."""
         self.model.eval()
         shard = (self.cfg["num_workers"], self.ctx.rank, self.ctx.world_size)
-        rows = []
+        rows: list[tuple[str, int, float, float]] = []
         for batch in shared_batches(eval_loader(self.datasets[split], self.ctx.batch_size, *shard)):
             points, labels, parts = self._read(batch)
             scores = self._forward_votes(points, labels)
@@ -104,9 +105,8 @@ class SegmentTask(Task):
             accuracies = (predictions == parts).double().mean(dim=1)
             columns = (labels.tolist(), ious.tolist(), accuracies.tolist())
             rows += zip(batch["id"], *columns, strict=True)
-        rows = distributed.gather_in_order(rows)
-        ids, *columns = zip(*rows, strict=True)
-        labels, ious, accuracies = (torch.tensor(column) for column in columns)
+        ids, *found = zip(*distributed.gather_in_order(rows), strict=True)
+        labels, ious, accuracies = (torch.tensor(column) for column in found)
         return list(ids), labels, ious, accuracies
 
     def _forward_votes(self, points: Tensor, labels: Tensor) -> Tensor:
@@ -114,21 +114,21 @@ class SegmentTask(Task):
         if not self.cfg["num_votes"]:
             return self.model(self.eval_transform(points), labels).float()
         draw = generator(self.ctx.device, self.cfg["seed"])
-        total = 0.0
+        total = torch.zeros((), device=points.device)
         for _ in range(self.cfg["num_votes"]):  # one after the other: the scores of many points are large
             total = total + self.model(self.transform(points, draw), labels).float().softmax(dim=-1)
         return total / self.cfg["num_votes"]
 
-    def _read(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    def _read(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Points (B, N, 3), categories (B,) and part labels (B, N) on the device."""
         num_points = self.cfg["data"]["num_points"]
-        points, parts = (batch[name][:, :num_points] for name in ("points", "part"))
+        points, parts = batch["points"][:, :num_points], batch["part"][:, :num_points]
         points, labels, parts = (x.to(self.ctx.device, non_blocking=True) for x in (points, batch["label"], parts))
         return points, labels, parts
 
 
-def _check_parts(dataset: Any, name: str) -> None:
-    if not all(hasattr(dataset, attribute) for attribute in ("num_parts", "parts_of_class")):
+def _check_parts(dataset: PointCloudDataset, name: str) -> None:
+    if not dataset.num_parts:
         raise InputError(
             f"data.type is '{name}', whose points have no part labels, but task=segment needs them; give "
             "data.type=ShapeNetPart"

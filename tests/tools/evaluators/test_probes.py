@@ -1,9 +1,14 @@
 """Evaluators at work while a network trains, through main.py on the miniature."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
+
+from tests import ROOT
 
 PROBES = "evaluators={svm: {every: 2}, words: {type: zero_shot, every: 3}, few: {type: svm, shots: 2, draws: 2}}"
 
@@ -123,3 +128,25 @@ def test_bad_input_ends_with_one_sentence_before_training(launch, capsys, argume
     assert not folder.exists()
 
 
+
+
+@pytest.mark.slow
+def test_several_processes_find_what_one_does(launch, tmp_path, data_root):
+    """The network stands still, so that the numbers of processes can be compared to the last digit."""
+    still = ("optim.lr=0", "optim.warmup_lr=0", "optim.min_lr=0", "epochs=2", "batch_size=12", "model.drop_path=0")
+    frozen = ("task=classify", "classifier.freeze=backbone", *still)
+    evaluators = "evaluators={svm: {every: 1}, few: {type: svm, shots: 3, draws: 3, every: 2}, embeddings: {}}"
+    folders = [launch(*frozen, evaluators, name="of1")[1]]
+    config = tmp_path / "cfgs" / "tiny.yaml"
+    for number in (2, 3):
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
+        command = [*launcher, "main.py", "--config", str(config), "--exp_name", f"of{number}", *frozen, evaluators]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        folders.append(launch.folder(f"of{number}"))
+    tables = [records(folder, "probe") for folder in folders]
+    assert len(tables[0]) == 2 and tables[0] == tables[1] == tables[2]
+    assert len({table[1]["few_accuracy"] for table in tables}) == 1
+    embeddings = [np.load(folder / "embeddings.npz") for folder in folders]
+    for other in embeddings[1:]:
+        assert all((embeddings[0][name] == other[name]).all() for name in embeddings[0].files)

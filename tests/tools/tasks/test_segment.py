@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.models.published.segmenter import to_published_segmenter
 from pointrecon.tools.build import build_segmenter
 from pointrecon.tools.tasks import segment
@@ -28,27 +28,22 @@ OPTIONS = ("task=segment", "data.type=FakeParts", "optim.head_lr_scale=2")
 
 
 @DATASETS.register()
-class FakeParts(Dataset):
+class FakeParts(PointCloudDataset):
     """Boxes of 64 points: part 0 or 1 below and above the middle, for the other category parts 2 or 3."""
 
-    class_names = ["crate", "shelf", "unused"]
-    num_classes = 3
-    num_parts = 5
     parts_of_class = [[0, 1], [2, 3], [4]]
+    is_uniform = True
 
-    def __init__(self, root, split="train", fold=None, shots=None, val_fraction=0.0, seed=0, resample="fixed"):
+    def __init__(self, root, split="train", val_fraction=0.0, resample="fixed"):
         asked_for.append(resample)
-        draw = torch.Generator().manual_seed(sorted(NUM_OBJECTS).index(split))
-        self.points = 2 * torch.rand(NUM_OBJECTS[split], 64, 3, generator=draw) - 1
-        self.labels = torch.arange(NUM_OBJECTS[split]) % 2
-        self.ids = [f"{split}{row}" for row in range(NUM_OBJECTS[split])]
+        count, draw = NUM_OBJECTS[split], torch.Generator().manual_seed(sorted(NUM_OBJECTS).index(split))
+        self.points = 2 * torch.rand(count, 64, 3, generator=draw) - 1
+        ids = [f"{split}{row}" for row in range(count)]
+        super().__init__(ids=ids, labels=torch.arange(count) % 2, class_names=["crate", "shelf", "unused"])
 
-    def __len__(self):
-        return len(self.points)
-
-    def __getitem__(self, index):
-        points, label = self.points[index], int(self.labels[index])
-        return {"points": points, "label": label, "part": above(points) + 2 * label, "id": self.ids[index]}
+    def read(self, row):
+        points, label = self.points[row], int(self.labels[row])
+        return {**self.sample(row, points), "part": above(points) + 2 * label}
 
 
 class Oracle(nn.Module):
@@ -228,4 +223,4 @@ def test_the_published_settings(name):
 
 def test_without_part_labels_no_task_is_made():
     with pytest.raises(InputError, match="no part labels"):
-        segment._check_parts(SimpleNamespace(num_parts=3), "Other")
+        segment._check_parts(SimpleNamespace(num_parts=0), "Other")
