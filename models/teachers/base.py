@@ -15,6 +15,7 @@ from pointrecon.utils.files.pictures import make_square
 from pointrecon.utils.files.weights import SAFETENSORS, read_weights_file
 
 PACKAGE = "package:"
+OPTION = "the teacher's options.pretrained"  # how messages call the key, whose whole name only the config knows
 CPU_BATCH = 8  # pictures whose activations stay in a CPU's caches: over twice as fast as 64 at once
 
 

@@ -1,5 +1,6 @@
 """Teachers from open_clip: one network that sees pictures and reads text, with features in one space."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -7,7 +8,8 @@ from types import ModuleType
 from torch import Tensor
 
 from pointrecon.models.teachers import TEACHERS
-from pointrecon.models.teachers.base import FrozenTeacher, check_model_name, find_weights
+from pointrecon.models.teachers.base import OPTION, FrozenTeacher, check_model_name, find_weights
+from pointrecon.models.teachers.hub import one_try
 from pointrecon.utils.errors import InputError, nearest
 
 
@@ -44,7 +46,8 @@ class OpenClipTeacher(FrozenTeacher):
                 )
             pretrained = str(find_weights(pretrained))
         try:
-            network = open_clip.create_model(model, pretrained=pretrained)
+            with one_try() if pretrained in tags else contextlib.nullcontext():
+                network = open_clip.create_model(model, pretrained=pretrained)
         except Exception as error:  # the hub's client and torch raise a dozen types
             raise InputError(_describe_missing(open_clip, model, pretrained, error)) from error
         visual, preprocess = network.visual, network.visual.preprocess_cfg
@@ -83,6 +86,6 @@ def _describe_missing(open_clip: ModuleType, model: str, pretrained: str | None,
     has_twin = config.get("quick_gelu") and quick in open_clip.list_models()
     return (
         f"open_clip could not download the weights '{pretrained}' of '{model}', {file} ({reason}); fetch this file on "
-        "a machine that can and give its path as pretrained in the teacher's options"
+        f"a machine that can and give its path as {OPTION}"
         + (f", with model '{quick}'" if has_twin else "")
     )

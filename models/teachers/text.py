@@ -1,12 +1,14 @@
 """Text teachers from transformers: a sentence encoder that averages its tokens, such as all-MiniLM-L6-v2."""
 
+import contextlib
 from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from pointrecon.models.teachers import TEACHERS
-from pointrecon.models.teachers.base import FrozenTeacher, find_weights
+from pointrecon.models.teachers.base import OPTION, FrozenTeacher, find_weights
+from pointrecon.models.teachers.hub import one_try
 from pointrecon.utils.errors import InputError
 
 
@@ -28,22 +30,21 @@ class SentenceTeacher(FrozenTeacher):
         try:
             from transformers import AutoModel, AutoTokenizer
         except ImportError as error:
-            raise InputError(
-                "SentenceTeacher needs transformers; run: pip install -e '.[teachers]'"
-            ) from error
+            raise InputError("SentenceTeacher needs transformers; run: pip install -e '.[teachers]'") from error
 
         if pretrained is None:
             raise InputError("SentenceTeacher needs weights; set pretrained to hub or to a folder")
         source = model if pretrained == "hub" else str(find_weights(pretrained))
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            network = AutoModel.from_pretrained(source)
+            with one_try() if pretrained == "hub" else contextlib.nullcontext():
+                tokenizer = AutoTokenizer.from_pretrained(source)
+                network = AutoModel.from_pretrained(source)
         except Exception as error:  # the hub's client raises its own types when there is no network
             reason = " ".join(str(error).split())[:100].rstrip(".")
             raise InputError(
                 f"transformers could not load '{source}' ({reason}); fetch all files of https://huggingface.co/{model} "
                 "(config.json, tokenizer.json, model.safetensors and others) on a machine that can and give a folder "
-                "with them as pretrained in the teacher's options"
+                f"with them as {OPTION}"
             ) from error
         super().__init__(network, network.config.hidden_size)
         self.tokenizer = tokenizer

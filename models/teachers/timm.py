@@ -1,5 +1,6 @@
 """Image teachers from timm: any of its networks, with its pooled features before the classification layer."""
 
+import contextlib
 import logging
 from types import ModuleType
 
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pointrecon.models.teachers import TEACHERS
-from pointrecon.models.teachers.base import FrozenTeacher, check_model_name, find_weights, load_weights
+from pointrecon.models.teachers.base import OPTION, FrozenTeacher, check_model_name, find_weights, load_weights
+from pointrecon.models.teachers.hub import one_try
 from pointrecon.utils.errors import InputError
 
 
@@ -33,7 +35,8 @@ class TimmTeacher(FrozenTeacher):
         # Published weights are named with a tag, as in vit_base_patch16_224.augreg_in21k.
         check_model_name("timm", model.partition(".")[0], timm.list_models())
         try:
-            network = timm.create_model(model, pretrained=pretrained == "hub", num_classes=0)
+            with one_try() if pretrained == "hub" else contextlib.nullcontext():
+                network = timm.create_model(model, pretrained=pretrained == "hub", num_classes=0)
         except Exception as error:  # the hub's client raises its own types when there is no network
             raise InputError(_describe_missing(timm, model, error)) from error
         if pretrained not in (None, "hub"):
@@ -58,10 +61,10 @@ def _describe_missing(timm: ModuleType, model: str, error: Exception) -> str:
     source = (config and (config.hf_hub_id or config.url)) or None
     if source is None:
         return (
-            f"timm could not load '{model}' ({reason}); timm has no weights of it, so give a weights file as pretrained"
+            f"timm could not load '{model}' ({reason}); timm has no weights of it, so give a weights file as {OPTION}"
         )
     file = f"model.safetensors of https://huggingface.co/{source}" if config.hf_hub_id else source
     return (
         f"timm could not download the weights of '{model}', {file} ({reason}); fetch this file on a machine that can "
-        "and give its path as pretrained in the teacher's options"
+        f"and give its path as {OPTION}"
     )

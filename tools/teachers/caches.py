@@ -10,6 +10,7 @@ import torch
 from pointrecon.datasets.prompts import TEMPLATES
 from pointrecon.datasets.teacher_cache.reader import REMEDY, FeatureCache
 from pointrecon.models.teachers import TEACHERS
+from pointrecon.models.teachers.base import OPTION
 from pointrecon.tools.build import build_dataset
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings, TeacherSettings
@@ -217,4 +218,5 @@ def naming_key(key: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{key}: {error}") from error
+        text = str(error).replace(OPTION, f"{key}.options.pretrained")
+        raise InputError(text if text != str(error) else f"{key}: {error}") from error
