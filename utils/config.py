@@ -13,7 +13,7 @@ from easydict import EasyDict
 from pointrecon.utils.config_paths import describe_missing, is_file, short
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
-from pointrecon.utils.rules import parse_rule
+from pointrecon.utils.rules import Rule, parse_rule
 from pointrecon.utils.schema import Schema
 from pointrecon.utils.yaml_text import MAX_DEPTH, YAML_ERRORS, check_key, comments, dump, parse
 
@@ -110,7 +110,7 @@ def to_plain(value: Any) -> Any:
 
 def flatten(cfg: Mapping, prefix: str = "") -> dict[str, Any]:
     """Returns {dotted key: value}; an empty section stays as {}."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in cfg.items():
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
@@ -127,7 +127,7 @@ def load_schema(folder: str | Path = SCHEMA_FOLDER) -> Schema:
 @functools.lru_cache(maxsize=8)
 def _load_schema(folder: Path) -> Schema:
     defaults: dict[str, Any] = {}
-    rules = {}
+    rules: dict[str, Rule] = {}
     for path in sorted(folder.glob("*.yaml")):
         defaults = merge(defaults, _read_yaml(path))
         rules |= {key: parse_rule(comment) for key, comment in comments(path.read_text(encoding="utf-8"))}

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -89,8 +89,8 @@ class MetricsWriter:
         self.num_records = 0
         self._append = append
         self._enabled = enabled
-        self._file = None
-        self._board = None
+        self._file: TextIO | None = None
+        self._board: Any = None
 
     def write(self, split: str, epoch: int, step: int, metrics: Mapping[str, torch.Tensor | float]) -> None:
         """Writes one record.
@@ -103,13 +103,13 @@ class MetricsWriter:
         """
         if not self._enabled:
             return
-        self._open()
+        file = self._open()
         record: dict[str, Any] = {"split": split, "epoch": epoch, "step": step}
         for name, value in metrics.items():
             number = float(value)
             record[name] = number if math.isfinite(number) else None
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        file.write(json.dumps(record) + "\n")
+        file.flush()
         self.num_records += 1
         self._show(record)
 
@@ -137,9 +137,9 @@ class MetricsWriter:
             finally:
                 board.close()
 
-    def _open(self) -> None:
+    def _open(self) -> TextIO:
         if self._file is not None:
-            return
+            return self._file
         from tensorboardX import SummaryWriter  # slow to import, and only the main process needs it
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +152,7 @@ class MetricsWriter:
         self._board = SummaryWriter(str(self.path.parent / "tb"), purge_step=0 if earlier else None)
         for line in earlier:
             self._show(json.loads(line))
+        return self._file
 
     def _show(self, record: Mapping[str, Any]) -> None:
         """Gives a record to TensorBoard."""

@@ -66,7 +66,7 @@ class Schema:
         self, tree: Mapping[str, Any], defaults: Mapping[str, Any], where: str, prefixes: tuple[str, str]
     ) -> dict[str, Any]:
         """`prefixes` are the dotted path of the section as it is written, and as the schema has it."""
-        checked = {}
+        checked: dict[str, Any] = {}
         for key, value in tree.items():
             path = f"{prefixes[0]}{key}"
             known = key if key in defaults else ANY
@@ -80,7 +80,8 @@ class Schema:
                     inner = (f"{path}.", f"{place}.")
                     checked[key] = self._check_section(value, default, where, inner) if default else value
                 else:
-                    checked[key] = _check_no_section(value, default, where, path, known == ANY)
+                    _check_no_section(value, default, where, path, known == ANY)
+                    checked[key] = None
             else:
                 checked[key] = _Key(path, where, default, self.rules.get(place, NO_RULE)).check(value)
         return checked

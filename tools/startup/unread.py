@@ -28,9 +28,10 @@ def _trains(cfg: Settings) -> bool:
     return cfg["epochs"] > 0
 
 
-OPTIMIZING = ("optim.*", "ema.*", "accum_steps", "save_every", "save_epochs", "keep_epochs", "skip_nonfinite")
-OPTIMIZING += ("log_every", "data.drop_last", "data.device_resident", "model.drop_path", "*.dropout")
-OPTIMIZING += ("classifier.label_smoothing",)
+OPTIMIZING = tuple(
+    "optim.* ema.* accum_steps save_every save_epochs keep_epochs skip_nonfinite log_every data.drop_last "
+    "data.device_resident model.drop_path *.dropout classifier.label_smoothing".split()
+)
 
 CONDITIONS = (
     Condition(("loss.*",), _is_task("pretrain"), "these losses are those of task=pretrain"),
