@@ -101,7 +101,7 @@ def test_mistakes(launch, pretrained, capsys):
     for arguments, message in (
         ((*TOWERS, "loss.contrast.weight=1"), "loss.contrast.weight"),
         (("task=classify", "classifier.stream=local"), "only model.type=TwoTower"),
-        (("task=classify", *init), "model.type is TwoTower in the file and ReCon here"),
+        (("task=classify", "model.type=ReCon", *init), "model.type is TwoTower in the file and ReCon here"),
     ):
         code, folder = launch(*arguments, name="wrong")
         assert code == 2 and message in capsys.readouterr().err and not folder.exists()
