@@ -120,15 +120,12 @@ PICKLES = {
     "bytearray of lists": (b"\x80\x04cbuiltins\nbytearray\n" + nested() + b"\x85R.", "'builtins.bytearray' other"),
     "complex of lists": (b"\x80\x04cbuiltins\ncomplex\n" + nested() + b"K\x00\x86R.", "'builtins.complex' other"),
     "shape of lists": (
-        b"\x80\x04cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n)U\x01b\x87R(K\x01"
-        + nested() + b"NNNtb.",
+        b"\x80\x04cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n)U\x01b\x87R(K\x01" + nested() + b"NNNtb.",
         "of a form that NumPy does not write",
     ),
     "place in an array of lists": (ARRAY + nested() + b"K\x01s.", "fills an object of kind 'object'"),
     "changed stand-in": (b"\x80\x04c_codecs\nencode\n}" + DEFAULTS + b"N\x85sb.", "changes the state"),
-    "changed slots of a stand-in": (
-        b"\x80\x04c_codecs\nencode\n}}" + DEFAULTS + b"N\x85s\x86b.", "changes the state"
-    ),
+    "changed slots of a stand-in": (b"\x80\x04c_codecs\nencode\n}}" + DEFAULTS + b"N\x85s\x86b.", "changes the state"),
     "changed class": (b"\x80\x04cbuiltins\nset\n}" + DEFAULTS + b"N\x85sb.", "changes the state"),
     "many copies": (many_calls(), "builds more than"),
     "a tuple too deep to hash": (deep_tuple(50_000), "key of tuples"),

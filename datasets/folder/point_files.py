@@ -11,7 +11,7 @@ import numpy as np
 
 from pointrecon.datasets.meshes.mesh import MeshError
 from pointrecon.utils.files.io import open_hdf5
-from pointrecon.utils.files.npy import read_npy
+from pointrecon.utils.files.npy import read_npy, read_npz
 
 Cloud = tuple[np.ndarray, np.ndarray | None]
 NAMES = ("points", "xyz", "pos", "positions", "vertices", "coords", "data", "arr_0")  # of arrays in .npz and .h5
@@ -75,12 +75,11 @@ def _read_npy(path: Path, max_points: int, seed: int) -> Cloud:
 
 def _read_npz(path: Path, max_points: int, seed: int) -> Cloud:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name in (*NAMES, *COLOR_NAMES)}
-            names = list(file.files)
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        found = read_npz(path)
+    except (OSError, ValueError) as error:
         raise MeshError(f"'{path}' is no .npz file that can be read ({error})", "damaged") from error
-    return _from_arrays(arrays, names, path, max_points, seed)
+    arrays = {name: values for name, values in found.items() if name in (*NAMES, *COLOR_NAMES)}
+    return _from_arrays(arrays, list(found), path, max_points, seed)
 
 
 def _read_h5(path: Path, max_points: int, seed: int) -> Cloud:

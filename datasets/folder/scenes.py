@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pointrecon.datasets.meshes.mesh import Mesh, MeshError, merge
+from pointrecon.utils.files.pictures import restrained_pillow
 
 SCENE_SUFFIXES = (".dae", ".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".wrl")
 PACKAGES = {".dae": "pycollada"}  # what trimesh needs besides for a suffix
@@ -32,8 +33,9 @@ def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
     suffix = path.suffix.lower()
     # Vertices are not merged and faces not turned: nothing here needs it, and it takes the time of large scans.
     try:
-        scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
-        parts = list(_parts(scene))
+        with restrained_pillow():  # textures are opened by trimesh itself
+            scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
+            parts = list(_parts(scene))
     except Exception as error:  # noqa: BLE001  (its readers raise whatever a damaged file makes them run into)
         hint = f"; this format needs the package {PACKAGES[suffix]}" if suffix in PACKAGES else ""
         text = " ".join(str(error).split())[:120] or type(error).__name__

@@ -16,6 +16,7 @@ from pointrecon.model import ShapeModel
 from pointrecon.shapes import Shapes
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.files.npy import read_npz
 from pointrecon.words import class_features
 
 FAISS_ROWS = 100_000  # above, FAISS's flat index is used where it is installed
@@ -77,10 +78,9 @@ class ShapeIndex:
             InputError: There is no such file, or it is no index.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                text = file["text_features"] if "text_features" in file.files else None
-                return cls([str(name) for name in file["ids"]], file["shape_features"], text)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            file = read_npz(path)
+            return cls([str(name) for name in file["ids"]], file["shape_features"], file.get("text_features"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"'{path}' is no index ({error}); make one with: pointrecon search --build") from error
 
     def search(

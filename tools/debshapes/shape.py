@@ -6,7 +6,6 @@ Shape legend: N points, K views.
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from pointrecon.datasets.meshes.render import encode, render_views
 from pointrecon.datasets.meshes.sampling import make_cloud
 from pointrecon.tools.debshapes.sources.sources import SOURCES, Item
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.npy import read_npz
 
 RECIPE = 1  # raised when a change here, in cleaning, sampling or rendering makes other shapes of the same meshes
 
@@ -79,9 +79,9 @@ def read_shape(path: str | Path) -> Shape:
         InputError: The file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            data, ends = file["views"].tobytes(), np.cumsum(file["lengths"])
-            views = [data[end - length : end] for end, length in zip(ends, file["lengths"], strict=True)]
-            return Shape(file["points"], views, float(file["area"]), tuple(file["numbers"]))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        file = read_npz(path)
+        data, ends = file["views"].tobytes(), np.cumsum(file["lengths"])
+        views = [data[end - length : end] for end, length in zip(ends, file["lengths"], strict=True)]
+        return Shape(file["points"], views, float(file["area"]), tuple(file["numbers"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"'{path}' is damaged; remove it, and it is made again ({error})") from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.files.npy import read_npz
 
 POLL_SECONDS = 0.3
 Piece = dict[str, np.ndarray]
@@ -92,9 +93,8 @@ class SharedWork:
         """
         for number in numbers:
             try:
-                with np.load(self.path(number), allow_pickle=False) as file:
-                    yield dict(file)
-            except (OSError, ValueError, EOFError) as error:
+                yield read_npz(self.path(number))
+            except (OSError, ValueError) as error:
                 raise InputError(
                     f"'{self.path(number)}' is damaged ({error}); remove this file and start the same command again"
                 ) from error

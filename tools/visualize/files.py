@@ -1,16 +1,16 @@
 """Reads what a run leaves for its pictures, and says which file is at fault."""
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import check_file
+from pointrecon.utils.files.npy import read_npz
 
 
 def read_arrays(path: Path, shapes: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -26,11 +26,10 @@ def read_arrays(path: Path, shapes: Mapping[str, str]) -> dict[str, np.ndarray]:
     """
     path = check_file(path, "picture data")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in shapes if name in file}
-            found = list(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        found = read_npz(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"'{path}' is not a complete .npz file; run the evaluation again ({error})") from error
+    arrays = {name: values for name, values in found.items() if name in shapes}
     missing = [name for name in shapes if name not in arrays]
     if missing:
         raise InputError(f"'{path}' lacks {', '.join(missing)}; it holds: {', '.join(sorted(found)) or 'nothing'}")
@@ -49,6 +48,19 @@ def read_arrays(path: Path, shapes: Mapping[str, str]) -> dict[str, np.ndarray]:
     if 0 in lengths.values():
         raise InputError(f"'{path}' holds no objects; there is nothing to draw")
     return arrays
+
+
+def describe_origin(folder: Path) -> str:
+    """Says what a run is: its name, its config and its data set, "pretrain-seed0 (quickstart/pretrain, SweetHome3D)".
+
+    Args:
+        folder: the run folder, <root>/<config stem>/<config parent>/<name>; without its config.yaml the name is all.
+    """
+    try:
+        data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["data"]["type"]
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
+        return folder.name
+    return f"{folder.name} ({folder.parent.name}/{folder.parent.parent.name}, {data})"
 
 
 def check_classes(path: Path, num_classes: int, **columns: np.ndarray) -> None:
@@ -73,7 +85,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise InputError(f"'{path}' is no text file; expected one JSON object a line") from error
-    records = []
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)

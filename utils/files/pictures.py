@@ -53,6 +53,20 @@ def open_picture(source: Path | bytes, formats: Sequence[str] = FORMATS) -> Iter
         raise PictureError(f"{type(error).__name__}: {error}") from error
 
 
+@contextlib.contextmanager
+def restrained_pillow() -> Iterator[None]:
+    """Keeps other libraries' use of Pillow harmless in the block: no program is started, no picture is too large."""
+    from PIL import EpsImagePlugin, Image
+
+    before = EpsImagePlugin.gs_binary, Image.MAX_IMAGE_PIXELS
+    # Pillow refuses what has twice as many; the type of the binary is that of a name that was not looked for yet.
+    EpsImagePlugin.gs_binary, Image.MAX_IMAGE_PIXELS = False, MAX_PIXELS // 2
+    try:
+        yield
+    finally:
+        EpsImagePlugin.gs_binary, Image.MAX_IMAGE_PIXELS = before
+
+
 def decode_picture(source: Path | bytes, formats: Sequence[str] = FORMATS) -> np.ndarray:
     """Decodes a picture: (H, W, 3) uint8, red, green, blue. Of 16 bits the upper 8 are kept, rounded.
 

@@ -7,6 +7,8 @@ import zlib
 from pathlib import Path
 
 from pointrecon.datasets.meshes.mesh import MeshError
+from pointrecon.utils.files.archives import check_member
+from pointrecon.utils.files.checks.limits import LimitError
 
 MAX_BYTES = 256 << 20  # of one file; the largest mesh of the packages has 40 MB
 
@@ -51,6 +53,7 @@ class ZipFiles:
     def __init__(self, archive: Path) -> None:
         self.archive = archive
         self.file, self.members = open_archive(archive)
+        self.size = archive.stat().st_size
 
     def read(self, path: str) -> bytes | None:
         """Returns the bytes of a member, None if there is none; raises as `FolderFiles.read` does."""
@@ -60,9 +63,10 @@ class ZipFiles:
         if info.file_size > MAX_BYTES:
             raise MeshError(f"'{path}' in '{self.archive}' has over {MAX_BYTES >> 20} MB; leave it out", "too large")
         try:
+            check_member(info, self.size)
             with self.file.open(info) as member:
                 return member.read(MAX_BYTES)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, LimitError, RuntimeError, NotImplementedError) as error:
             raise MeshError(
                 f"'{path}' in '{self.archive}' cannot be read ({error}); fetch the package again", "unreadable"
             ) from error

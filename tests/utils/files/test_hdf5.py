@@ -47,9 +47,9 @@ def attribute(file):
 
 
 def longer_chunk(file):
-    """A chunk that claims 48 kB, and for which the library makes room for 1 GiB."""
+    """A chunk that claims 48 kB, and for which the library makes room for 256 MB."""
     values = file.create_dataset("data", (4, 1024, 3), "f4", chunks=(4, 1024, 3), compression="gzip")
-    values.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(1 << 30), 9))
+    values.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(256 << 20), 1))
 
 
 def longer_lzf_chunk(file):
@@ -69,7 +69,8 @@ HDF5 = {
     "a chunk longer than its shape": (longer_chunk, "unpacks to more than its 49,152 bytes"),
     "the same in LZF": (longer_lzf_chunk, "unpacks to more than its 49,152 bytes"),
     "a filter after the compressor": (
-        lambda file: two_filters(file, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE), "may follow a compressor"
+        lambda file: two_filters(file, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE),
+        "may follow a compressor",
     ),
     "external link": (link(h5py.ExternalLink, "/etc/passwd", "/data"), "is a link"),
     "soft link": (link(h5py.SoftLink, "/elsewhere"), "is a link"),

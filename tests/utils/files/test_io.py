@@ -119,3 +119,14 @@ def test_a_file_system_without_fsync_is_no_error(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no space left"), atomic_write(tmp_path / "x", is_durable=True) as temporary:
         temporary.write_text("newer")
     assert (tmp_path / "x").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_files_follow_the_umask_whoever_writes_them(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "x") as temporary:
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == mode

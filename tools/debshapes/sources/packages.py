@@ -4,6 +4,7 @@ import errno
 import lzma
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import tempfile
@@ -13,16 +14,18 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.archives import UnpackedStream
 from pointrecon.utils.files.io import describe_write_fault
 
 ROOT_FILE = "PACKAGE"  # in an unpacked folder: 'name version'. Written last, so its presence means complete
 MAX_UNPACKED = 8 << 30  # bytes of one package
+MAX_PACKAGE_GROWTH = 100  # times a package's size that it may unpack to: meshes as text shrink to a twentieth
 MAX_MEMBERS = 200_000
 MIN_FREE = 1 << 20  # bytes; with less, a download that fails has failed for want of room
 MAX_CONTROL = 1 << 20  # bytes of what a package says of itself
 # What a package's own names lead to, and not the disk.
 NAME_FAULTS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
-DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError)
+DAMAGE = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, RecursionError)
 
 
 class CannotWriteError(InputError):
@@ -132,6 +135,7 @@ def unpack(deb: Path, folder: Path, keep: Callable[[str], bool] | None = None) -
             _check_version(file, deb)
             _find_member(file, deb, "data.tar")
             _unpack_tar(file, part, deb, keep)
+        part.chmod(_usual_mode(folder))  # a temporary folder is its owner's alone
         (part / ROOT_FILE).write_text(f"{name} {version}\n", encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
@@ -151,6 +155,14 @@ def unpack(deb: Path, folder: Path, keep: Callable[[str], bool] | None = None) -
     return target
 
 
+def _usual_mode(folder: Path) -> int:
+    """The mode that a new folder gets here: the system knows the umask and the folder's own defaults."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".mode-") as probe:
+        inner = Path(probe) / "x"
+        inner.mkdir()
+        return stat.S_IMODE(inner.stat().st_mode)
+
+
 def _cannot_write(folder: Path, error: OSError) -> CannotWriteError:
     existing = next((place for place in (folder, *folder.parents) if place.is_dir()), Path("/"))
     return CannotWriteError(f"cannot write to '{folder}': {describe_write_fault(error, existing)}")
@@ -160,7 +172,7 @@ def _check_version(file: IO[bytes], deb: Path) -> None:
     """Holds what a package says of itself, if it does, against the name of its file."""
     if not _find_member(file, deb, "control.tar", is_needed=False):
         return
-    with tarfile.open(fileobj=file, mode="r|*") as tar:
+    with _open_tar(file) as tar:
         control = next((member for member in tar if member.name in ("control", "./control")), None)
         inside = tar.extractfile(control) if control is not None and control.isreg() else None
         text = b"" if inside is None else inside.read(MAX_CONTROL)
@@ -194,11 +206,18 @@ def _find_member(file: IO[bytes], deb: Path, wanted: str, is_needed: bool = True
     return False
 
 
+def _open_tar(file: IO[bytes]) -> tarfile.TarFile:
+    """Opens the tar archive at the place of a file where it is, whatever it is compressed with."""
+    size = os.fstat(file.fileno()).st_size
+    return tarfile.open(fileobj=UnpackedStream(file, size, MAX_PACKAGE_GROWTH), mode="r:")
+
+
 def _unpack_tar(file: IO[bytes], target: Path, deb: Path, keep: Callable[[str], bool] | None) -> None:
     """Writes the wanted files of a tar stream; only plain files, all below `target`."""
     total = 0
-    with tarfile.open(fileobj=file, mode="r|*") as tar:
+    with _open_tar(file) as tar:
         for count, member in enumerate(tar):
+            tar.members = []  # it remembers all of them otherwise
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts or "\0" in member.name:
                 raise InputError(f"'{deb}' has a file '{member.name}' that would lie outside its folder; do not use it")

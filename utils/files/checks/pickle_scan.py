@@ -173,7 +173,7 @@ class _Scanner:
     def _put(self, index: int) -> None:
         # The loader makes room for all indices up to this one.
         if not 0 <= index <= 2 * self.num_steps + 256:
-            raise PickleError(f"it numbers an object {index:,} at byte {self.reader.position:,}, which takes too much memory")
+            raise PickleError(f"it numbers an object {index:,} at byte {self.reader.position:,}, which takes memory")
         item = self.pop()
         self.stack.append(item)
         self.memo[index] = item
