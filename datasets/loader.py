@@ -1,10 +1,12 @@
 """Batches of a data set: which samples, in which order, for which process."""
 
+import atexit
 import contextlib
-import os
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,12 +20,8 @@ from pointrecon.utils.processes.connection import DEFAULT_TIMEOUT, TIMEOUT
 from pointrecon.utils.processes.distributed import from_environment
 from pointrecon.utils.seed import shared_batch
 
-POLL = 1  # seconds after which waiting for a loading process is looked at anew
+_POLL = 0.5  # seconds between two looks at how long a batch has been waited for
 Order = Callable[[int, int], torch.Tensor | np.ndarray | None]
-
-
-class LoadingStopped(Exception):
-    """The run is to end and waits for a loading process: raised by a `Loader` whose `is_stopping` says so."""
 
 
 class ShardSampler(Sampler[int]):
@@ -109,6 +107,9 @@ class RedrawnSampler(ShardSampler):
         return (first + index for index in super().__iter__())
 
 
+Samples = PointCloudDataset | Redrawn | Subset[Sample]
+
+
 class BatchSource(Protocol):
     """What a training loop takes its batches from.
 
@@ -116,13 +117,13 @@ class BatchSource(Protocol):
         dataset: what the samples are from.
         batch_size: samples of a whole batch.
         sampler: says the order; its `epoch` and `skip` are read when an epoch begins.
-        is_stopping: asked while the source waits for a loading process; see `LoadingStopped`.
     """
 
-    dataset: PointCloudDataset | Redrawn | Subset[Sample]
     batch_size: int
     sampler: ShardSampler
-    is_stopping: Callable[[], bool]
+
+    @property
+    def dataset(self) -> Samples: ...
 
     def __len__(self) -> int: ...
 
@@ -146,7 +147,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: PointCloudDataset | Redrawn | Subset[Sample],
+        dataset: Samples,
         batch_size: int,
         sampler: ShardSampler,
         *,
@@ -156,7 +157,7 @@ class Loader:
     ) -> None:
         self.dataset, self.batch_size, self.sampler = dataset, batch_size, sampler
         self.num_workers, self.drop_last = num_workers, drop_last
-        self.is_stopping: Callable[[], bool] = lambda: False
+        self._watch: _Watch | None = None
         self._batches: DataLoader[Sample] = DataLoader(
             dataset,
             batch_size=batch_size,
@@ -166,56 +167,87 @@ class Loader:
             collate_fn=collate,
             pin_memory=torch.cuda.is_available() if pins is None else pins,
             persistent_workers=num_workers > 0,
-            timeout=POLL if num_workers else 0,
         )
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return _Patient(iter(self._batches), self)
+        batches = iter(self._batches)
+        if self.num_workers and self._watch is None:
+            self._watch = _Watch(batches._workers)
+        return batches if self._watch is None else _Watched(batches, self._watch)
 
 
-class _Patient(Iterator[Batch]):
-    """Waits for each batch, in pieces of `POLL` seconds."""
+class _Watch:
+    """Kills loading processes that have been waited for too long.
 
-    def __init__(self, batches: Any, loader: Loader) -> None:
-        self._batches, self._loader = batches, loader
+    It does so from a thread: torch limits how long it waits for a message, but not for the memory that a message speaks
+    of, which a process that is stopped never hands over.
+    """
+
+    def __init__(self, workers: Sequence[Any]) -> None:
+        self.workers = list(workers)
+        self.since: float | None = None  # when the wait for a batch began
+        self.waited = 0.0  # seconds, once it has been too long
+        # At the end torch and Python wait for them, for ever if one is stopped. What is registered last comes first.
+        atexit.register(kill, self.workers)
+        threading.Thread(target=_Watch._look, args=(weakref.ref(self),), daemon=True).start()
+
+    @staticmethod
+    def _look(watch: "weakref.ref[_Watch]") -> None:
+        while True:
+            time.sleep(_POLL)
+            this = watch()
+            if this is None:
+                return
+            waited = 0.0 if this.since is None else time.monotonic() - this.since
+            if waited > from_environment(TIMEOUT, DEFAULT_TIMEOUT):
+                this.waited = waited
+                for worker in this.workers:
+                    worker.kill()
+                return
+            del this
+
+
+class _Watched(Iterator[Batch]):
+    """The batches of loading processes that a `_Watch` looks after."""
+
+    def __init__(self, batches: Any, watch: _Watch) -> None:
+        self._batches, self._watch = batches, watch
 
     def __next__(self) -> Batch:
-        start = time.monotonic()
-        while True:
-            try:
-                return next(self._batches)
-            except RuntimeError as error:
-                if "DataLoader timed out" not in str(error):
-                    raise
-                waited = time.monotonic() - start
-                limit = from_environment(TIMEOUT, DEFAULT_TIMEOUT)
-                if self._loader.is_stopping():
-                    kill_workers(self._batches)
-                    raise LoadingStopped from error
-                if waited >= limit:
-                    stopped = kill_workers(self._batches)
-                    raise InputError(
-                        f"the processes that load data (pids {', '.join(map(str, stopped))}) have given nothing for "
-                        f"{waited:.0f} s; look whether the disk answers and whether one was stopped, set {TIMEOUT} to "
-                        "more seconds if they are only slow, and go on with --resume"
-                    ) from error
+        self._watch.since = time.monotonic()
+        try:
+            return next(self._batches)
+        except (StopIteration, InputError):
+            raise
+        except BaseException as error:
+            # The run ends: a signal, or a fault. Nobody needs them any more, and they are not waited for.
+            kill(self._watch.workers)
+            if not self._watch.waited:
+                raise
+            pids = ", ".join(str(worker.pid) for worker in self._watch.workers)
+            raise InputError(
+                f"the processes that load data (pids {pids}) have given nothing for {self._watch.waited:.0f} s; look "
+                f"whether the disk answers and whether one was stopped, set {TIMEOUT} to more seconds if they are only "
+                "slow, and go on with --resume"
+            ) from TimeoutError(f"DataLoader timed out ({error})")
+        finally:
+            self._watch.since = None
 
 
-def kill_workers(batches: Any) -> list[int]:
-    """Ends the loading processes of an iterator of a `DataLoader` for good and returns their ids.
-
-    torch asks them to end and waits, and so does Python at its own end: for ever, if one of them is stopped.
-    """
-    workers = list(getattr(batches, "_workers", ()))
-    for worker in workers:
-        with contextlib.suppress(OSError, TypeError):  # it has gone
-            os.kill(worker.pid, signal.SIGKILL)
-    for worker in workers:
-        worker.join(5)
-    return [worker.pid for worker in workers]
+def kill(workers: Sequence[Any]) -> None:
+    """Ends processes for good: one that is stopped obeys nothing else."""
+    before = None
+    with contextlib.suppress(ValueError):  # not in the main thread, where nothing hears of it either
+        before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch takes the end of a loading process for a failure
+    for act in (lambda worker: worker.kill(), lambda worker: worker.join(5)):
+        for worker in workers:
+            with contextlib.suppress(ValueError, AssertionError):  # closed already, or the child of another process
+                act(worker)
+    if before is not None:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def collate(samples: list[Any]) -> Any:

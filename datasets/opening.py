@@ -49,9 +49,12 @@ def open_split(
     choice = replace(choice, **{key: chosen.pop(key) for key in ("ratio", "whole") if key in chosen})
     takes = inspect.signature(kind).parameters
     own = {key: getattr(choice, key) for key in OWN_KEYS if key in takes}
-    rest = replace(choice, **{key: None for key in ("fold", "shots") if key in own})
-    if "val_fraction" in own:
-        rest = replace(rest, val_fraction=0.0)
+    rest = replace(
+        choice,
+        fold=None if "fold" in own else choice.fold,
+        shots=None if "shots" in own else choice.shots,
+        val_fraction=0.0 if "val_fraction" in own else choice.val_fraction,
+    )
     if "cache_root" in takes:
         chosen.setdefault("cache_root", cache_root)
     if "splits" in takes:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from pointrecon.utils.errors import InputError
 
-_KINDS = ("model", "image", "3D model", "rendering model", "point cloud", "point cloud model", "3D rendering model")
-_KINDS += ("rendering image", "3D rendering image")
+_KINDS = (
+    *("model", "image", "3D model", "rendering model", "point cloud", "point cloud model", "3D rendering model"),
+    *("rendering image", "3D rendering image"),
+)
 PREFIXES = ("", "A ", *(f"A {kind} of {article}" for kind in _KINDS for article in ("", "a ")))
 SUFFIXES = (".", " with white background.", " with black context.")
 TEMPLATES = tuple(f"{prefix}{{}}{suffix}" for prefix in PREFIXES for suffix in SUFFIXES)

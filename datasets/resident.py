@@ -46,7 +46,6 @@ class ResidentLoader:
                 "epoch; set data.device_resident=false"
             )
         self.dataset, self.batch_size, self.sampler = loader.dataset, loader.batch_size, loader.sampler
-        self.is_stopping = loader.is_stopping
         self._length, self._drop_last = len(loader), loader.drop_last
         self._device = device
         self._tensors, self._texts = _read(loader.dataset, loader.num_workers, device, progress)

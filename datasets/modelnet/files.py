@@ -204,7 +204,9 @@ class ModelNetFiles:
         folder = self.hdf5_folder
         all_names, class_names = self.read_hdf5_names()
         files = self.hdf5_files(part)
-        ids, labels, clouds = [], [], []
+        ids: list[str] = []
+        labels: list[int] = []
+        clouds: list[np.ndarray] = []
         for file in files:
             points, numbers = _read_hdf5(file, len(all_names), clouds[0].shape[0] if clouds else None)
             for row, number in enumerate(numbers):

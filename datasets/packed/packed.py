@@ -208,7 +208,8 @@ def open_packed(path: Path) -> Packed:
 
 def _write_clouds(file: h5py.File, source: Source, name: str, on_error: str) -> list[int]:
     """Writes `points` and returns the rows of the source that are in it."""
-    total, rows = len(source.ids), []
+    total = len(source.ids)
+    rows: list[int] = []
     points = file.create_dataset("points", (total, source.num_points, 3), "<f4")  # contiguous, so it can be mapped
     for start in progress_bar(range(0, total, BATCH), f"packing {name}, {BATCH} objects a step"):
         good = _load_batch(source, range(start, min(start + BATCH, total)), on_error)

@@ -20,8 +20,10 @@ from pointrecon.utils.errors import InputError, check_choice
 
 SOURCE = "https://hkust-vgd.github.io/scanobjectnn/"
 TERMS = "research use, after agreeing to the terms of use on that page"
-CLASS_NAMES = ("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow")
-CLASS_NAMES += ("sink", "sofa", "toilet")
+CLASS_NAMES = (
+    *("bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink"),
+    *("sofa", "toilet"),
+)
 # variant: (folder, end of the file names, published number of training objects, of test objects)
 VARIANTS = {
     "obj_bg": ("main_split", "objectdataset.h5", 2309, 581),

@@ -1,11 +1,18 @@
 """Who gets which sample, and when."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import ShardSampler, eval_loader, train_loader
 from pointrecon.utils.errors import InputError
+from tests import ROOT
 
 
 class Numbers(PointCloudDataset):
@@ -114,3 +121,56 @@ def test_when_two_processes_make_the_batches_of_one(batch_size, drop_last, is_sa
     joined = [torch.stack(pair, dim=1).flatten().tolist() for pair in zip(*parts, strict=True)]
     assert (joined == whole) == is_same
     assert all(a == b[: len(a)] for a, b in zip(joined, whole, strict=True))
+
+
+def test_clouds_that_differ_in_size_are_named():
+    class Ragged(Numbers):
+        def read(self, row):
+            return self.sample(row, torch.zeros(4 + row, 3))
+
+    for num_workers in (0, 1):
+        with pytest.raises(InputError, match=r"'points' of '\d+' is \(\d+, 3\) and of '\d+' \(\d+, 3\)"):
+            list(train_loader(Ragged(8), 4, num_workers))
+
+
+def stop_workers(loader):
+    """Starts an epoch, takes a batch and stops all loading processes."""
+    batches = iter(loader)
+    next(batches)
+    for worker in loader._batches._iterator._workers:
+        os.kill(worker.pid, signal.SIGSTOP)
+    return batches, [worker.pid for worker in loader._batches._iterator._workers]
+
+
+def test_stopped_loading_processes_end_the_run_within_the_time_limit(monkeypatch):
+    monkeypatch.setenv("RECON_TIMEOUT", "2")
+    loader = train_loader(Numbers(64), 2, num_workers=2)
+    batches, pids = stop_workers(loader)
+    start = time.monotonic()
+    with pytest.raises(InputError, match=f"pids {pids[0]}, {pids[1]}.* have given nothing for .*RECON_TIMEOUT"):
+        list(batches)
+    assert time.monotonic() - start < 20
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+CODE = """
+import signal
+from tests.datasets.test_loader import Numbers, stop_workers
+from pointrecon.datasets.loader import train_loader
+
+def end(*_):
+    raise SystemExit(7)
+
+signal.signal(signal.SIGALRM, end)
+batches, _ = stop_workers(train_loader(Numbers(64), 2, num_workers=2))
+signal.alarm(1)
+list(batches)
+"""
+
+
+def test_a_signal_ends_a_run_that_waits_for_stopped_loading_processes():
+    """Python itself would wait for them at its end."""
+    done = subprocess.run([sys.executable, "-c", CODE], cwd=ROOT, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr
