@@ -5,11 +5,7 @@ The names below are the public interface. They are imported when first used, so 
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from pointrecon.catalogue import list_models
-    from pointrecon.encoders import load_encoder, load_model
+from typing import Any
 
 __all__ = ["__version__", "list_models", "load_encoder", "load_model"]
 
