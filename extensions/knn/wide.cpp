@@ -26,7 +26,7 @@ struct Planes {
     values.assign(size_t(width * places), std::numeric_limits<float>::quiet_NaN());
     for (int64_t first = 0; first < N; first += TILE) {  // a tile at a time, which stays in the cache
       for (int64_t c = 0; c < C; c++) {
-        float* to = &values[first * C + c * TILE];
+        float* to = values.data() + first * C + c * TILE;
         for (int64_t n = first; n < std::min(N, first + TILE); n++) to[n - first] = points[n * C + c];
       }
     }
@@ -40,7 +40,7 @@ struct WideScratch : SearchScratch {
 // Squared distances of ROWS queries to the points from `place` on; the last of `count` queries fills up the rest.
 void measure_block(const Planes& planes, const float* queries, int64_t count, int64_t place, float* rows) {
   Floats sum[ROWS][VECTORS] = {};
-  const float *own[ROWS], *plane = &planes.values[place / TILE * TILE * planes.width + place % TILE];
+  const float *own[ROWS], *plane = planes.values.data() + place / TILE * TILE * planes.width + place % TILE;
   for (int row = 0; row < ROWS; row++) own[row] = queries + std::min<int64_t>(row, count - 1) * planes.width;
   for (int64_t c = 0; c < planes.width; c++, plane += TILE) {
     Floats value[VECTORS];
