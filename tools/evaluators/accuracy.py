@@ -3,7 +3,6 @@
 Shape legend: n objects, C classes.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.tools.sweeps.summary import wilson
 from pointrecon.utils.files.io import atomic_write
-
-Z_95 = 1.959963984540054  # of the normal distribution, for intervals of 95 %
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share that was found in `count` independent objects (Wilson's score interval).
-
-    Args:
-        share: 0..1, such as an accuracy.
-        count: at least 1.
-    """
-    center = share + Z_95**2 / (2 * count)
-    reach = Z_95 * math.sqrt(share * (1 - share) / count + Z_95**2 / (4 * count**2))
-    scale = 1 + Z_95**2 / count
-    return max(0.0, (center - reach) / scale), min(1.0, (center + reach) / scale)
 
 
 def accuracy_report(predictions: Tensor, labels: Tensor, class_names: list[str]) -> dict[str, Any]:
@@ -51,7 +36,7 @@ def accuracy_report(predictions: Tensor, labels: Tensor, class_names: list[str])
         "accuracy": accuracy,
         "mean_class_accuracy": per_class.mean().item(),
         "num_objects": len(labels),
-        "accuracy_interval": list(wilson_interval(accuracy, len(labels))),
+        "accuracy_interval": list(wilson(accuracy, len(labels))),
         "class_accuracy": {
             name: {"accuracy": total / count, "num_objects": count} for name, total, count in rows if count
         },
@@ -79,7 +64,7 @@ def mean_report(reports: list[dict[str, Any]]) -> dict[str, Any]:
         return reports[0]
     shares = [name for name, value in reports[0].items() if isinstance(value, float)]
     mean = reports[0] | {name: float(np.mean([report[name] for report in reports])) for name in shares}
-    mean["accuracy_interval"] = list(wilson_interval(mean["accuracy"], mean["num_objects"]))
+    mean["accuracy_interval"] = list(wilson(mean["accuracy"], mean["num_objects"]))
     classes = [report["class_accuracy"] for report in reports]
     mean["class_accuracy"] = {
         name: one | {"accuracy": float(np.mean([other[name]["accuracy"] for other in classes]))}

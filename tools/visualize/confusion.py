@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from pointrecon.tools.sweeps.summary import wilson
 from pointrecon.tools.visualize import style
 from pointrecon.tools.visualize.files import check_classes, read_arrays
 
@@ -27,12 +28,13 @@ def summarize(counts: np.ndarray) -> tuple[float, float]:
     return float(correct.sum() / totals.sum()), float((correct[totals > 0] / totals[totals > 0]).mean())
 
 
-def draw_confusion(source: Path, target: Path) -> list[Path]:
+def draw_confusion(source: Path, target: Path, *, has_title: bool = True) -> list[Path]:
     """Draws predictions.npz or predictions-NAME.npz.
 
     Args:
         source: the file.
         target: the picture.
+        has_title: whether it says what it shows.
 
     Raises:
         InputError: the file is missing or broken, or an index has no class.
@@ -42,16 +44,19 @@ def draw_confusion(source: Path, target: Path) -> list[Path]:
     check_classes(source, len(names), labels=data["labels"], predictions=data["predictions"])
     counts = count_confusions(data["labels"].astype(np.int64), data["predictions"].astype(np.int64), len(names))
     overall, mean_class = summarize(counts)
+    low, high = wilson(overall, int(counts.sum()))
     what = source.stem.partition("-")[2].replace("_", "-")
     title = f"What each class was taken for{f' ({what})' if what else ''}"
     subtitle = (
-        f"{counts.sum()} objects: overall accuracy {style.format_percent(overall)}, "
+        f"{counts.sum()} objects: overall accuracy {style.format_percent(overall)} "
+        f"(95 %: {style.format_percent(low)} to {style.format_percent(high)}), "
         f"mean-class accuracy {style.format_percent(mean_class)}"
     )
     side = float(np.clip(0.4 * len(names), 4.0, 8.4))
     letters = min(max(len(name) for name in names) + 5, 30) * 0.078
     left, bottom = letters + 0.55, min(letters, 0.078 * 25) * 0.75 + 0.35
-    with style.picture(target, max(left + side + 0.55, 7.0), style.TITLE_HEIGHT + 0.35 + side + bottom) as figure:
+    height = style.TITLE_HEIGHT + 0.35 + side + bottom
+    with style.picture(target, max(left + side + 0.55, 7.0), height, has_title=has_title) as figure:
         style.add_title(figure, title, subtitle)
         axes = style.place(figure, left, bottom, side, side)
         _draw_matrix(axes, counts, names)

@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from pointrecon.tools.visualize import style
-from pointrecon.tools.visualize.files import read_metrics
+from pointrecon.tools.visualize.files import describe_origin, read_metrics
 
-SPLITS = ("train", "val", "test")
-WORDS = {"train": "training", "val": "validation", "test": "test"}
+SPLITS = ("train", "val", "probe", "test")
+WORDS = {"train": "training", "val": "validation", "probe": "while training", "test": "test"}
 NAMES = {
     "loss": "loss, all terms",
     "chamfer": "Chamfer distance",
@@ -27,7 +27,7 @@ NAMES = {
 }
 # Numbers of a record that are no measure of how well it goes.
 LEFT_OUT = ("split", "epoch", "step", "shapes_per_second", "seconds", "seed")
-_DASHES = {"train": "-", "val": (0, (4, 1.6)), "test": (0, (1, 1.2))}
+_DASHES: dict[str, Any] = {"train": "-", "val": (0, (4, 1.6)), "probe": (0, (6, 1.2, 1, 1.2)), "test": (0, (1, 1.2))}
 _COLUMNS, _PANEL_HEIGHT = 3, 2.05
 
 Record = Mapping[str, Any]
@@ -44,7 +44,7 @@ def find_panels(runs: Iterable[Sequence[Record]]) -> list[str]:
                 if record["split"] in SPLITS and _is_number(value):
                     epochs.setdefault((name, record["split"]), set()).add(record["epoch"])
         names |= dict.fromkeys(name for (name, _), times in epochs.items() if len(times) > 1)
-    shown = [name for name in names if name not in LEFT_OUT and not name.startswith("num_")]
+    shown = [name for name in names if name not in LEFT_OUT and "num_" not in name and not name.endswith("_std")]
     return sorted(shown, key=lambda name: (name == "lr", is_share(name), name != "loss"))  # otherwise as they came
 
 
@@ -60,12 +60,13 @@ def is_share(name: str) -> bool:
     return "accuracy" in name or "iou" in name
 
 
-def draw_curves(sources: Mapping[str, Path], target: Path) -> list[Path]:
+def draw_curves(sources: Mapping[str, Path], target: Path, *, has_title: bool = True) -> list[Path]:
     """Draws metrics.jsonl of one run, or of several over each other.
 
     Args:
         sources: the files, by the name of the run.
         target: the picture.
+        has_title: whether it says what it shows.
 
     Returns:
         the picture, or nothing if no metric has a course, as in a run that only evaluates.
@@ -84,9 +85,12 @@ def draw_curves(sources: Mapping[str, Path], target: Path) -> list[Path]:
     gap, edge = 0.75, 0.75
     width = (style.WIDTH - edge - 0.5 - (columns - 1) * gap) / columns
     last_epoch = max(float(record["epoch"]) for records in runs.values() for record in records)
-    with style.picture(target, style.WIDTH, height) as figure:
-        subtitle = _describe(next(iter(runs.values()))) if len(runs) == 1 else ""  # several have their names there
-        style.add_title(figure, "Course of the training", subtitle)
+    with style.picture(target, style.WIDTH, height, has_title=has_title) as figure:
+        title, subtitle = "Course of the training", ""  # several runs have their names below it
+        if len(runs) == 1:
+            (records,), (source,) = runs.values(), sources.values()
+            title, subtitle = style.shorten(describe_origin(source.parent), 78), _describe(records)
+        style.add_title(figure, title, subtitle)
         for index, name in enumerate(panels):
             row, column = divmod(index, columns)
             bottom = height - head - 0.35 - (row + 1) * (_PANEL_HEIGHT + 0.65) + 0.65
@@ -152,12 +156,12 @@ def _draw_key(figure: Figure, runs: Mapping[str, Sequence[Record]], panels: Sequ
     for split in SPLITS:
         if any(np.isfinite(get_series(records, split, name)[1]).any() for records in runs.values() for name in panels):
             color, dashes = (style.SPLIT_COLORS[split], "-") if len(runs) == 1 else (style.MUTED, _DASHES[split])
-            look = {"color": color, "linestyle": dashes}
+            look: dict[str, Any] = {"color": color, "linestyle": dashes}
             if split == "test":
                 look |= {"marker": "D", "linestyle": "none", "markersize": 6}
             handles.append(Line2D([], [], label=WORDS[split], **look))
     corner = (1 - 0.3 / width, 1 - 0.12 / height)
-    figure.legend(handles=handles, ncols=3, loc="upper right", bbox_to_anchor=corner, handlelength=1.8)
+    figure.legend(handles=handles, ncols=len(handles), loc="upper right", bbox_to_anchor=corner, handlelength=1.8)
     if len(runs) > 1:
         lines = [Line2D([], [], color=_run_color(index), label=name) for index, name in enumerate(runs)]
         corner = (0.25 / width, 1 - 0.46 / height)

@@ -3,6 +3,7 @@
 Shape legend: n shapes, N points, G groups, K points a group, M masked groups.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,29 @@ def split_patches(
     return visible.reshape(-1, 3), (rebuilt + centers[mask][:, None]).reshape(-1, 3)
 
 
-def draw_reconstructions(source: Path, target: Path) -> list[Path]:
-    """Draws reconstructions.npz.
+def chamfer_distances(data: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How far the rebuilt patches of each shape are from the hidden ones.
+
+    Args:
+        data: arrays of reconstructions.npz.
+
+    Returns:
+        (n,): the mean over the hidden patches of the squared Chamfer distance, which pretraining minimises.
+    """
+    hidden = np.stack([patches[mask] for patches, mask in zip(data["patches"], data["mask"], strict=True)])
+    rebuilt = data["rebuilt"].astype(np.float64)
+    # (n, M, K, K) squared distances of rebuilt to hidden points
+    squares = ((rebuilt[:, :, :, None] - hidden[:, :, None]) ** 2).sum(axis=-1)
+    return (squares.min(axis=3).mean(axis=2) + squares.min(axis=2).mean(axis=2)).mean(axis=1)
+
+
+def draw_reconstructions(source: Path, target: Path, *, has_title: bool = True) -> list[Path]:
+    """Draws reconstructions.npz, below each shape its name and its Chamfer distance.
 
     Args:
         source: the file.
         target: the picture.
+        has_title: whether it says what it shows.
 
     Raises:
         InputError: the file is missing or broken.
@@ -75,19 +93,22 @@ def draw_reconstructions(source: Path, target: Path) -> list[Path]:
     bands = [max(band for _, band in frames[start : start + across]) * _CELL for start in range(0, count, across)]
     width = across * 3 * _CELL + (across - 1) * _GAP + 2 * _EDGE
     height = style.TITLE_HEIGHT + _HEADER + sum(bands) + len(bands) * _NAME + 0.1
-    with style.picture(target, width, height) as figure:
+    distances = chamfer_distances({name: array[:count] for name, array in data.items()})
+    with style.picture(target, width, height, has_title=has_title) as figure:
         hidden = f"{num_masked} of {num_groups} patches hidden ({num_masked / num_groups:.0%})"
         shown = f"{count} of {total} shapes" if count < total else f"{count} shape{'s' * (count > 1)}"
-        style.add_title(figure, "Reconstruction of hidden patches", f"{shown}, {hidden}")
+        subtitle = f"{shown}, {hidden}; numbers: squared Chamfer distance x 1000"
+        style.add_title(figure, "Reconstruction of hidden patches", subtitle)
         lefts = [_EDGE + column * (3 * _CELL + _GAP) for column in range(across)]
         for left in lefts:
             _draw_header(figure, left, height - style.TITLE_HEIGHT)
         for index, (frame, _) in enumerate(frames):
             row, column = divmod(index, across)
             bottom = height - style.TITLE_HEIGHT - _HEADER - sum(bands[: row + 1]) - row * _NAME
+            label = f"{style.shorten(str(data['names'][index]), 52)}   {1000 * distances[index]:.2f}"
             arrays = (data[name][index] for name in ("patches", "centers", "mask", "rebuilt"))
             clouds = (data["points"][index], *split_patches(*arrays))
-            _draw_shape(figure, (lefts[column], bottom, bands[row]), frame, clouds, str(data["names"][index]))
+            _draw_shape(figure, (lefts[column], bottom, bands[row]), frame, clouds, label)
     return [target]
 
 
@@ -104,16 +125,16 @@ def _draw_shape(
     place: tuple[float, float, float],
     frame: tuple[float, float, float],
     clouds: tuple[np.ndarray, np.ndarray, np.ndarray],
-    name: str,
+    label: str,
 ) -> None:
-    """One shape: three pictures seen from the same place, and its name.
+    """One shape: three pictures seen from the same place, and what is said of it.
 
     Args:
         figure: where.
         place: left edge, bottom and height in inches.
         frame: what is seen, on the screen.
         clouds: input, visible and rebuilt points.
-        name: goes below.
+        label: goes below.
     """
     points, visible, rebuilt = clouds
     left, bottom, band = place
@@ -132,7 +153,7 @@ def _draw_shape(
         image = render(cloud, colors, frame, floor, side=int(1.5 * _CELL * style.DPI), radius=RADIUS)
         axes.imshow(image, interpolation="hanning")
     width, height = figure.get_size_inches()
-    figure.text((left + 1.5 * _CELL) / width, bottom / height, _shorten(name), ha="center", va="top")
+    figure.text((left + 1.5 * _CELL) / width, bottom / height, label, ha="center", va="top")
 
 
 def _frame(points: np.ndarray) -> tuple[tuple[float, float, float], float]:
@@ -144,7 +165,3 @@ def _frame(points: np.ndarray) -> tuple[tuple[float, float, float], float]:
     center, size = (low + high) / 2, np.maximum(high - low, 1e-3)
     side = 1.18 * size.max()
     return (float(center[0]), float(center[1]), float(side)), float((size[1] + 0.18 * size.max()) / side)
-
-
-def _shorten(name: str, length: int = 60) -> str:
-    return name if len(name) <= length else name[: length - 1].rstrip() + "…"

@@ -1,9 +1,12 @@
-"""Embeddings in two dimensions (t-SNE), coloured by class, each class named where it lies.
+"""Embeddings in two dimensions (t-SNE), each class with a hue and a marker, and named where it lies.
 
 Shape legend: n objects, D width of an embedding, C classes.
 """
 
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,10 +17,12 @@ from matplotlib.patheffects import withStroke
 from pointrecon.tools.visualize import style
 from pointrecon.tools.visualize.files import check_classes, read_arrays
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import atomic_write
 
-SHAPES = {"labels": "n", "embeddings": "nD", "class_names": "C", "split": "n"}
+SHAPES = {"ids": "n", "labels": "n", "embeddings": "nD", "class_names": "C", "split": "n"}
 MAX_OBJECTS = 3000  # more take minutes and cover each other
 _HALO = [withStroke(linewidth=3.5, foreground="white")]
+_GLYPH = 14  # pixels that the marker before a name takes
 _RADII = (12, 20, 28, 36, 45, 55, 70, 90, 120, 160)  # pixels that a name may lie away from its class
 
 
@@ -68,12 +73,46 @@ def place_names(
     return places
 
 
-def draw_embeddings(source: Path, target: Path) -> list[Path]:
-    """Draws embeddings.npz.
+def choose_looks(anchors: np.ndarray) -> list[tuple[str, str]]:
+    """A hue and a marker for each class: no two have the same pair, and neighbours differ in hue, if possible in both.
+
+    Args:
+        anchors: (C, 2), where the classes lie.
+
+    Returns:
+        C pairs; they start again after all have been given.
+    """
+    pairs = [(hue, marker) for marker in style.MARKERS for hue in style.HUES]
+    chosen: list[tuple[str, str]] = []
+    for index, anchor in enumerate(anchors):
+        distances = np.linalg.norm(anchors[:index] - anchor, axis=1)
+        used = chosen[index - index % len(pairs) :]
+
+        def gap(part: int, value: str, distances: np.ndarray = distances) -> float:
+            """Distance to the nearest class with the same hue (part 0) or marker (part 1)."""
+            same = [pair[part] == value for pair in chosen]
+            return float(distances[same].min()) if any(same) else np.inf
+
+        free = [pair for pair in pairs if pair not in used]
+        chosen.append(max(free, key=lambda pair: (gap(0, pair[0]), gap(1, pair[1]))))
+    return chosen
+
+
+def save_coordinates(path: Path, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
+    """Writes a table of the drawn objects as CSV, a column an entry."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def draw_embeddings(source: Path, target: Path, *, has_title: bool = True) -> list[Path]:
+    """Draws embeddings.npz, and writes where each object lies beside the picture, as CSV.
 
     Args:
         source: the file.
         target: the picture.
+        has_title: whether it says what it shows.
 
     Raises:
         InputError: the file is missing or broken, an index has no class, or there are fewer than 4 objects.
@@ -93,31 +132,39 @@ def draw_embeddings(source: Path, target: Path) -> list[Path]:
     labels, split = data["labels"][rows].astype(np.int64), data["split"][rows]
     points = embed_2d(data["embeddings"][rows])
     is_test = split == "test"
+    classes = [names[label] for label in labels]
+    table = {"id": data["ids"][rows], "class": classes, "split": split, "x": points[:, 0], "y": points[:, 1]}
+    save_coordinates(target.with_suffix(".csv"), table)
+    present = np.unique(labels)
+    anchors = np.stack([find_medoid(points[labels == label]) for label in present])
+    looks = dict(zip(present.tolist(), choose_looks(anchors), strict=True))
     shown = f"{len(rows)} objects" + (f" of {total}, drawn at random" if len(rows) < total else "")
     height = 8.0
-    with style.picture(target, style.WIDTH, height) as figure:
+    with style.picture(target, style.WIDTH, height, has_title=has_title) as figure:
         style.add_title(figure, "Embeddings by class", f"{shown}; t-SNE of {data['embeddings'].shape[1]} dimensions")
         axes = style.place(figure, 0.3, 0.25, style.WIDTH - 0.6, height - style.TITLE_HEIGHT - 0.25)
         axes.axis("off")
-        _draw_points(axes, points, labels, is_test)
-        _draw_names(axes, points, labels, names)
+        _draw_points(axes, points, labels, is_test, looks)
+        _draw_names(axes, points, anchors, [(names[label], *looks[label]) for label in present.tolist()])
         if is_test.any() and not is_test.all():
             _draw_key(figure)
     return [target]
 
 
-def _draw_points(axes: Axes, points: np.ndarray, labels: np.ndarray, is_test: np.ndarray) -> None:
+def _draw_points(
+    axes: Axes, points: np.ndarray, labels: np.ndarray, is_test: np.ndarray, looks: Mapping[int, tuple[str, str]]
+) -> None:
     size = float(np.clip(26000 / len(points), 9, 60))
-    for label in np.unique(labels):
-        color, marker = _look(label)
+    for label, (color, marker) in looks.items():
         for is_outlined in (False, True):
             rows = (labels == label) & (is_test == is_outlined)
             axes.scatter(
-                *points[rows].T,
+                points[rows, 0],
+                points[rows, 1],
                 s=size * (1.5 if is_outlined else 1.0),
                 c=color,
                 marker=marker,
-                alpha=0.95 if is_outlined else 0.55,
+                alpha=0.95 if is_outlined else 0.6,
                 linewidths=1.2 if is_outlined else 0,
                 edgecolors=style.INK if is_outlined else "none",
                 zorder=3 if is_outlined else 2,
@@ -126,27 +173,24 @@ def _draw_points(axes: Axes, points: np.ndarray, labels: np.ndarray, is_test: np
     axes.set_aspect("equal", adjustable="datalim")  # distances count alike in both directions
 
 
-def _draw_names(axes: Axes, points: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
-    """Names beside the classes' medoids, tied to them by a line."""
+def _draw_names(axes: Axes, points: np.ndarray, anchors: np.ndarray, entries: Sequence[tuple[str, str, str]]) -> None:
+    """Names beside the classes' medoids, tied to them by a line, each with the class's marker before it.
+
+    Args:
+        axes: where.
+        points: (n, 2) of all objects.
+        anchors: (C, 2) medoids.
+        entries: name, hue and marker of each class.
+    """
     axes.apply_aspect()  # from here on the transform to pixels holds
-    present = np.unique(labels)
-    anchors = np.stack([find_medoid(points[labels == label]) for label in present])
     texts = [
         axes.text(
-            *anchor,
-            names[label],
-            size=10.5,
-            weight="bold",
-            ha="center",
-            va="center",
-            color=_look(label)[0],
-            path_effects=_HALO,
-            zorder=6,
+            float(x), float(y), name, size=10.5, weight="bold", ha="left", va="center", path_effects=_HALO, zorder=6
         )
-        for label, anchor in zip(present, anchors, strict=True)
+        for (x, y), (name, _, _) in zip(anchors, entries, strict=True)
     ]
     boxes = [text.get_window_extent() for text in texts]
-    sizes = np.array([(box.width + 10, box.height + 4) for box in boxes])
+    sizes = np.array([(box.width + 2 * _GLYPH, box.height + 4) for box in boxes])
     low, high = axes.get_window_extent().get_points()
     starts = axes.transData.transform(anchors)
     places = place_names(starts, sizes, axes.transData.transform(points), low, high)
@@ -154,18 +198,17 @@ def _draw_names(axes: Axes, points: np.ndarray, labels: np.ndarray, names: list[
     inside = (sizes / 2 / np.maximum(np.abs(places - starts), 1e-9)).min(axis=1, keepdims=True)
     ends = places + np.minimum(inside, 1) * (starts - places)
     to_data = axes.transData.inverted().transform
-    for text, place, *line in zip(texts, to_data(places), anchors, to_data(ends), strict=True):
-        text.set_position(place)
-        axes.plot(*np.stack(line).T, color=text.get_color(), linewidth=1.0, zorder=4)
-
-
-def _look(label: int) -> tuple[str, str]:
-    """Colour and marker of a class: ten colours, then the same with another marker."""
-    return style.HUES[label % len(style.HUES)], style.MARKERS[label // len(style.HUES) % len(style.MARKERS)]
+    lefts = places - sizes * (0.5, 0)
+    glyphs, letters = to_data(lefts + (0.6 * _GLYPH, 0)), to_data(lefts + (1.5 * _GLYPH, 0))
+    for text, glyph, letter, (_, hue, marker) in zip(texts, glyphs, letters, entries, strict=True):
+        text.set_position(letter)
+        axes.plot(*glyph, marker, color=hue, markersize=7, markeredgecolor="white", markeredgewidth=0.8, zorder=7)
+    for start, end, (_, hue, _) in zip(anchors, to_data(ends), entries, strict=True):
+        axes.plot([start[0], end[0]], [start[1], end[1]], color=hue, linewidth=1.3, zorder=4)
 
 
 def _draw_key(figure: Figure) -> None:
-    common = {"marker": "o", "linestyle": "none", "markerfacecolor": style.GREY, "markersize": 7}
+    common: dict[str, Any] = {"marker": "o", "linestyle": "none", "markerfacecolor": style.GREY, "markersize": 7}
     width, height = figure.get_size_inches()
     figure.legend(
         handles=[

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pointrecon.tools.evaluators.accuracy import (
-    accuracy_report,
-    mean_report,
-    report_on,
-    save_predictions,
-    wilson_interval,
-)
+from pointrecon.tools.evaluators.accuracy import accuracy_report, mean_report, report_on, save_predictions
+from pointrecon.tools.sweeps.summary import wilson
 
 NAMES = ["ball", "plate", "rod", "cone", "tube"]
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 3])
@@ -36,16 +31,16 @@ def test_overall_mean_class_and_per_class():
     "correct, count, low, high",
     [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (9, 10, 0.5958, 0.9821), (10, 10, 0.7225, 1.0), (1, 1, 0.2065, 1)],
 )
-def test_wilson_intervals(correct, count, low, high):
-    assert wilson_interval(correct / count, count) == pytest.approx((low, high), abs=5e-5)
+def test_wilsons(correct, count, low, high):
+    assert wilson(correct / count, count) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_an_interval_holds_the_truth_as_often_as_it_says():
     draw, truth, count = np.random.RandomState(0), 0.8, 109
     found = draw.binomial(count, truth, size=20_000) / count
-    inside = [low <= truth <= high for low, high in (wilson_interval(share, count) for share in found)]
+    inside = [low <= truth <= high for low, high in (wilson(share, count) for share in found)]
     assert np.mean(inside) == pytest.approx(0.95, abs=0.01)
-    low, high = wilson_interval(truth, count)
+    low, high = wilson(truth, count)
     assert high - low == pytest.approx(0.15, abs=0.005)  # 109 objects: 7 to 8 points either way
 
 
@@ -62,7 +57,7 @@ def test_the_mean_of_several_draws():
     mean = mean_report([one, two])
     assert mean["accuracy"] == pytest.approx(6 / 7) and mean["num_objects"] == 7
     assert mean["accuracy_std"] == pytest.approx(np.std([5 / 7, 1], ddof=1))
-    assert mean["accuracy_interval"] == pytest.approx(wilson_interval(6 / 7, 7))
+    assert mean["accuracy_interval"] == pytest.approx(wilson(6 / 7, 7))
     assert mean["class_accuracy"]["ball"] == {"accuracy": 0.875, "num_objects": 4}
 
 
