@@ -15,7 +15,7 @@ from pointrecon.tools.visualize import style
 from pointrecon.tools.visualize.files import describe_origin, read_metrics
 
 SPLITS = ("train", "val", "probe", "test")
-WORDS = {"train": "training", "val": "validation", "probe": "while training", "test": "test"}
+WORDS = {"train": "training", "val": "validation", "probe": "probe", "test": "test"}
 NAMES = {
     "loss": "loss, all terms",
     "chamfer": "Chamfer distance",

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from pointrecon.tools.visualize import style
 from pointrecon.tools.visualize.curves import draw_curves, find_panels, get_series
 from pointrecon.tools.visualize.files import read_metrics
 
@@ -27,6 +28,31 @@ def test_one_run_is_drawn(metrics, tmp_path, check_picture):
     target = tmp_path / "figures" / "curves.png"
     assert draw_curves({"run": metrics}, target) == [target]
     assert check_picture(target)[0] == 1650
+
+
+def test_probes_have_curves_and_counts_have_none(metrics, tmp_path, check_picture):
+    probes = [{"split": "probe", "epoch": n, "step": 10 * n, "svm_accuracy": 0.1 * n} for n in (2, 4)]
+    for probe in probes:
+        probe |= {"svm_num_objects": 20, "svm_accuracy_std": 0.1}
+    metrics.write_text(metrics.read_text() + "".join(f"{json.dumps(probe)}\n" for probe in probes))
+    records = read_metrics(metrics)
+    assert find_panels([records]) == ["loss", "chamfer", "accuracy", "svm_accuracy", "lr"]
+    assert get_series(records, "probe", "svm_accuracy")[0].tolist() == [2, 4]
+    draw_curves({"run": metrics}, tmp_path / "one.png")
+    draw_curves({"a": metrics, "b": metrics}, tmp_path / "two.png")
+    check_picture(tmp_path / "two.png")
+
+
+def test_the_title_says_what_run_it_is(metrics, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(style, "add_title", lambda figure, title, subtitle="": titles.append(title))
+    folder = tmp_path / "pretrain" / "quickstart" / "seed0"
+    folder.mkdir(parents=True)
+    metrics.rename(folder / "metrics.jsonl")
+    draw_curves({"run": folder / "metrics.jsonl"}, tmp_path / "x.png")
+    (folder / "config.yaml").write_text("data: {type: SweetHome3D}\n")
+    draw_curves({"run": folder / "metrics.jsonl"}, tmp_path / "x.png")
+    assert titles == ["seed0", "seed0 (quickstart/pretrain, SweetHome3D)"]
 
 
 def test_several_runs_with_long_names_are_drawn_below_the_title(metrics, tmp_path, check_picture):

@@ -13,6 +13,15 @@ def test_pictures_are_drawn_and_named(metrics, tmp_path, capsys, check_picture):
     check_picture(tmp_path / "figures" / "curves-against.png")
 
 
+def test_formats_and_titles(metrics, tmp_path, capsys):
+    assert main([str(tmp_path), "--format", "svg", "--untitled"]) == 0
+    picture = tmp_path / "figures" / "curves.svg"
+    assert capsys.readouterr().out.splitlines() == [str(picture)]
+    assert picture.read_bytes().startswith(b"<?xml") and not (tmp_path / "figures" / "curves.png").exists()
+    assert main([str(tmp_path), "--format", "gif"]) == 2
+    assert "png" in capsys.readouterr().err
+
+
 def test_bad_input_is_one_sentence_and_code_2(tmp_path, capsys):
     assert main([str(tmp_path / "none")]) == 2
     assert main([str(tmp_path)]) == 2

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from pointrecon.tools.visualize.reconstruction import draw_reconstructions, split_patches
+from pointrecon.extensions import ops
+from pointrecon.tools.visualize.reconstruction import chamfer_distances, draw_reconstructions, split_patches
 from pointrecon.utils.errors import InputError
 
 
@@ -15,6 +17,26 @@ def test_patches_go_back_to_where_they_were():
     visible, made = split_patches(patches, centers, mask, rebuilt)
     assert np.array_equal(visible, np.concatenate([patches[1] + 100, patches[2] + 200]))
     assert np.array_equal(made, np.array([[0.5] * 3] * 2 + [[300.7] * 3] * 2))
+
+
+def test_the_distances_are_those_that_pretraining_minimises(reconstructions):
+    found = chamfer_distances(reconstructions)
+    assert found.shape == (3,)
+    for index, distance in enumerate(found):
+        hidden = reconstructions["patches"][index][reconstructions["mask"][index]]
+        rebuilt = torch.from_numpy(reconstructions["rebuilt"][index])
+        assert distance == pytest.approx(ops.chamfer_distance(rebuilt, torch.from_numpy(hidden), 2).item(), rel=1e-5)
+    assert chamfer_distances(
+        {
+            **reconstructions,
+            "rebuilt": np.stack(
+                [
+                    patches[mask]
+                    for patches, mask in zip(reconstructions["patches"], reconstructions["mask"], strict=True)
+                ]
+            ),
+        }
+    ).tolist() == [0, 0, 0]
 
 
 def test_a_sheet_is_drawn(reconstructions, tmp_path, check_picture):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pointrecon.tools.visualize import results
 from pointrecon.tools.visualize.results import Bar, draw_comparison, draw_results, find_bars
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import write_json
@@ -40,6 +41,19 @@ def test_a_picture_is_drawn_from_one_dict_and_from_seeds(tmp_path, check_picture
     assert check_picture(tmp_path / "one.png") == check_picture(tmp_path / "two.png")
     assert (tmp_path / "file.png").read_bytes() == (tmp_path / "one.png").read_bytes()
     assert (tmp_path / "two.png").read_bytes() != (tmp_path / "one.png").read_bytes()
+
+
+def test_bars_have_intervals_where_the_number_of_objects_is_known(tmp_path, monkeypatch, check_picture):
+    asked = []
+    monkeypatch.setattr(results, "wilson", lambda share, count: asked.append((share, count)) or (share, share))
+    draw_comparison(ROW, tmp_path / "without.png")
+    assert not asked
+    draw_comparison(ROW | {"num_test_objects": 109}, tmp_path / "with.png")
+    assert (0.76, 109) in asked and (0.68, 109) in asked and (0.5, 109) in asked
+    asked.clear()
+    draw_comparison([ROW | {"num_test_objects": count} for count in (109, 110)], tmp_path / "mixed.png")
+    assert not asked
+    check_picture(tmp_path / "with.png")
 
 
 def test_wrong_numbers_are_refused(tmp_path):

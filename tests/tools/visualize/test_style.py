@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pointrecon.tools.visualize import style
+from pointrecon.utils.errors import InputError
 
 
 def test_a_picture_is_written_whole_and_leaves_no_global_state(tmp_path, check_picture):
@@ -16,6 +17,37 @@ def test_a_picture_is_written_whole_and_leaves_no_global_state(tmp_path, check_p
     assert check_picture(path) == (900, 600)
     assert [item.name for item in path.parent.iterdir()] == ["x.png"]
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("kind, start", [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_formats_and_pictures_without_titles(tmp_path, kind, start):
+    sizes = []
+    for has_title in (True, False):
+        paths = [tmp_path / f"{has_title}{number}.{kind}" for number in range(2)]
+        for path in paths:
+            with style.picture(path, 6.0, 4.0, has_title=has_title) as figure:
+                style.add_title(figure, "A title of its own", "and more")
+                style.place(figure, 1, 0.5, 4, 2).plot([1, 2, 4])
+        assert paths[0].read_bytes().startswith(start) and paths[0].read_bytes() == paths[1].read_bytes()
+        sizes.append(len(paths[0].read_bytes()))
+        if kind == "svg":
+            assert ("A title of its own" in paths[0].read_text()) == has_title
+    assert sizes[1] < sizes[0]
+    with pytest.raises(InputError, match="picture format is 'gif'"), style.picture(tmp_path / "x.gif", 4.0, 3.0):
+        pass
+
+
+@pytest.mark.parametrize(
+    "text, length, short",
+    [
+        ("chair", 10, "chair"),
+        ("a chair with arms", 12, "a chair …"),
+        ("antidisestablishmentarianism", 10, "antidises…"),
+        ("one two", 7, "one two"),
+    ],
+)
+def test_texts_are_cut_between_words(text, length, short):
+    assert style.shorten(text, length) == short and len(short) <= length
 
 
 def test_a_failed_drawing_leaves_nothing(tmp_path):
