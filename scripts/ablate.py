@@ -4,9 +4,9 @@
   python scripts/ablate.py cfgs/ablation/core.yaml --jobs 2
   python scripts/ablate.py cfgs/ablation/core.yaml --only recon scratch --dry-run
 
-Rows x pretraining seeds x downstream tasks x folds x fine-tuning seeds. What is done with the same settings, checkpoint,
-data and code is kept, and nothing else; the command can be stopped and started again, and several of it may work on
-one table. Writes table.csv, runs.csv, table.md, table.tex and table.json. The format: cfgs/ablation/README.md.
+Rows x pretraining seeds x downstream tasks x folds x fine-tuning seeds. What is done with the same settings,
+checkpoint, data and code is kept, and nothing else; the command can be stopped and started again, and several of it may
+work on one table. Writes table.csv, runs.csv, table.md, table.tex and table.json. The format: cfgs/ablation/README.md.
 """
 
 import argparse
@@ -22,10 +22,10 @@ def parse() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("table", metavar="TABLE.yaml")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time, one thread each; default: GPUs or cores")
-    parser.add_argument("--nice", type=int, default=10, metavar="N", help="how far they stand back, 0 to 19 (default: 10)")
+    parser.add_argument("--nice", type=int, default=10, metavar="N", help="politeness, 0 to 19 (default: 10)")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs and the tables")
-    parser.add_argument("--dry-run", "--dry_run", action="store_true", help="list the runs and what is done; run nothing")
+    parser.add_argument("--dry-run", "--dry_run", action="store_true", help="run nothing: list the runs")
     parser.add_argument("--report", action="store_true", help="run nothing: the tables of what is done")
     parser.add_argument("--any-code", "--any_code", action="store_true", help="keep what other code has computed")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for all runs")

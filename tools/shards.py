@@ -1,4 +1,4 @@
-"""Writes a data set into shards, with the features of its teachers: scripts/make_shards.py.
+"""Writes a data set into shards, with the features of its teachers: scripts/prepare_data.py shards.
 
 Shape legend: n samples, V views, P prompts, D feature width.
 """

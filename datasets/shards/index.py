@@ -28,7 +28,7 @@ MAX_BYTES = (256 << 20, 1 << 20, 64 << 20, 64 << 20)  # of each
 # Columns of the positions: number of the shard, where each field starts, how long it is (0: not there), checksum.
 OFFSETS, SIZES, CHECKSUM = slice(1, 5), slice(5, 9), 9
 NUM_COLUMNS = 10
-REMEDY = "copy it again, or make it again with scripts/make_shards.py"
+REMEDY = "copy it again, or make it again with scripts/prepare_data.py shards"
 _BLOCK = 512  # a tar file is made of these
 _MAX_EXTENDED = 64 << 10  # bytes of a member's further attributes
 _MAX_HEADER = 10_000
@@ -217,7 +217,7 @@ def _check_extended(file: io.BufferedReader, header: tarfile.TarInfo, path: Path
 def _make_index(folder: Path) -> Index:
     paths = sorted(folder.glob("*.tar"))
     if not paths:
-        raise InputError(f"there are no shards in '{folder}'; make them with scripts/make_shards.py")
+        raise InputError(f"there are no shards in '{folder}'; make them with scripts/prepare_data.py shards")
     shards = {path.name: scan_shard(path) for path in paths}
     try:
         write_index(folder, {}, shards)

@@ -39,7 +39,7 @@ KINDS = ("image", "text")
 
 @DATASETS.register()
 class Shards(PointCloudDataset):
-    """What scripts/make_shards.py has written, or another program in the same layout.
+    """What scripts/prepare_data.py shards has written, or another program in the same layout.
 
     Only the index is in memory, mapped from its file; a sample is read when it is asked for, and held against its
     checksum. All processes and workers may read at the same time.

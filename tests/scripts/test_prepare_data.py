@@ -15,10 +15,14 @@ PROGRAM = ROOT / "scripts" / "prepare_data.py"
     [
         (["debshapes", "--sources", "kikad"], "there is no source 'kikad'"),
         (["shapenet"], "invalid choice: 'shapenet'"),
+        (["debshapes", "epochs=1"], "'epochs=1' is not known here"),
+        (["shards", "--config", "x.yaml", "--out", "y", "word"], "'word' is not known here"),
+        (["shards", "--config", "x.yaml"], "--out"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path, arguments, message):
-    command = [sys.executable, str(PROGRAM), *arguments, "--data_root", str(tmp_path)]
+    place = [] if "shards" in arguments else ["--data_root", str(tmp_path)]
+    command = [sys.executable, str(PROGRAM), *arguments, *place]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 2 and message in result.stderr, result.stderr
     assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -148,7 +148,9 @@ class _Sweep:
             if any(name in self.outcome.failed or name in self.outcome.left_out for name in run.after):
                 self.waiting.remove(run)
                 self.outcome.left_out.append(run.name)
-            elif all(name in self.outcome.done for name in run.after) and self.busy.get(run.name, 0) <= time.monotonic():
+                continue
+            is_due = self.busy.get(run.name, 0) <= time.monotonic()
+            if is_due and all(name in self.outcome.done for name in run.after):
                 self.waiting.remove(run)
                 self.start(run)
 

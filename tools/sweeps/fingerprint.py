@@ -4,10 +4,10 @@
 data sets and of the code, and, once the run has ended, digests of what it wrote.
 """
 
-import ast
 import functools
 import hashlib
 import time
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def write_started(folder: Path, inputs: Mapping[str, Any]) -> None:
-    """Notes what a run begins with."""
+    """Notes what a run begins with, after what an earlier one has left there is gone."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (NAME, RESULT, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
     versions = {**describe_versions(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     write_json({"state": STARTED, "inputs": inputs, "versions": versions}, folder / NAME)
 
@@ -121,7 +123,7 @@ def can_resume(folder: Path, inputs: Mapping[str, Any]) -> bool:
     """Whether a run was begun with these very inputs and has left a checkpoint to go on from."""
     record = read_record(folder)
     is_same = record is not None and record.get("state") == STARTED and not differences(record["inputs"], inputs)
-    return is_same and (folder / CHECKPOINT).is_file()
+    return is_same and (folder / CHECKPOINT).is_file() and not (folder / RESULT).exists()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], any_code: bool = False) -> list[str]:
@@ -240,7 +242,9 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for path in _sources():
         text = path.read_text(encoding="utf-8")
-        digest.update(f"{path.relative_to(PACKAGE)}\n{_plain(text) if path.suffix == '.py' else text}\n".encode())
+        # optimize=2: without docstrings and assertions.
+        plain = "\n".join(_code_texts(compile(text, "", "exec", optimize=2))) if path.suffix == ".py" else text
+        digest.update(f"{path.relative_to(PACKAGE)}\n{plain}\n".encode())
     return digest.hexdigest()
 
 
@@ -252,12 +256,14 @@ def _sources() -> Iterable[Path]:
                 yield path
 
 
-def _plain(text: str) -> str:
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+def _code_texts(code: types.CodeType) -> Iterator[str]:
+    """What a compiled file does: its instructions, names and constants, without lines, comments and docstrings."""
+    yield repr((code.co_name, code.co_code, code.co_names, code.co_varnames, code.co_freevars))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _code_texts(constant)
+        else:  # the order of a set changes from process to process
+            yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 
 @functools.lru_cache(maxsize=1)

@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("experiments"), help="folder of the run folders")
     parser.add_argument("--out", type=Path, help="folder of the results; default: quickstart[-seedN] there")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time after the pretraining")
-    parser.add_argument("--median", nargs="+", type=Path, metavar="FILE", help="median and range of these files instead")
+    parser.add_argument("--median", nargs="+", type=Path, metavar="FILE", help="their median and range instead")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for every run that trains")
     args = parser.parse_intermixed_args()
     if args.median:

@@ -27,8 +27,9 @@ def read_table(path: str | Path, out: Path | None = None, overrides: Sequence[st
         InputError: A missing or broken file, an unknown key or a value of the wrong kind.
     """
     path = check_file(path, "table")
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"'{path}' has {path.stat().st_size:,} bytes, but tables have {MAX_BYTES:,} at most; is it one?")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise InputError(f"'{path}' has {size:,} bytes, but tables have {MAX_BYTES:,} at most; is it one?")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -13,9 +13,11 @@ from pointrecon.tools.environment import describe_environment
 from pointrecon.tools.sweeps.summary import Comparison, Estimate, Record, compare, estimate
 from pointrecon.utils.files.io import atomic_write, write_json
 
+COLUMNS = ("row", "metric", "mean", "std", "num_units", "unit", "low", "high", "num_values")
+GAIN_COLUMNS = ("against", "gain", "gain_low", "gain_high", "wins", "pairs", "p", "p_holm")
 NOTE = (
-    "mean ± standard deviation over {units}, 95 % interval by Student's t, n numbers; p: paired t-test, and corrected by "
-    "Holm for all comparisons of a metric"
+    "mean ± standard deviation over {units}, 95 % interval by Student's t, n numbers; p: paired t-test, and corrected "
+    "by Holm for all comparisons of a metric"
 )
 
 
@@ -126,10 +128,7 @@ def to_json(report: Report) -> dict[str, Any]:
 
 def format_csv(report: Report) -> str:
     """A line for each row and metric: mean, standard deviation, n, interval, and its comparison with each other row."""
-    lines: list[Sequence[Any]] = [
-        ("row", "metric", "mean", "std", "num_units", "unit", "low", "high", "num_values", "against", "gain", "gain_low")
-        + ("gain_high", "wins", "pairs", "p", "p_holm")
-    ]
+    lines: list[Sequence[Any]] = [(*COLUMNS, *GAIN_COLUMNS)]
     for row in report.rows:
         for metric in report.metrics:
             cell = report.cell(row, metric)
@@ -138,12 +137,10 @@ def format_csv(report: Report) -> str:
             own = (row, metric, cell.mean, cell.std, cell.num_units, cell.unit, cell.low, cell.high, cell.num_values)
             found = [item for item in report.comparisons if (item.row, item.metric) == (row, metric)]
             for item in found:
-                gain = item.gain
-                lines.append(
-                    own + (item.against, gain.mean, gain.low, gain.high, item.wins, gain.num_values, item.p, item.p_holm)
-                )
+                gain = (item.gain.mean, item.gain.low, item.gain.high)
+                lines.append((*own, item.against, *gain, item.wins, item.gain.num_values, item.p, item.p_holm))
             if not found:
-                lines.append(own + (None,) * 8)
+                lines.append((*own, *(None for _ in GAIN_COLUMNS)))
     return _to_csv(lines)
 
 

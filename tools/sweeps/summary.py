@@ -125,9 +125,7 @@ def compare(records: Sequence[Record], pairs: Iterable[tuple[str, str]]) -> list
     return found
 
 
-def _compare_cells(
-    metric: str, one: str, other: str, a: dict[tuple, Record], b: dict[tuple, Record]
-) -> Comparison:
+def _compare_cells(metric: str, one: str, other: str, a: dict[tuple, Record], b: dict[tuple, Record]) -> Comparison:
     cells = [cell for cell in a if cell in b]
     differences = [a[cell]._replace(value=a[cell].value - b[cell].value) for cell in cells]
     units = [unit_of([table[cell] for cell in cells]) for table in (a, b)]

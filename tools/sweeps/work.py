@@ -21,7 +21,9 @@ from pointrecon.utils.config import load_config
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.program import use_plain_console
 
-PRELOAD = ("pointrecon.tools.training.runner", "pointrecon.tools.tasks", __name__)  # imported once, then forked
+# Imported once, then forked.
+TASKS = tuple(f"pointrecon.tools.tasks.{name}" for name in ("pretrain", "classify", "segment", "evaluate"))
+PRELOAD = ("pointrecon.tools.training.runner", *TASKS, "sklearn.svm", "sklearn.model_selection", __name__)
 # What a process answers: (state, sentence).
 DONE, BUSY, FAILED, STOPPED = "done", "busy", "failed", "stopped"
 ERROR = "error.txt"  # in the run folder: how a program error came about

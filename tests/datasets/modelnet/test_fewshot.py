@@ -87,7 +87,7 @@ def test_class_names_come_from_the_file_if_it_has_them(tmp_path, third, names):
         ({"shots": None}, "data.shots is None"),
         ({"fold": None}, "data.fold is None.* 0 to 9"),
         ({"fold": 10}, "data.fold is 10"),
-        ({"way": 5}, r"'5way2shot' or '5way_2shot' in .*make it with scripts/make_fewshot\.py"),
+        ({"way": 5}, r"'5way2shot' or '5way_2shot' in .*make it with scripts/prepare_data\.py fewshot"),
         ({"fold": 5}, r"there is no '.*5\.pkl'"),
         ({"on_error": "no"}, "data.on_error"),
     ],

@@ -93,7 +93,7 @@ def test_an_epoch_goes_on_in_its_middle(root):
 def test_a_missing_or_truncated_shard_is_named(root):
     content = shard(root, 2).read_bytes()
     shard(root, 2).write_bytes(content[:-700])
-    with pytest.raises(InputError, match=r"pretrain-000002.tar' is truncated.*make_shards"):
+    with pytest.raises(InputError, match=r"pretrain-000002.tar' is truncated.*prepare_data.py shards"):
         Shards(str(root))
     shard(root, 2).unlink()
     with pytest.raises(InputError, match=r"pretrain-000002.tar' is missing"):
@@ -152,7 +152,7 @@ def test_features_of_another_shape_are_refused(root):
         ({"ratio": 0.5}, "ratio 0.5"),
         ({"num_lanes": 0}, "num_lanes"),
         ({"split": "val", "val_fraction": 0.1}, "no shards in .*val"),
-        ({"split": "test"}, "no shards in .*test.*make_shards.py"),
+        ({"split": "test"}, "no shards in .*test.*prepare_data.py shards"),
     ],
 )
 def test_what_shards_do_not_have(root, options, hint):

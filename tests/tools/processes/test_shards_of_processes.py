@@ -1,4 +1,4 @@
-"""cfgs/pretrain/shards.yaml under torchrun: two processes read shards that scripts/make_shards.py has written."""
+"""cfgs/pretrain/shards.yaml under torchrun: two processes read what scripts/prepare_data.py shards has written."""
 
 import json
 import os
@@ -42,7 +42,8 @@ def shards(tmp_path, data_root):
     config.write_text(
         yaml.dump({"task": "pretrain", "device": "cpu", "data_root": str(data_root), "data": {"num_points": 48}})
     )
-    command = [sys.executable, "scripts/make_shards.py", "--config", str(config), "--out", str(tmp_path / "shards")]
+    command = [sys.executable, "scripts/prepare_data.py", "shards", "--config", str(config)]
+    command += ["--out", str(tmp_path / "shards")]
     done = subprocess.run([*command, "--shard_size", str(SHARD_SIZE)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and f"pretrain: {NUM_SAMPLES} samples" in done.stdout, done.stderr
     return tmp_path

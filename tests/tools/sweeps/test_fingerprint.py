@@ -1,7 +1,10 @@
 """Done means: the same settings, checkpoint, data and code, and files as the run left them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -164,9 +167,32 @@ def test_one_process_a_run(make, runs):
 
 
 def test_comments_are_no_other_code():
-    plain = fingerprint._plain
-    assert plain('"""Doc."""\nx = 1  # why\n') == plain("x = 1\n") != plain("x = 2\n")
-    assert plain('def f():\n    """Doc."""\n') == plain("def f():\n    pass\n")
+    def plain(text):
+        return list(fingerprint._code_texts(compile(text, "", "exec", optimize=2)))
+
+    assert plain('"""Doc."""\n\nx = 1  # why\n') == plain("x = 1\n") != plain("x = 2\n")
+    assert plain('def f():\n    """Doc."""\n    return 3\n') == plain("def f():\n    return 3\n")
+    assert plain("y = x in {'a', 'b'}") != plain("y = x in {'a', 'c'}") != plain("y = z in {'a', 'c'}")
     places = {path.relative_to(fingerprint.PACKAGE).as_posix() for path in fingerprint._sources()}
     assert {"tools/training/runner.py", "models/encoder.py", "utils/seed.py"} < places
     assert not any(place.startswith(("tools/sweeps", "tests")) for place in places)
+
+
+def test_the_digest_of_the_code_is_the_same_in_every_process():
+    command = "from pointrecon.tools.sweeps.fingerprint import code_digest as f; print(f())"
+    done = [
+        subprocess.run([sys.executable, "-c", command], env={**os.environ, "PYTHONHASHSEED": seed}, text=True,
+                       capture_output=True, check=True)
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert done[0].stdout == done[1].stdout and len(done[0].stdout.strip()) == 64
+
+
+def test_what_another_run_left_is_not_gone_on_with(make, runs):
+    """A run with other settings that was killed has left a checkpoint; ours is killed before it writes one."""
+    folder = make().folder()
+    fingerprint.write_started(folder, fingerprint.inputs_of(make("epochs=9")))
+    (folder / "ckpt-last.pth").write_bytes(b"of nine epochs")
+    inputs = fingerprint.inputs_of(make())
+    fingerprint.write_started(folder, inputs)
+    assert not fingerprint.can_resume(folder, inputs)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pointrecon.tools.sweeps.plan import check_plan
 from pointrecon.tools.sweeps.quickstart import (
     NUMBERS,
     collect_quickstart,
@@ -13,7 +14,6 @@ from pointrecon.tools.sweeps.quickstart import (
     gather_pictures,
     list_runs,
 )
-from pointrecon.tools.sweeps.plan import check_plan
 from pointrecon.utils.errors import InputError
 
 

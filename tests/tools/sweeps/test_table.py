@@ -52,7 +52,8 @@ def test_rows_without_pretraining_have_as_many_seeds(table):
 
 
 def test_a_pretraining_for_each_fold(write_table):
-    text = TABLE.replace("seeds: [0, 1]}", "seeds: [0], per_fold: true}", 1).replace("name: tuned,", "name: tuned, folds: [1],")
+    text = TABLE.replace("seeds: [0, 1]}", "seeds: [0], per_fold: true}", 1)
+    text = text.replace("name: tuned,", "name: tuned, folds: [1],")
     by_name = {cell.run.name: cell.run for cell in expand(read_table(write_table(text)))}
     assert by_name["recon-pretrain-p0-fold1"].configure().data.fold == 1
     assert by_name["recon-svm-p0-fold1-seed0"].after == ("recon-pretrain-p0-fold1",)

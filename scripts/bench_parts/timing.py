@@ -1,8 +1,9 @@
-"""Where the time of a training step goes: by part of the step, and by operation.
+"""Where the time of a training step goes, by part of the step and by operation, and what the machine could do.
 
 Parts are timed in steps of their own, since on a GPU the host has to wait for the device at each border.
 """
 
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from torch import nn
 
 from pointrecon.tools.training.passes import Passes
 
+GEMM_SIZE = {"cpu": 2048, "cuda": 8192}
 LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch")
 
 
@@ -137,3 +139,19 @@ def wait_for(device: torch.device) -> None:
     """Returns when the device has done what was asked of it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def gemm_gflops(device: torch.device, precision: str) -> float:
+    """GFLOP/s of one large square matrix product in the precision that the network computes in."""
+    size = GEMM_SIZE.get(device.type, 2048)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
+    out = torch.empty_like(a)
+    times = []
+    for _ in range(5):
+        wait_for(device)
+        start = time.perf_counter()
+        torch.mm(a, b, out=out)
+        wait_for(device)
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(times[1:]) / 1e9

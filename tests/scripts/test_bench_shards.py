@@ -3,13 +3,12 @@
 import json
 
 import pytest
-
-from pointrecon.tools.bench_shards import bench, generate, main, memory_mb
+from bench_shards import bench, generate, memory_mb, read_here
 
 
 def test_an_epoch_is_read(tmp_path, capsys):
     generate(tmp_path / "300" / "pretrain", 300)
-    main([str(tmp_path), "300", "1", "2"])
+    read_here([str(tmp_path), "300", "1", "2"])
     report = json.loads(capsys.readouterr().out)
     assert report["shapes"] == 128 and report["end"] > report["start"]  # 150 of this process, whole batches
     assert 10 < memory_mb()["anonymous"] < memory_mb()["resident"] < 10_000

@@ -9,11 +9,11 @@ import numpy as np
 from pointrecon.datasets.modelnet.class_names import MODELNET40
 from tests import ROOT
 
-PROGRAM = ROOT / "scripts" / "make_fewshot.py"
+PROGRAM = ROOT / "scripts" / "prepare_data.py"
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run([sys.executable, PROGRAM, "fewshot", *map(str, arguments)], capture_output=True, text=True)
 
 
 def test_makes_folds_where_the_data_set_looks_for_them(tmp_path):

@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from bench_parts.timing import PartTimer, largest_costs, timed_parts
 from torch import nn
-
-from pointrecon.tools.bench_parts import PartTimer, largest_costs, timed_parts
 
 CPU = torch.device("cpu")
 

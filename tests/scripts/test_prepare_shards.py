@@ -7,7 +7,7 @@ from tests import ROOT
 
 
 def run(*arguments):
-    command = [sys.executable, "scripts/make_shards.py", *map(str, arguments)]
+    command = [sys.executable, "scripts/prepare_data.py", "shards", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from bench_parts.timing import gemm_gflops
+from bench_train import bench, make_case
 
-from pointrecon.tools.bench_train import bench, gemm_gflops, make_case
 from pointrecon.utils.errors import InputError
 
 SMALL = ["model.embed_dim=24", "model.depth=2", "model.num_heads=2", "model.decoder_num_heads=2"]
@@ -13,7 +14,7 @@ CONFIG = "cfgs/pretrain/base.yaml"
 
 @pytest.fixture(scope="module")
 def result():
-    return bench(CONFIG, SMALL, ["model.depth=6"], batch_size=4, num_rounds=3, num_steps=1)
+    return bench(CONFIG, overrides=SMALL, against=["model.depth=6"], batch_size=4, num_rounds=3, num_steps=1)
 
 
 def test_the_figures_belong_together(result):
@@ -31,7 +32,7 @@ def test_more_work_is_slower(result):
 
 def test_the_arithmetic_of_a_shape_is_counted_by_hand():
     overrides = [*SMALL, "teachers.image=null", "teachers.text=null", "model.drop_path=0"]
-    counted = bench(CONFIG, overrides, batch_size=2, num_rounds=1, num_steps=1)["gflop_per_shape"]
+    counted = bench(CONFIG, overrides=overrides, batch_size=2, num_rounds=1, num_steps=1)["gflop_per_shape"]
     forward = 2 * count_products(dim=24, width=16, visible=7, masked=9, group_size=8, depth=2, decoder_depth=4)
     # Each product twice backward, but for what has no gradient: the coordinates, and the tokens that queries read.
     assert 2.5 * forward < counted * 1e9 < 3 * forward
@@ -51,7 +52,7 @@ def count_products(dim, width, visible, masked, group_size, depth, decoder_depth
 
 
 def test_a_given_count_is_taken():
-    result = bench(CONFIG, SMALL, batch_size=2, num_rounds=1, num_steps=1, gflop_per_shape=8.1)
+    result = bench(CONFIG, overrides=SMALL, batch_size=2, num_rounds=1, num_steps=1, gflop_per_shape=8.1)
     assert result["gflop_per_shape"] == 8.1 and "against" not in result
 
 
@@ -70,7 +71,7 @@ def test_the_rate_of_products_is_positive():
 
 def test_a_wrong_override_is_told():
     with pytest.raises(InputError, match="model.dept"):
-        bench(CONFIG, ["model.dept=2"])
+        bench(CONFIG, overrides=["model.dept=2"])
 
 
 def test_a_data_set_with_options_of_its_own_is_stood_in_for(tmp_path):
