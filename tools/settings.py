@@ -181,7 +181,7 @@ class Settings(TypedDict):
     select: str
     protocol: str
     num_votes: int
-    figures: bool
+    figures: bool | str
     evaluators: Mapping[str, Mapping[str, Any] | None]
     optim: OptimSettings
     ema: EmaSettings

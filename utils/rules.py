@@ -104,6 +104,7 @@ def parse_rule(comment: str) -> Rule:
 def _fits(choice: str, word: object) -> bool:
     if choice.startswith("<"):
         return True
+    word = str(word).lower() if isinstance(word, bool) else word
     pattern = r"\d+".join(re.escape(part) for part in re.split(r"\bN\b", choice))
     return re.fullmatch(pattern, str(word)) is not None
 

@@ -118,6 +118,8 @@ class _Key:
 
     def _check_single(self, value: Any) -> Any:
         kind = type(self.default) if self.default is not None else self.rule.kind
+        if kind is bool and isinstance(value, str) and self.rule.choices:
+            return value  # a switch that may say more, such as figures: pdf
         return value if kind is None else self._cast(value, kind)
 
     def _check_list(self, value: Any) -> list[Any]:

@@ -34,5 +34,5 @@ def finish(task: Task, cfg: Settings, ctx: RunContext, *, state: State, seconds:
             from pointrecon.tools.visualize import draw_run  # matplotlib is slow to import
 
             ctx.metrics.close()
-            draw_run(ctx.folder)
+            draw_run(ctx.folder, kind="png" if cfg["figures"] is True else str(cfg["figures"]))
     return result

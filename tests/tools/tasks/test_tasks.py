@@ -91,7 +91,14 @@ def test_reconstructions_are_written_for_test_objects(launch):
     assert (folder / "figures" / "curves.png").is_file() and (folder / "figures" / "reconstruction.png").is_file()
 
 
+def test_figures_of_another_format(launch):
+    code, folder = launch("epochs=2", "figures=svg", "evaluators={svm: {every: 1}}")
+    assert code == 0 and (folder / "figures" / "curves.svg").is_file()
+    assert (folder / "figures" / "reconstruction.svg").is_file() and not list((folder / "figures").glob("*.png"))
+
+
 BAD = {
+    "an unknown format of figures": (["figures=gif"], "svg"),
     "a misspelt key": (["optim.lrr=1"], "optim.lr"),
     "a misspelt flag": (["--ckpt", "x"], "--ckpts"),
     "a misspelt type": (["data.type=SweetHome"], "SweetHome3D"),
