@@ -99,6 +99,7 @@ class _Pictures:
         self._data = _open(path, "webp", key)
         self._ends = HDF5Points(path, "ends")[:]
         is_sound = self._ends.ndim == 2 and len(self._ends) == num_shapes and self._ends.dtype.kind in "iu"
+        is_sound = is_sound and self._ends.size > 0 and self._ends.ravel()[0] > 0
         if not is_sound or (np.diff(self._ends.ravel()) <= 0).any() or self._ends.ravel()[-1] > len(self._data):
             raise InputError(f"'{path}' is damaged: its pictures do not add up; {_REMEDY}")
         num_views = self._ends.shape[1]
@@ -125,7 +126,7 @@ def _test_mask(ids: list[str]) -> np.ndarray:
 
 def _open(path: Path, name: str, key: str, length: int | None = None) -> HDF5Points:
     with open_hdf5(path, (name,)) as file:
-        made = file.attrs.get("format"), file.attrs.get("manifest")
+        made = file.text_attribute("format"), file.text_attribute("manifest")
     if made != (FORMAT, key):
         raise InputError(f"'{path}' does not belong to the '{MANIFEST}' beside it; {_REMEDY}")
     values = HDF5Points(path, name)

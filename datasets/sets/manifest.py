@@ -1,11 +1,12 @@
 """The list of a prepared data set's shapes, and the names of the files beside it."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.checks.limits import read_bytes
+from pointrecon.utils.files.json_text import MAX_JSON_BYTES, JsonError, parse_json_lines
 
 FORMAT = "debshapes 1"
 POINTS, VIEWS, MANIFEST = "points.h5", "views.h5", "manifest.jsonl"
@@ -28,9 +29,9 @@ def read_manifest(folder: Path) -> tuple[list[dict[str, Any]], str]:
             f"to the folder that has {folder.name}/ in it"
         )
     try:
-        text = path.read_bytes()
-        rows = [json.loads(line) for line in text.decode().splitlines()]
-    except ValueError as error:
+        text = read_bytes(path, MAX_JSON_BYTES)
+        rows = parse_json_lines(text)
+    except JsonError as error:
         raise InputError(f"'{path}' is damaged; make the data set again ({error})") from error
     if not rows or any(not isinstance(row, dict) or not set(FIELDS) <= row.keys() for row in rows):
         raise InputError(f"'{path}' is damaged: each line must have {', '.join(FIELDS)}; make the data set again")

@@ -1,0 +1,58 @@
+"""Several data sets as one."""
+
+import pytest
+
+from pointrecon.datasets.opening import open_split
+from pointrecon.datasets.splits import Choice
+from pointrecon.datasets.teacher_cache.reader import FeatureCache
+from pointrecon.utils.errors import InputError
+
+
+def open_union(root, split="pretrain", **options):
+    options = {"num_points": 32, "num_views": 2, "num_prompts": 2, **options}
+    return open_split("Union", str(root), Choice(split=split), options)
+
+
+def test_parts_follow_each_other_and_bring_their_features(data_root):
+    whole = open_split("SweetHome3D", str(data_root), Choice(split="pretrain"))
+    fold = open_split("SweetHome3D", str(data_root), Choice(split="pretrain", fold=0))
+    both = open_union(
+        data_root, parts=[{"type": "SweetHome3D", "fold": 0}, {"type": "RandomShapes", "options": {}}], teachers=[]
+    )
+    assert list(both.ids[: len(fold)]) == list(fold.ids) and len(both) > len(fold)
+    data = open_union(data_root, parts=[{"type": "SweetHome3D", "repeat": 2}])
+    assert len(data) == 2 * len(whole) == len(set(data.ids))
+    cache = FeatureCache(whole.features_path)
+    for row in (0, 5, len(whole) + 5):
+        sample, known = data[row], whole[row % len(whole)]
+        assert sample["points"].shape == (32, 3) and (sample["points"] == known["points"][:32]).all()
+        assert sample["image_features"].shape == (2, 10) and sample["text_features"].shape == (2, 6)
+        assert (sample["image_features"] == cache.image_table([known["id"]], 2)[0].half().float()).all()
+        assert (sample["text_features"] == cache.text_table([known["id"]], 2)[0]).all()
+    mean = cache.image_table(whole.ids, 2).half().double().mean(dim=(0, 1))
+    assert data.carried["image"]["mean"] == pytest.approx(mean.tolist(), abs=1e-6)
+
+
+def test_it_pretrains(launch):
+    code, folder = launch(
+        "data.type=Union",
+        "data.num_points=32",
+        "epochs=1",
+        "data.options={parts: [{type: SweetHome3D}], num_points: 32, num_views: 2, num_prompts: 2}",
+    )
+    assert code == 0 and (folder / "ckpt-last.pth").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "parts is empty"),
+        ({"parts": [{"typ": "SweetHome3D"}]}, "takes type, fold, repeat and options"),
+        ({"parts": [{"type": "SweetHome3D", "repeat": 0}]}, "repeat is 0"),
+        ({"parts": [{"type": "SweetHome3D"}], "num_views": 9}, "num_views"),
+        ({"parts": [{"type": "SweetHome4D"}]}, "did you mean 'SweetHome3D'"),
+    ],
+)
+def test_mistakes(data_root, options, message):
+    with pytest.raises(InputError, match=message):
+        open_union(data_root, **options)
