@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pointrecon.utils.config import SCHEMA_FOLDER, flatten, load_config, merge, resolve_config, save_config, to_plain
 from pointrecon.utils.errors import InputError
+from tests import ROOT
 
 
 @pytest.fixture
@@ -258,3 +259,25 @@ def test_where_each_value_comes_from(folder, monkeypatch):
 def test_a_byte_order_mark_is_no_part_of_a_config(folder):
     (folder / "leaf.yaml").write_bytes(b"\xef\xbb\xbfepochs: 7\n")
     assert load_config(folder / "leaf.yaml", (), folder / "_base_").epochs == 7
+
+
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        ("cfgs", "'cfgs' is a folder; give a file, such as cfgs/.*yaml or cfgs/.*yaml"),
+        ("tests", "'tests' is a folder without configs; give a file, such as cfgs/"),
+        ("cfgs/finetune_modelnet.yaml", "did you mean 'cfgs/full/finetune_modelnet.yaml' or "),
+        ("cfgs/PointGPT-S/finetune_scan_hardest.yaml", "did you mean .*'cfgs/full/finetune_scan_hardest.yaml'"),
+        ("cfgs/pretrain.yaml", "did you mean .*'cfgs/pretrain/base.yaml'"),
+        ("cfgs/classification/svm/modelnet40.yaml", "did you mean 'cfgs/svm/modelnet40.yaml'"),
+        ("cfgs/quickstart/pretain.yaml", "did you mean 'cfgs/quickstart/pretrain.yaml'"),
+        ("zzzzzz", "no config file 'zzzzzz'; there are [0-9]+, such as cfgs/"),
+        ("x" * 5000, "no config file .*; there are [0-9]+, such as cfgs/"),
+        ("a\0b", "no config file"),
+    ],
+)
+def test_a_path_of_no_config_gets_the_nearest(monkeypatch, path, message):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=message) as error:
+        load_config(path)
+    assert len(str(error.value)) < 600
