@@ -158,7 +158,18 @@ def load_optimizer(
         if not isinstance(number, int) or not 0 <= number < len(parameters):
             raise ResumeError(path, f"its optimizer has a state for parameter {number!r}, which is not there")
         _check_moments(labels[number], state, parameters[number], path)
-    optimizer.load_state_dict({"state": dict(states), "param_groups": ours["param_groups"]})
+    # Copies of their own, since a fused step writes to memory as if it were as large as the shape says: a tensor of a
+    # file may be one number seen many times, or share its memory with another.
+    own = {
+        number: {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+        for number, state in states.items()
+    }
+    # The rate is set before each step; a checkpoint that is written before the next one has the last one's.
+    rates = [group.get("lr") for group in groups]
+    if not all(isinstance(rate, float) and math.isfinite(rate) for rate in rates):
+        raise ResumeError(path, f"its optimizer has {rates[0]!r} for a learning rate; the file is damaged")
+    settings = [{**group, "lr": rate} for group, rate in zip(ours["param_groups"], rates, strict=True)]
+    optimizer.load_state_dict({"state": own, "param_groups": settings})
 
 
 def _check_moments(name: str, state: Any, parameter: Tensor, path: object) -> None:

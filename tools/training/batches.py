@@ -69,7 +69,7 @@ class TrainBatches:
         # What a data set draws for itself is another thing: each process has other objects.
         seed_step(own_seed)
         with self.signals.interruptible():
-            group = [batch for _, batch in zip(range(self.accum_steps), self._batches, strict=False)]
+            group = self._read_group()
         if not group:
             raise InputError(
                 f"the training split ended before the {self.steps_per_epoch} steps of its epoch: it has become smaller "
@@ -79,6 +79,10 @@ class TrainBatches:
             seed_step(step_seed(self.seed, step, 0))
         self.generator.manual_seed(step_seed(self.seed, step, 0) + 1)
         return group
+
+    def _read_group(self) -> list[Batch]:
+        assert self._batches is not None
+        return [batch for _, batch in zip(range(self.accum_steps), self._batches, strict=False)]
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

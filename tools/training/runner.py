@@ -130,10 +130,10 @@ class Runner:
     def describe(self) -> None:
         """Says what is about to be trained."""
         num_weights = sum(p.numel() for p in self.task.model.parameters() if p.requires_grad)
+        length = f"{self.steps_per_epoch} steps an epoch, {self.epochs} epochs"
         self.ctx.logger.info(
             f"{self.cfg['task']}: {num_weights / 1e6:.2f} M parameters to train, "
-            f"{self.batches.loader.sampler.size} samples, {self.steps_per_epoch} steps an epoch, {self.epochs} epochs, on {self.ctx.device}; "
-            f"folder {self.ctx.folder}"
+            f"{self.batches.loader.sampler.size} samples, {length}, on {self.ctx.device}; folder {self.ctx.folder}"
         )
 
     @property

@@ -16,9 +16,7 @@ PATIENCE = 5.0  # seconds that a run which is asked to stop still waits for its 
 PEER_PATIENCE = 10.0  # the same in processes that do not save: the one that does may still need them for its last step
 CHILD_PATIENCE = 60  # seconds that a loading process goes on after SIGTERM
 ECHO = 3.0  # seconds in which torchrun passes on the Ctrl-C that its processes have seen already
-_FIRST = (
-    b"\ninterrupted: saving after this step; press Ctrl-C again to stop at once (then --resume goes on from before)\n"
-)
+_FIRST = b"\ninterrupted: saving after this step, for --resume; press Ctrl-C again to stop at once\n"
 
 
 class StopRequested(BaseException):
