@@ -26,7 +26,8 @@ SOURCES = sorted(
 ) + [ROOT / "main.py"]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 SCHEMA_FILES = sorted((ROOT / "cfgs" / "_base_").glob("*.yaml"))
-LEAF_FILES = sorted(path for path in (ROOT / "cfgs").rglob("*.yaml") if path not in SCHEMA_FILES)
+TABLES = sorted((ROOT / "cfgs" / "ablation").glob("*.yaml"))  # of many runs, for scripts/ablate.py
+LEAF_FILES = sorted(path for path in (ROOT / "cfgs").rglob("*.yaml") if path not in (*SCHEMA_FILES, *TABLES))
 
 
 def place(path, node=None):

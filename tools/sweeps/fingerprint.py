@@ -4,6 +4,7 @@
 data sets and of the code, and, once the run has ended, digests of what it wrote.
 """
 
+import ast
 import functools
 import hashlib
 import time
@@ -242,8 +243,7 @@ def code_digest() -> str:
     digest = hashlib.sha256()
     for path in _sources():
         text = path.read_text(encoding="utf-8")
-        # optimize=2: without docstrings and assertions.
-        plain = "\n".join(_code_texts(compile(text, "", "exec", optimize=2))) if path.suffix == ".py" else text
+        plain = _plain(text) if path.suffix == ".py" else text
         digest.update(f"{path.relative_to(PACKAGE)}\n{plain}\n".encode())
     return digest.hexdigest()
 
@@ -256,8 +256,17 @@ def _sources() -> Iterable[Path]:
                 yield path
 
 
+def _plain(text: str) -> str:
+    """What a file of Python does, without comments, docstrings, assertions and its lines."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
+    return "\n".join(_code_texts(compile(tree, "", "exec", optimize=2)))
+
+
 def _code_texts(code: types.CodeType) -> Iterator[str]:
-    """What a compiled file does: its instructions, names and constants, without lines, comments and docstrings."""
+    """The instructions, names and constants of compiled code."""
     yield repr((code.co_name, code.co_code, code.co_names, code.co_varnames, code.co_freevars))
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -30,6 +30,8 @@ RUNS: dict[str, tuple[str, tuple[str, ...], bool, bool]] = {
     "finetune": ("finetune", (), True, True),
     "scratch_5shot": ("scratch", FEW, False, True),
     "finetune_5shot": ("finetune", FEW, True, True),
+    "linear_random": ("linear", ("figures=false",), False, True),
+    "linear_random_5shot": ("linear", (*FEW, "figures=false"), False, True),
     "linear_5shot": ("linear", FEW, True, True),
     "linear": ("linear", (), True, True),
 }
@@ -39,11 +41,13 @@ NUMBERS = {
     "svm_accuracy": ("svm", "svm_accuracy"),
     "svm_random_accuracy": ("svm_random", "svm_accuracy"),
     "linear_accuracy": ("linear", "accuracy"),
+    "linear_random_accuracy": ("linear_random", "accuracy"),
     "finetune_accuracy": ("finetune", "accuracy"),
     "scratch_accuracy": ("scratch", "accuracy"),
     "svm_accuracy_5shot": ("svm", "svm_5shot_accuracy"),
     "svm_random_accuracy_5shot": ("svm_random", "svm_5shot_accuracy"),
     "linear_accuracy_5shot": ("linear_5shot", "accuracy"),
+    "linear_random_accuracy_5shot": ("linear_random_5shot", "accuracy"),
     "finetune_accuracy_5shot": ("finetune_5shot", "accuracy"),
     "scratch_accuracy_5shot": ("scratch_5shot", "accuracy"),
 }
@@ -52,6 +56,7 @@ ROWS = (
     ("linear SVM, pretrained features", "svm_accuracy", "svm_accuracy_5shot"),
     ("linear SVM, random weights", "svm_random_accuracy", "svm_random_accuracy_5shot"),
     ("linear probe, pretrained", "linear_accuracy", "linear_accuracy_5shot"),
+    ("linear probe, random weights", "linear_random_accuracy", "linear_random_accuracy_5shot"),
     ("fine-tuned, pretrained", "finetune_accuracy", "finetune_accuracy_5shot"),
     ("trained from scratch", "scratch_accuracy", "scratch_accuracy_5shot"),
 )

@@ -117,11 +117,13 @@ def test_a_spoilt_run_is_seen(make, runs):
     run = make(outputs=("ckpt-last.pth",))
     folder = run.folder()
     folder.mkdir(parents=True)
-    (folder / "ckpt-last.pth").write_bytes(b"weights")
     inputs = fingerprint.inputs_of(run)
     (folder / "result.json").write_text("{}")
     assert "not what it was made from" in reason(run)
     fingerprint.write_started(folder, inputs)
+    assert reason(run) == "not done yet"
+    (folder / "ckpt-last.pth").write_bytes(b"weights")
+    (folder / "result.json").write_text("{}")
     assert reason(run) == "begun, not ended"
     fingerprint.write_done(run, folder, inputs, {})
     assert reason(run) is None
@@ -167,9 +169,7 @@ def test_one_process_a_run(make, runs):
 
 
 def test_comments_are_no_other_code():
-    def plain(text):
-        return list(fingerprint._code_texts(compile(text, "", "exec", optimize=2)))
-
+    plain = fingerprint._plain
     assert plain('"""Doc."""\n\nx = 1  # why\n') == plain("x = 1\n") != plain("x = 2\n")
     assert plain('def f():\n    """Doc."""\n    return 3\n') == plain("def f():\n    return 3\n")
     assert plain("y = x in {'a', 'b'}") != plain("y = x in {'a', 'c'}") != plain("y = z in {'a', 'c'}")
