@@ -13,7 +13,9 @@ def registry(tmp_path, monkeypatch):
     """A package on disk with two modules; importing either leaves a trace in sys.modules."""
     package = tmp_path / "shape_package"
     package.mkdir()
-    (package / "__init__.py").write_text("from pointrecon.utils.registry import Registry\nSHAPES = Registry('shape', __name__)\n")
+    (package / "__init__.py").write_text(
+        "from pointrecon.utils.registry import Registry\nSHAPES = Registry('shape', __name__)\n"
+    )
     (package / "round.py").write_text(
         "from shape_package import SHAPES\n"
         "@SHAPES.register()\nclass Circle:\n"
@@ -85,7 +87,7 @@ def test_a_broken_module_breaks_nothing_else(registry, tmp_path):
     )
     assert registry.names() == ["Circle", "blob"]
     assert list(registry.broken()) == ["shape_package.torn"]
-    with pytest.raises(InputError, match="shape 'Torn' is in 'shape_package.torn', which fails to import: .*no_such_mod"):
+    with pytest.raises(InputError, match="'Torn' is in 'shape_package.torn', which fails to import: .*no_such_mod"):
         registry.get("Torn")
     with pytest.raises(InputError, match="unknown shape 'Square'; there are: Circle, blob"):
         registry.get("Square")
