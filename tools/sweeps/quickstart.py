@@ -30,8 +30,8 @@ RUNS: dict[str, tuple[str, tuple[str, ...], bool, bool]] = {
     "finetune": ("finetune", (), True, True),
     "scratch_5shot": ("scratch", FEW, False, True),
     "finetune_5shot": ("finetune", FEW, True, True),
-    "linear_random": ("linear", ("figures=false",), False, True),
-    "linear_random_5shot": ("linear", (*FEW, "figures=false"), False, True),
+    "linear_random": ("linear", ("start=random", "figures=false"), False, True),
+    "linear_random_5shot": ("linear", (*FEW, "start=random", "figures=false"), False, True),
     "linear_5shot": ("linear", FEW, True, True),
     "linear": ("linear", (), True, True),
 }

@@ -132,8 +132,8 @@ def draw_embeddings(source: Path, target: Path, *, has_title: bool = True) -> li
     labels, split = data["labels"][rows].astype(np.int64), data["split"][rows]
     points = embed_2d(data["embeddings"][rows])
     is_test = split == "test"
-    classes = [names[label] for label in labels]
-    table = {"id": data["ids"][rows], "class": classes, "split": split, "x": points[:, 0], "y": points[:, 1]}
+    table: dict[str, Any] = {"id": data["ids"][rows], "class": [names[label] for label in labels], "split": split}
+    table |= {"x": points[:, 0], "y": points[:, 1]}
     save_coordinates(target.with_suffix(".csv"), table)
     present = np.unique(labels)
     anchors = np.stack([find_medoid(points[labels == label]) for label in present])

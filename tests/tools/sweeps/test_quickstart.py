@@ -71,7 +71,7 @@ def test_a_missing_run_is_named(root):
 def test_the_runs(tmp_path):
     runs = list_runs(3, ["epochs=1"], tmp_path, 1)
     check_plan(list(runs.values()))
-    assert len(runs) == 10 and runs["pretrain"].num_threads == 0 and not runs["pretrain"].after
+    assert len(runs) == 12 and runs["pretrain"].num_threads == 0 and not runs["pretrain"].after
     start = str(folder_of(tmp_path, "pretrain", 3) / "ckpt-last.pth")
     for name, run in runs.items():
         cfg = run.configure()
