@@ -76,7 +76,7 @@ def test_the_runs(tmp_path):
     for name, run in runs.items():
         cfg = run.configure()
         assert run.folder() == folder_of(tmp_path, name, 3) and cfg.seed == 3
-        is_pretrained = name not in ("pretrain", "svm_random", "scratch", "scratch_5shot")
+        is_pretrained = name != "pretrain" and "random" not in name and "scratch" not in name
         assert cfg.init == (start if is_pretrained else None)
         assert cfg.epochs == (1 if cfg.task != "evaluate" else 0)
         assert cfg.data.shots == (5 if name.endswith("5shot") else None)
