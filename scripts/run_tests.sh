@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up, checks the style and runs the tests. Further arguments go to pytest: scripts/run_tests.sh tests/utils -x
+# Sets up, checks the style and runs the tests, those of the architecture among them. Further arguments go to pytest:
+# scripts/run_tests.sh tests/utils -x
 # Left out by default are the tests marked gpu, slow and weights; choose them with -m: scripts/run_tests.sh -m gpu
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,5 +12,6 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-
 export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 
 "$python" -m ruff check .
+# bash scripts/check_types.sh  # to be switched on when it is clean
 
 "$python" -m pytest -c .pytest.ini --rootdir . -q "$@"

@@ -1,6 +1,7 @@
 """The distribution: what is in it, what it needs, and that it stands in nobody's way."""
 
 import ast
+import functools
 import os
 import re
 import shutil
@@ -66,28 +67,29 @@ def test_the_packages_are_the_folders():
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == packages, "pyproject.toml: [tool.setuptools] packages"
 
 
+@functools.cache
 def imports_of(path):
-    """Yields (top-level name, whether it is imported together with the module) of each foreign import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    lazy = {
-        id(node)
-        for outer in ast.walk(tree)
-        if isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        or (isinstance(outer, ast.If) and "TYPE_CHECKING" in ast.unparse(outer.test))
-        for node in ast.walk(outer)
-    }
-    for node in ast.walk(tree):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module"):
-            names = [item.value for item in node.args[:1] if isinstance(item, ast.Constant)]
-        for name in names:
-            top = name.split(".")[0]
-            if top not in sys.stdlib_module_names and top not in ("pointrecon", "recon_point_ops", *PARTS_OF_TORCH):
-                yield top, id(node) not in lazy
+    """(top-level name, whether it is imported together with the module) of each foreign import."""
+    found, todo = set(), [(ast.parse(path.read_text(encoding="utf-8")), True)]
+    while todo:
+        node, is_eager = todo.pop()
+        is_typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        is_eager = is_eager and not is_typing and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        found |= {(name.split(".")[0], is_eager) for name in names_in(node)}
+        todo += [(child, is_eager) for child in ast.iter_child_nodes(node)]
+    own = {"pointrecon", "recon_point_ops", *PARTS_OF_TORCH, *sys.stdlib_module_names}
+    return [item for item in sorted(found) if item[0] not in own]
+
+
+def names_in(node):
+    """The modules that a statement, or a call of importlib, imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [node.module]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module"):
+        return [item.value for item in node.args[:1] if isinstance(item, ast.Constant)]
+    return []
 
 
 def undeclared(paths, extras):
