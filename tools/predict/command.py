@@ -124,7 +124,7 @@ def do_reconstruct(args: argparse.Namespace) -> int:
 
 def do_export(args: argparse.Namespace) -> int:
     """export: one file, patches included."""
-    from pointrecon.tools.export import export_embedder
+    from pointrecon.tools.predict.export import export_embedder
 
     model = _load(args)
     export_embedder(model.network, args.to, num_points=model.num_points)
@@ -256,7 +256,3 @@ def _write_parquet(path: Path, arrays: Mapping[str, Any], count: int) -> None:
         ) from error
     columns = {name: list(array) for name, array in arrays.items() if len(array) == count}
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

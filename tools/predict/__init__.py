@@ -1,0 +1,1 @@
+"""Using a trained network from the shell."""

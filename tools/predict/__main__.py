@@ -1,0 +1,8 @@
+"""python -m tools.predict embed|classify|search|reconstruct|export ..."""
+
+import sys
+
+from pointrecon.tools.predict.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
