@@ -3,6 +3,9 @@
 Shape legend: M points.
 """
 
+import codecs
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,41 @@ import numpy as np
 from pointrecon.utils.errors import InputError
 
 MAX_COORDINATE = 1e15  # the squares of larger ones overflow when a cloud is brought into the unit sphere
+MAX_LOSS = 1 / 4096  # of a cloud's radius, that float32 may move a point by
+MAX_SAME = 0.01  # part of the test objects of a published file
 MAX_TEXT_BYTES = 64 << 20  # of a list or of an object's text file; the largest published one has 3 MB
 MAX_LINE_BYTES = 10_000
 MAX_POINTS = 10_000_000  # of a cloud that is given as a list
 
+log = logging.getLogger("recon")
+
 
 def is_usable(points: np.ndarray) -> np.ndarray:
-    """(n, N, 3) -> (n,) bool: all coordinates of the object are numbers, and none is beyond `MAX_COORDINATE`."""
-    return (np.abs(to_float32(points)) <= np.float32(MAX_COORDINATE)).all(axis=(1, 2))  # NaN compares as false
+    """(n, N, 3) -> (n,) bool: the object's coordinates are numbers, none beyond `MAX_COORDINATE`, and fit float32."""
+    is_in_range = (np.abs(to_float32(points)) <= np.float32(MAX_COORDINATE)).all(axis=(1, 2))  # NaN compares as false
+    return is_in_range if points.dtype.itemsize <= 4 and points.dtype.kind == "f" else is_in_range & ~_is_lossy(points)
 
 
 def fault_of(points: np.ndarray) -> str:
     """Says what is wrong with coordinates that are not usable."""
-    is_finite = np.isfinite(to_float32(points)).all()
-    return f"coordinates beyond {MAX_COORDINATE:g}" if is_finite else "NaN or infinite coordinates"
+    short = to_float32(points)
+    if not np.isfinite(short).all():
+        return "NaN or infinite coordinates"
+    if (np.abs(short) > MAX_COORDINATE).any():
+        return f"coordinates beyond {MAX_COORDINATE:g}"
+    return (
+        "coordinates so far from the origin, for its size, that float32 would move its points by more than 1/4096 of "
+        "its radius (subtract its centre first)"
+    )
+
+
+def _is_lossy(points: np.ndarray) -> np.ndarray:
+    """(n, N, 3) of more digits than float32 -> (n,) bool: the cast moves a point too far."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = points.astype(np.float64)
+        radius = np.abs(exact - exact.mean(axis=1, keepdims=True)).max(axis=(1, 2))
+        lost = np.abs(exact - to_float32(points)).max(axis=(1, 2))
+        return lost > MAX_LOSS * radius
 
 
 def to_float32(points: np.ndarray) -> np.ndarray:
@@ -63,11 +87,11 @@ def check_cloud(values: Any, what: str, num_points: int, may_have_more: bool = F
     if len(array) < num_points or (len(array) > num_points and not may_have_more):
         wanted = f"at least {num_points}" if may_have_more else num_points
         raise InputError(f"{what} has {len(array)} points, but must have {wanted}; copy or download it again")
-    points = np.ascontiguousarray(to_float32(array[:, :3]))
-    if not is_usable(points[None])[0]:
-        raise InputError(f"{what} has {fault_of(points)}; copy or download it again")
-    if (points == points[0]).all():
+    if (array[:, :3] == array[0, :3]).all():
         raise InputError(f"{what} has all its points in one place; copy or download it again")
+    if not is_usable(array[None, :, :3])[0]:
+        raise InputError(f"{what} has {fault_of(array[:, :3])}; copy or download it again")
+    points = np.ascontiguousarray(to_float32(array[:, :3]))
     return points
 
 
@@ -84,15 +108,64 @@ def read_list(path: Path, remedy: str) -> list[str]:
     try:
         check_text_size(path)
         # differs from the published code: the last line counts without a line end, too.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = _decode(path.read_bytes()).splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"'{path}' is not a text file; {remedy}") from error
     except OSError as error:
         raise InputError(f"'{path}' cannot be read ({error.strerror}); {remedy}") from error
-    entries = [line.strip() for line in lines if line.strip()]
+    # A mark of the byte order is no blank, and stands in the middle of files that were joined.
+    entries = [entry for line in lines if (entry := line.strip().strip("\ufeff\u200b").strip())]
     if not entries:
         raise InputError(f"'{path}' is empty; {remedy}")
     return entries
+
+
+def refuse_overlap(train: Iterable[str], test: Iterable[str], what: str, remedy: str) -> None:
+    """Refuses a data set of which a test object is a training object as well.
+
+    Args:
+        train: Keys of the training objects, and of those for validation.
+        test: Keys of the test objects.
+        what: The data set with its lists, for the message.
+        remedy: What to do.
+
+    Raises:
+        InputError: How many there are, and the first one.
+    """
+    known, test = set(train), list(test)
+    both = [name for name in test if name in known]
+    if both:
+        raise InputError(
+            f"{len(both)} of the {len(test)} test objects of {what} are training objects as well, first '{both[0]}': "
+            f"what is measured on them says nothing; {remedy}"
+        )
+
+
+def refuse_same_clouds(train: Sequence[Any], test: Sequence[Any], what: str, remedy: str) -> None:
+    """`refuse_overlap` for objects without names, by their points: the same to the bit.
+
+    A published file may have an accident in it, so up to `MAX_SAME` of the test objects are no more than a warning.
+
+    Args:
+        train: Clouds of the training objects, or the first points of each; what is no array is passed over.
+        test: Those of the test objects.
+        what: The data set with its files.
+        remedy: What to do.
+
+    Raises:
+        InputError: There are more; how many, and the first one.
+    """
+    known = {np.ascontiguousarray(points).tobytes() for points in train if isinstance(points, np.ndarray)}
+    same = [
+        f"object {row}"
+        for row, points in enumerate(test)
+        if isinstance(points, np.ndarray) and np.ascontiguousarray(points).tobytes() in known
+    ]
+    if len(same) > MAX_SAME * len(test):
+        refuse_overlap(same, [*same, *("" for _ in range(len(test) - len(same)))], what, remedy)
+    elif same:
+        count = len(same)
+        log.warning("%d of the %d test objects of %s are training objects as well: %s", count, len(test), what, same)
 
 
 def check_text_size(path: Path) -> None:
@@ -122,6 +195,12 @@ def check_plain_names(names: list[str], path: Path) -> None:
     for name in names:
         if any(sign in name for sign in ("/", "\\", "\0")) or name in (".", "..") or len(name.encode()) > 200:
             raise InputError(f"'{path}' has the name {name!r:.80}, which is no plain name of a file; restore the list")
+
+
+def _decode(data: bytes) -> str:
+    """UTF-8, or UTF-16 as some editors write it: with a mark of the byte order."""
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig")
 
 
 def _is_table(values: Any) -> bool:

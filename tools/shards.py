@@ -16,17 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointrecon.datasets.shards.index import INDEX, scan_shard, write_index
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.packed.places import alone
+from pointrecon.datasets.shards.index import INDEX, PLAN, list_shards, scan_shard, write_index
 from pointrecon.tools.build import build_dataset
 from pointrecon.tools.context import find_device
 from pointrecon.tools.protocol import has_quirk
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.teachers.caches import KINDS, leave_out_unseen, make_missing, open_cache
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json, write_json
 from pointrecon.utils.log import make_logger, progress_bar
 
-PLAN = "plan.json"
 SHARD_SIZE = 1000
+NUM_COMPARED = 64  # samples by which a folder of shards is found to be of the same data
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Carried:
 
 
 def make_shards(
-    cfg: Mapping[str, Any], out: Path, splits: Sequence[str], shard_size: int = SHARD_SIZE
+    cfg: Settings, out: Path, splits: Sequence[str], shard_size: int = SHARD_SIZE
 ) -> dict[str, int]:
     """Writes <out>/<split>/<split>-000000.tar, ... and an index for each split.
 
@@ -88,19 +91,19 @@ def make_shards(
             "num_points": len(dataset[0]["points"]),
             "class_names": list(dataset.class_names),
             "class_texts": list(dataset.class_texts),
-            "is_fps_ordered": bool(getattr(dataset, "is_fps_ordered", False)),
-            "source": {"type": cfg["data"]["type"], "split": split, "seed": cfg["seed"]},
+            "is_fps_ordered": dataset.is_fps_ordered,
+            "source": {"type": cfg["data"]["type"], "split": split, "seed": cfg["seed"], **whole},
             **{kind: carried.summary for kind, carried in features.items()},
         }
         order = np.random.RandomState(cfg["seed"]).permutation(len(dataset))
         names = [dataset.ids[row] for row in order]
         encode = functools.partial(_encode, dataset, features, order)
-        write_split(out / split, split, encode, names, shard_size, info)
+        write_split(out / split, split, encode, names, shard_size, info, content=_digest_samples(encode, len(names)))
         counts[split] = len(dataset)
     return counts
 
 
-def read_features(cfg: Mapping[str, Any], kind: str, dataset: Any) -> Carried:
+def read_features(cfg: Settings, kind: str, dataset: PointCloudDataset) -> Carried:
     """The cached features of all samples, as many views or prompts as the config draws among."""
     cache, teacher = open_cache(cfg, kind, dataset), cfg["teachers"][kind]
     if kind == "text":
@@ -120,8 +123,10 @@ def write_split(
     names: Sequence[str],
     shard_size: int,
     info: dict[str, Any],
+    *,
+    content: str = "",
 ) -> None:
-    """Writes the shards of a split and, last of all, their index.
+    """Writes the shards of a split and, last of all, their index. Of several processes one writes; the others wait.
 
     Args:
         folder: Where to.
@@ -130,24 +135,29 @@ def write_split(
         names: n ids, in the same order.
         shard_size: Samples of a shard.
         info: For index.json.
+        content: A digest of what is in the samples; other content needs another folder.
 
     Raises:
         InputError: The folder has shards of something else, or cannot be written.
     """
-    plan = {"shard_size": shard_size, "ids": _digest(names), "info": _digest(info)}
-    check_plan(folder, plan)
-    if (folder / INDEX).is_file():
-        return
-    shards = {}
-    for number, start in enumerate(progress_bar(range(0, len(names), shard_size), f"shards of '{prefix}'")):
-        path = folder / f"{prefix}-{number:06d}.tar"
-        keys = range(start, min(start + shard_size, len(names)))
-        if not path.is_file():
-            write_shard(path, keys, encode)
-        shards[path.name] = scan_shard(path)
-        if len(shards[path.name]) != len(keys):
-            raise InputError(f"shard '{path}' has {len(shards[path.name])} samples instead of {len(keys)}; remove it")
-    write_index(folder, info, shards)
+    plan = {"shard_size": shard_size, "num_samples": len(names), "ids": _digest(names), "info": _digest(info)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone(folder, f"the shards in '{folder}'"):
+        check_plan(folder, {**plan, "content": content, "about": info})
+        if (folder / INDEX).is_file():
+            return
+        shards = {}
+        for number, start in enumerate(progress_bar(range(0, len(names), shard_size), f"shards of '{prefix}'")):
+            path = folder / f"{prefix}-{number:06d}.tar"
+            keys = range(start, min(start + shard_size, len(names)))
+            if not path.is_file():
+                write_shard(path, keys, encode)
+            shards[path.name] = scan_shard(path)
+            if len(shards[path.name]) != len(keys):
+                raise InputError(
+                    f"shard '{path}' has {len(shards[path.name])} samples instead of {len(keys)}; remove it"
+                )
+        write_index(folder, info, shards)
 
 
 def write_shard(path: Path, keys: Sequence[int], encode: Callable[[int], dict[str, bytes]]) -> None:
@@ -173,12 +183,14 @@ def check_plan(folder: Path, plan: dict[str, Any]) -> None:
     """
     path = folder / PLAN
     if path.is_file():
-        if read_json(path) != plan:
+        before = read_json(path)
+        # Folders of earlier versions say less.
+        if not isinstance(before, dict) or any(key in before and before[key] != plan[key] for key in plan):
             raise InputError(
                 f"'{folder}' has shards of other data or options; give another --out or remove that folder"
             )
         return
-    if any(folder.glob("*.tar")):
+    if list_shards(folder):
         raise InputError(f"'{folder}' has shards, but no {PLAN} says of what; give another --out")
     write_json(plan, path)
 
@@ -190,7 +202,9 @@ def encode_npy(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _encode(dataset: Any, features: Mapping[str, Carried], order: np.ndarray, number: int) -> dict[str, bytes]:
+def _encode(
+    dataset: PointCloudDataset, features: Mapping[str, Carried], order: np.ndarray, number: int
+) -> dict[str, bytes]:
     row = int(order[number])
     sample = dataset[row]
     if sample["id"] != dataset.ids[row]:
@@ -202,6 +216,15 @@ def _encode(dataset: Any, features: Mapping[str, Carried], order: np.ndarray, nu
     for kind, carried in features.items():
         members[f"{kind}.npy"] = encode_npy(carried.table[carried.rows[row]].numpy())
     return members
+
+
+def _digest_samples(encode: Callable[[int], dict[str, bytes]], count: int) -> str:
+    """A digest of some samples, evenly spread: it changes with the data, or with options that change all of it."""
+    digest = hashlib.sha256()
+    for number in np.unique(np.linspace(0, count - 1, min(count, NUM_COMPARED)).astype(int)).tolist():
+        for name, data in sorted(encode(number).items()):
+            digest.update(name.encode() + data)
+    return digest.hexdigest()
 
 
 def _digest(value: Any) -> str:

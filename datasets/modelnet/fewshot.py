@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pointrecon.datasets import DATASETS
-from pointrecon.datasets.checks import check_cloud
+from pointrecon.datasets.checks import check_cloud, refuse_same_clouds
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.modelnet.class_names import MODELNET40
 from pointrecon.datasets.modelnet.files import read_label
@@ -92,6 +92,9 @@ class ModelNetFewShot(PointCloudDataset):
             raise InputError(
                 f"'{path}' must hold a dict with 'train' and 'test', but does not; get it again: {_SOURCE}"
             )
+        clouds = [_clouds(content[part]) for part in ("train", "test") if isinstance(content[part], (list, tuple))]
+        if len(clouds) == 2:
+            refuse_same_clouds(*clouds, f"'{path}'", f"get it again: {_SOURCE}")
         entries: list[Entry] = []
         split_of: list[str] = []
         for split in splits:
@@ -275,6 +278,12 @@ def _read_entries(
     if not good:
         raise InputError(f"none of the {len(content)} objects in {what} can be read; get it again: {_SOURCE}")
     return good, len(content) - len(good)
+
+
+def _clouds(content: Any) -> list[Any]:
+    """The coordinates of the objects of a part, None for what is no cloud."""
+    firsts = [entry[0] if isinstance(entry, (list, tuple)) and len(entry) else None for entry in content]
+    return [item[:, :3] if isinstance(item, np.ndarray) and item.ndim == 2 else None for item in firsts]
 
 
 def _num_points(values: Any) -> int:

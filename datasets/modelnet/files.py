@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pointrecon.datasets.checks import check_plain_names, check_text_size, read_list
+from pointrecon.datasets.checks import check_plain_names, check_text_size, read_list, refuse_overlap
 from pointrecon.datasets.modelnet.class_names import MODELNET10
 from pointrecon.datasets.packed.packed import Packed, Source, open_or_pack
 from pointrecon.datasets.packed.places import Places
@@ -111,12 +111,28 @@ class ModelNetFiles:
             kinds = ("dat", "txt") if source == "auto" else (source,)
             name = self.packed_name(part, "dat")
             packed = open_or_pack(self.folder, name, kinds, make_source, on_error, cache_root=self.cache_root)
+        self._refuse_shared(part, packed)
         if len(packed.class_names) != self.num_classes:
             raise InputError(
                 f"'{packed.clouds.path}' has {len(packed.class_names)} classes instead of {self.num_classes}; remove "
                 "it, and it is made again"
             )
         return packed
+
+    def _refuse_shared(self, part: str, packed: Packed) -> None:
+        """Compares the objects of a part with the list of the other one, if that is there."""
+        other = "test" if part == "train" else "train"
+        if packed.kind == "hdf5":
+            path = self.hdf5_folder / f"{other}_files.txt"
+            ours = {name.rpartition("-")[0] for name in packed.ids}
+            names = [item.stem for item in self.hdf5_files(other)] if path.is_file() else []
+            ids = [name for name in packed.ids if name.rpartition("-")[0] in ours & set(names)]
+        else:
+            path, ids = self.list_path(other), []
+            if path.is_file():
+                ids = read_list(path, f"it lists the objects of the {other} split and is in {URL}")
+        train, test = (packed.ids, ids) if part == "train" else (ids, packed.ids)
+        refuse_overlap(train, test, f"ModelNet{self.num_classes}", f"restore '{path}' and the other list from {URL}")
 
     def read_names(self) -> list[str]:
         """Returns the class names of the forms `dat` and `txt`, in the order of the labels."""
@@ -286,7 +302,7 @@ def read_label(value: Any, num_classes: int, what: str) -> int:
 
 
 def read_text_cloud(path: Path) -> np.ndarray:
-    """Reads a text file of comma-separated numbers, a point a line: (M, columns) float32.
+    """Reads a text file of comma-separated numbers, a point a line: (M, columns) float64.
 
     Raises:
         InputError: It is missing or is something else.
@@ -295,7 +311,7 @@ def read_text_cloud(path: Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty file: refused by its shape
             check_text_size(path)
-            return np.loadtxt(path, dtype=np.float32, delimiter=",", ndmin=2)
+            return np.loadtxt(path, dtype=np.float64, delimiter=",", ndmin=2, encoding="utf-8-sig")
     except InputError:
         raise
     except (OSError, ValueError) as error:

@@ -54,6 +54,10 @@ class HDF5Points:
         """Returns a copy of one row or of several."""
         return np.array(self._values()[rows])
 
+    def first(self, count: int) -> np.ndarray:
+        """Returns (n, count, ...): the first entries of each row, without reading the others where they are mapped."""
+        return np.array(self._values()[:, :count])
+
     def __getstate__(self) -> dict:
         # A map is pickled as the whole array; the other process makes its own.
         return {**self.__dict__, "_map": None}

@@ -4,14 +4,14 @@ Shape legend: n objects, P points an object (2048 as published).
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pointrecon.datasets import DATASETS
-from pointrecon.datasets.checks import fault_of, is_usable
+from pointrecon.datasets.checks import fault_of, is_usable, refuse_same_clouds
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
@@ -33,6 +33,7 @@ VARIANTS = {
 FOLDERS = ("ScanObjectNN", "ScanObjectNN/h5_files", "h5_files")
 FILES = {"train": "training", "test": "test"}  # published split: how its files begin
 _CHECKED_AT_ONCE = 256
+_COMPARED = 8  # points by which two clouds are found to be the same
 
 log = logging.getLogger("recon")
 
@@ -72,7 +73,9 @@ class ScanObjectNN(PointCloudDataset):
         check_choice("data.on_error", on_error, ("raise", "skip"))
         self.variant = variant
         self._files = [open_points(find_file(root, variant, FILES[split])) for split in splits]
-        labels, ids = [], []
+        _refuse_shared(root, variant, dict(zip(splits, self._files, strict=True)))
+        labels: list[np.ndarray] = []
+        ids: list[str] = []
         self._places: list[tuple[int, int]] = []  # file and row of each object
         for number, (points, split) in enumerate(zip(self._files, splits, strict=True)):
             rows = _finite_rows(points, on_error)
@@ -102,6 +105,19 @@ class ScanObjectNN(PointCloudDataset):
     def survey(root: str) -> list[Survey]:
         """Says what of each variant is there; reads the labels and one object of each file."""
         return [_survey(root, variant) for variant in VARIANTS]
+
+
+def _refuse_shared(root: str, variant: str, files: Mapping[str, HDF5Points]) -> None:
+    """Compares the clouds of the two files, if both are there; objects have no names."""
+    both = dict(files)
+    for split in FILES:
+        path = next((path for path in _candidates(root, variant, FILES[split]) if path.is_file()), None)
+        if split not in both and path is not None:
+            both[split] = open_points(path)
+    if len(both) < 2:
+        return
+    train, test = (both[split].first(_COMPARED) for split in ("train", "test"))
+    refuse_same_clouds(train, test, f"'{both['test'].path}'", f"download both files again from {SOURCE}")
 
 
 def find_file(root: str | Path, variant: str, part: str) -> Path:

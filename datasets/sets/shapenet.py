@@ -5,7 +5,7 @@ Shape legend: n objects, N points an object (8192 as published).
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pointrecon.datasets import DATASETS
-from pointrecon.datasets.checks import check_cloud, check_plain_names, read_list
+from pointrecon.datasets.checks import check_cloud, check_plain_names, read_list, refuse_overlap
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.survey import Survey
@@ -77,6 +77,7 @@ class ShapeNet55(PointCloudDataset):
         self.on_error, self.num_stored = on_error, num_stored
         categories = read_categories(self.folder / "shapenet55.json")
         lists = {split: read_ids(self.folder, split) for split in splits}
+        _refuse_shared(self.folder, lists)
         ids = [name for names in lists.values() for name in names]
         labels = _labels(ids, list(categories), self.folder)
         class_names = list(categories.values())
@@ -122,11 +123,23 @@ class ShapeNet55(PointCloudDataset):
         ]
 
 
+def _refuse_shared(folder: Path, lists: Mapping[str, list[str]]) -> None:
+    """Compares the two lists, if both are there."""
+    both = dict(lists)
+    for split in ("train", "test"):
+        if split not in both and (folder / "ShapeNet-55" / f"{split}.txt").is_file():
+            both[split] = read_ids(folder, split)
+    if len(both) == 2:
+        remedy = f"restore '{folder / 'ShapeNet-55'}/train.txt' and test.txt from {_SOURCE}"
+        refuse_overlap(both["train"], both["test"], "ShapeNet-55", remedy)
+
+
 def read_categories(path: Path) -> dict[str, str]:
     """Reads shapenet55.json: {WordNet number of 8 digits: name}, sorted by number.
 
     Args:
-        path: A list, or a dict with such values, of {"catalogue": number without leading zeros, "describe": name}.
+        path: A list, or a dict with such values, of {"catalogue": number without leading zeros, "describe": name}; or
+            a table of these two columns in any form that pandas writes.
 
     Raises:
         InputError: The file is missing or is something else.
@@ -136,8 +149,7 @@ def read_categories(path: Path) -> dict[str, str]:
             f"there is no '{path}', which names the {NUM_CATEGORIES} categories; get it from {_PICTURE_SOURCE}, or set "
             f"data_root to the folder that has {FOLDER}/ in it"
         )
-    content = read_json(path)
-    entries = list(content.values()) if isinstance(content, dict) else content
+    entries = _entries(read_json(path))
     if not isinstance(entries, list) or not entries:
         raise InputError(
             f"'{path}' must hold a list of categories, but is something else; get it from {_PICTURE_SOURCE}"
@@ -197,6 +209,29 @@ def read_picture(path: Path, is_bgr: bool = False) -> Tensor:
     # parity: the published code feeds its image teacher with the channels as OpenCV reads them.
     image = torch.from_numpy(pixels[..., ::-1].copy() if is_bgr else pixels)
     return image.permute(2, 0, 1).float() / 255
+
+
+def _entries(content: Any) -> Any:
+    """The list of entries, in whichever form they come: a list, a dict of entries, or a table as pandas writes it."""
+    if not isinstance(content, dict):
+        return content
+    if isinstance(content.get("data"), list):
+        columns = content.get("columns")
+        if not isinstance(columns, list):  # a table with a schema: its rows say what is in them
+            return content["data"]
+        return [dict(zip(columns, row, strict=False)) if isinstance(row, list) else row for row in content["data"]]
+    if {"catalogue", "describe"} <= content.keys():
+        numbers, names = (_column(content[key]) for key in ("catalogue", "describe"))
+        if numbers.keys() == names.keys():
+            return [{"catalogue": numbers[key], "describe": names[key]} for key in numbers]
+    return list(content.values())
+
+
+def _column(values: Any) -> dict[Any, Any]:
+    """A column of a table by row: {"0": ..., "1": ...}, or a list."""
+    if isinstance(values, dict):
+        return values
+    return dict(enumerate(values)) if isinstance(values, list) else {}
 
 
 def _category(entry: Any, path: Path) -> tuple[str, str]:

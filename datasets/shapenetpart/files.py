@@ -18,7 +18,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pointrecon.datasets.checks import check_cloud, check_plain_names, check_text_size, is_usable, read_list
+from pointrecon.datasets.checks import (
+    check_cloud,
+    check_plain_names,
+    check_text_size,
+    is_usable,
+    read_list,
+    refuse_overlap,
+)
 from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.packed.places import KEY, Places, alone
 from pointrecon.datasets.packed.stamps import are_current, are_stamps, make_stamps
@@ -79,10 +86,12 @@ class Files:
         self.folder = folder
         self._category_of_synset = _read_categories(_need(folder / "synsetoffset2category.txt"))
         self.keys: dict[str, list[str]] = {}
-        seen: dict[str, Path] = {}
         for name in LISTS:
-            path = _need(folder / "train_test_split" / f"shuffled_{name}_file_list.json")
-            self.keys[name] = self._read_list(path, seen)
+            self.keys[name] = self._read_list(_need(_list_path(folder, name)))
+        remedy = f"unpack {SOURCE} again"
+        for name, others in (("val", ["train"]), ("test", ["train", "val"])):
+            trained_on = [key for other in others for key in self.keys[other]]
+            refuse_overlap(trained_on, self.keys[name], f"'{_list_path(folder, name)}'", remedy)
 
     @property
     def num_objects(self) -> int:
@@ -115,7 +124,7 @@ class Files:
         """Returns a text that changes with the lists."""
         return hashlib.sha256(json.dumps([self.keys, self._category_of_synset]).encode()).hexdigest()
 
-    def _read_list(self, path: Path, seen: dict[str, Path]) -> list[str]:
+    def _read_list(self, path: Path) -> list[str]:
         entries = read_json(path)
         if not isinstance(entries, list) or not entries:
             raise InputError(f"'{path}' must hold a JSON list of 'shape_data/<synset>/<id>'; unpack {SOURCE} again")
@@ -129,10 +138,10 @@ class Files:
                 )
             check_plain_names([parts[2]], path)
             key = f"{parts[1]}/{parts[2]}"
-            if key in seen:
-                raise InputError(f"'{path}' lists '{key}', which '{seen[key]}' has already; unpack {SOURCE} again")
-            seen[key] = path
             keys.append(key)
+        if len(set(keys)) < len(keys):
+            twice = next(key for row, key in enumerate(keys) if key in keys[:row])
+            raise InputError(f"'{path}' lists '{twice}' twice; unpack {SOURCE} again")
         return keys
 
 
@@ -196,7 +205,7 @@ def read_object(path: Path, category: int) -> tuple[np.ndarray, np.ndarray]:
         raise _broken(path, "is empty" if path.is_file() else "is missing")
     try:
         check_text_size(path)
-        values = np.loadtxt(path, dtype=np.float32, ndmin=2)
+        values = np.loadtxt(path, dtype=np.float64, ndmin=2, encoding="utf-8-sig")
     except InputError:
         raise
     except (ValueError, OSError) as error:
@@ -211,6 +220,10 @@ def read_object(path: Path, category: int) -> tuple[np.ndarray, np.ndarray]:
         label = f"part label {values[line, -1]:g} in line {line + 1}"
         raise _broken(path, f"has {label}, but the parts of {name} are {parts[0]} to {parts[-1]}")
     return points, values[:, -1].astype(np.uint8)
+
+
+def _list_path(folder: Path, name: str) -> Path:
+    return folder / "train_test_split" / f"shuffled_{name}_file_list.json"
 
 
 def _broken(path: Path, problem: str) -> InputError:

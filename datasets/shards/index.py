@@ -1,23 +1,24 @@
 """Tar files with samples in them, as WebDataset lays them out: what is where in each, and the index that remembers it.
 
 A sample is a run of members of one key: KEY.points.npy, KEY.json (id, label, text), KEY.image.npy, KEY.text.npy; what
-has another ending is left alone. Members are never unpacked, unpickled or written anywhere, and whatever a header
-claims is held against the size of the file before anything is allocated.
+has another ending is left alone. As in the package webdataset a key ends at the first dot of the name, except where
+that would leave no sample: keys with dots are taken as they are meant. Members are never unpacked or unpickled.
 Shape legend: n samples.
 """
 
 import functools
 import io
+import logging
 import math
-import tarfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pointrecon.datasets.checks import check_plain_names
+from pointrecon.datasets.packed.places import Places, is_writable
+from pointrecon.datasets.shards.tar import REMEDY, Member, list_members
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json, write_json
 
@@ -28,10 +29,12 @@ MAX_BYTES = (256 << 20, 1 << 20, 64 << 20, 64 << 20)  # of each
 # Columns of the positions: number of the shard, where each field starts, how long it is (0: not there), checksum.
 OFFSETS, SIZES, CHECKSUM = slice(1, 5), slice(5, 9), 9
 NUM_COLUMNS = 10
-REMEDY = "copy it again, or make it again with scripts/prepare_data.py shards"
-_BLOCK = 512  # a tar file is made of these
-_MAX_EXTENDED = 64 << 10  # bytes of a member's further attributes
+PLAN = "plan.json"  # what is being written into a folder
 _MAX_HEADER = 10_000
+_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+log = logging.getLogger("recon")
 
 
 class Index(NamedTuple):
@@ -41,18 +44,44 @@ class Index(NamedTuple):
     positions: np.ndarray  # (n, 10) int64
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path, cache_root: str | None = None) -> Index:
     """Reads the index of a folder and looks whether every shard is there and as long as it was.
 
-    A folder without one, as other programs write them, is read through once and gets one if it can be written.
+    A folder without one, as other programs write them, is read through once and gets one, beside the shards or, where
+    that cannot be written, where `Places` says.
+
+    Args:
+        folder: Of the shards.
+        cache_root: See `Places`.
 
     Raises:
-        InputError: There are no shards, one is missing or of another length, or the index is damaged.
+        InputError: There are no shards, one is missing, of another length or not in the index, the index is damaged, or
+            the shards are not all written yet.
     """
-    if not (folder / INDEX).is_file():
-        return _make_index(folder)
-    info = read_json(folder / INDEX)
-    path = folder / POSITIONS
+    places = [folder, *(path.parent for path in Places(folder, INDEX, cache_root).all)]
+    home = next((place for place in places if (place / INDEX).is_file()), None)
+    return _make_index(folder, cache_root) if home is None else _load_index(folder, home)
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """Returns the shards of a folder by name. Hidden ones are what a process that was killed has left.
+
+    Raises:
+        InputError: One is compressed.
+    """
+    files = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+    closed = [path for path in files if path.name.endswith(_COMPRESSED)]
+    if closed:
+        raise InputError(
+            f"'{closed[0]}' is compressed ({len(closed)} such shards); unpack them, shards are plain tar files"
+        )
+    return [path for path in files if path.suffix == ".tar"]
+
+
+def _load_index(folder: Path, home: Path) -> Index:
+    """The index that lies in the folder `home`."""
+    info = read_json(home / INDEX)
+    path = home / POSITIONS
     try:
         names = [shard["name"] for shard in info["shards"]]
         counts = [int(shard["num_samples"]) for shard in info["shards"]]
@@ -63,13 +92,19 @@ def read_index(folder: Path) -> Index:
         is_whole = is_whole and all(_is_carried(info[kind]) for kind in ("image", "text") if kind in info)
     except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
         raise InputError(
-            f"the index of '{folder}' is damaged ({error!r}); remove {INDEX}, and it is made again"
+            f"the index of '{folder}' is damaged ({error!r}); remove '{home / INDEX}', and it is made again"
         ) from error
     if not is_whole:
         raise InputError(
-            f"'{folder / INDEX}' and {POSITIONS} do not fit each other; remove {INDEX}, and it is made again"
+            f"'{home / INDEX}' and {POSITIONS} do not fit each other; remove {INDEX}, and it is made again"
         )
-    check_plain_names(names, folder / INDEX)
+    check_plain_names(names, home / INDEX)
+    unknown = sorted({path.name for path in list_shards(folder)} - set(names))
+    if unknown:
+        raise InputError(
+            f"'{folder / unknown[0]}' is not in '{home / INDEX}' ({len(unknown)} such shards); remove the index, and "
+            "it is made again, or that shard"
+        )
     for name, size in zip(names, sizes, strict=True):
         check_shard(folder / name, size)
     return Index(info, positions)
@@ -95,10 +130,7 @@ def write_index(folder: Path, info: dict[str, Any], shards: dict[str, np.ndarray
         info: What else is to be said; goes into index.json.
         shards: Name of each shard -> its positions as `scan_shard` gives them.
     """
-    index = _assemble(folder, info, shards)
-    with atomic_write(folder / POSITIONS) as temporary:
-        np.save(temporary, index.positions)
-    write_json(index.info, folder / INDEX)
+    _write(folder, _assemble(folder, info, shards))
 
 
 def scan_shard(path: Path) -> np.ndarray:
@@ -108,60 +140,53 @@ def scan_shard(path: Path) -> np.ndarray:
         (n, 10) int64 positions of its samples in their order; the first column is 0.
 
     Raises:
-        InputError: The file is no tar file, is truncated, has a link or another special member, a name that leads out
-            of a folder, a member that is absurdly large, or a sample without points.
+        InputError: As `list_members`; a member is absurdly large, or a sample has no points.
     """
+    members = list_members(path)
     rows: list[np.ndarray] = []
     last = None
     with open(path, "rb") as file:
-        for name, offset, size in walk(path, file):
-            key, _, field = name.rpartition("/")[2].partition(".")
-            key = name[: len(name) - len(field)]
-            if field not in FIELDS:
+        for member, place in zip(members, _find_keys(members), strict=True):
+            if place is None:
                 continue
+            key, number = place
             if key != last:
                 rows.append(np.zeros(NUM_COLUMNS, dtype=np.int64))
                 last = key
-            number = FIELDS.index(field)
-            _enter(rows[-1], number, name, offset, size, path)
-            file.seek(offset)
-            rows[-1][CHECKSUM] ^= checksum(file.read(size), number)
+            _enter(rows[-1], number, member, path)
+            file.seek(member.offset)
+            rows[-1][CHECKSUM] ^= checksum(file.read(member.size), number)
+    if not rows:
+        found = f"it has {len(members)} members such as {members[0].name!r:.200}" if members else "it is empty"
+        raise InputError(f"shard '{path}' has no samples: {found}, but points are in KEY.{FIELDS[0]}; {REMEDY}")
     bare = [number for number, row in enumerate(rows) if not row[SIZES][0]]
-    if bare or not rows:
-        what = f"sample {bare[0]} of shard '{path}' has no {FIELDS[0]}" if bare else f"shard '{path}' has no samples"
-        raise InputError(f"{what}; {REMEDY}")
+    if bare:
+        raise InputError(
+            f"sample {bare[0]} of shard '{path}' has no {FIELDS[0]} beside its other members, which must follow each "
+            f"other (tar --sort=name); {REMEDY}"
+        )
     return np.stack(rows)
 
 
-def walk(path: Path, file: io.BufferedReader) -> Iterator[tuple[str, int, int]]:
-    """Yields name, offset and size of each regular member of a tar file.
+def _find_keys(members: list[Member]) -> list[tuple[str, int] | None]:
+    """The key and the field of each member, None for one that belongs to no sample."""
+    found = [_split(member, member.base.partition(".")[2]) for member in members]
+    plain = {place[0] for place in found if place is not None and place[1] == 0}
+    others: dict[int, tuple[str, int]] = {}  # members whose key has dots, or that are left alone
+    for row, member in enumerate(members):
+        ending = next((field for field in FIELDS if member.base.lower().endswith(f".{field}")), "")
+        rest = member.base.partition(".")[2]
+        if found[row] is None and ending and member.name[: -len(rest) - 1] not in plain:
+            others[row] = (member.name[: -len(ending) - 1], FIELDS.index(ending))
+    dotted = {key for key, field in others.values() if field == 0}
+    for row, place in others.items():
+        found[row] = place if place[0] in dotted else None
+    return found
 
-    Raises:
-        InputError: As `scan_shard`.
-    """
-    total, at = path.stat().st_size, 0
-    while True:
-        file.seek(at)
-        try:
-            header = tarfile.TarInfo.frombuf(file.read(_BLOCK), "utf-8", "strict")
-        except tarfile.EOFHeaderError:
-            return
-        except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise InputError(f"shard '{path}' is truncated or damaged at byte {at:,} ({error}); {REMEDY}") from error
-        start, name = at + _BLOCK, header.name
-        if not 0 <= header.size <= total - start:
-            raise InputError(
-                f"'{name}' in shard '{path}' claims {header.size:,} bytes, but {total - start:,} are left; {REMEDY}"
-            )
-        if header.type in (tarfile.XHDTYPE, tarfile.XGLTYPE):
-            _check_extended(file, header, path)
-        elif header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise InputError(f"'{name}' in shard '{path}' is a link or no plain file; shards have plain files only")
-        elif name.startswith("/") or ".." in name.split("/") or "\\" in name:
-            raise InputError(f"{name!r} in shard '{path}' leads out of its folder; shards have plain names only")
-        else:
-            yield name, start, header.size
-        at = start + -(-header.size // _BLOCK) * _BLOCK
+
+def _split(member: Member, field: str) -> tuple[str, int] | None:
+    """Key and number of the field, if it is one."""
+    return (member.name[: -len(field) - 1], FIELDS.index(field.lower())) if field.lower() in FIELDS else None
 
 
 def checksum(data: bytes, field: int) -> int:
@@ -176,13 +201,16 @@ def parse_npy(data: bytes, what: str) -> np.ndarray:
         InputError: It holds anything else, or claims another size than it has.
     """
     try:
-        length = 10 + int.from_bytes(data[8:10], "little")
-        shape, is_fortran, dtype = _parse_header(data[:length])
-        if dtype.kind not in "iuf" or is_fortran or min(shape, default=0) < 0:
+        width = 2 if data[6:7] == b"\x01" else 4
+        length = 8 + width + int.from_bytes(data[8 : 8 + width], "little")
+        shape, is_fortran, dtype = _parse_header(data[: min(length, _MAX_HEADER + 12)])
+        if dtype.kind not in "iuf" or min(shape, default=0) < 0:
             raise ValueError(f"it holds {dtype} values of shape {shape}")
         if math.prod(shape) * dtype.itemsize != len(data) - length:
             raise ValueError(f"it claims values of shape {shape} and has {len(data) - length:,} bytes")
-        return np.frombuffer(data, dtype, offset=length).reshape(shape).copy()
+        values = np.frombuffer(data, dtype, offset=length)
+        values = values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
+        return np.array(values, dtype.newbyteorder("="), order="C")  # torch asks for this machine's order of bytes
     except (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionError, OverflowError) as error:
         raise InputError(f"{what} is no array of numbers ({error}); {REMEDY}") from error
 
@@ -190,40 +218,60 @@ def parse_npy(data: bytes, what: str) -> np.ndarray:
 @functools.lru_cache(maxsize=256)
 def _parse_header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
     file = io.BytesIO(data)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("its format is not version 1.0")
-    return np.lib.format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
+    version = np.lib.format.read_magic(file)
+    if version not in _READERS:
+        raise ValueError(f"its format is version {version[0]}.{version[1]}")
+    return _READERS[version](file, max_header_size=_MAX_HEADER)
 
 
-def _enter(row: np.ndarray, field: int, name: str, offset: int, size: int, path: Path) -> None:
-    if size > MAX_BYTES[field] or not size:
+def _enter(row: np.ndarray, field: int, member: Member, path: Path) -> None:
+    if member.size > MAX_BYTES[field] or not member.size:
         raise InputError(
-            f"'{name}' in shard '{path}' has {size:,} bytes, but may have 1 to {MAX_BYTES[field]:,}; {REMEDY}"
+            f"'{member.name:.200}' in shard '{path}' has {member.size:,} bytes, but may have 1 to "
+            f"{MAX_BYTES[field]:,}; {REMEDY}"
         )
     if row[SIZES][field]:
-        raise InputError(f"'{name}' is in shard '{path}' twice; {REMEDY}")
-    row[OFFSETS][field], row[SIZES][field] = offset, size
+        raise InputError(f"'{member.name:.200}' is in shard '{path}' twice; {REMEDY}")
+    row[OFFSETS][field], row[SIZES][field] = member.offset, member.size
 
 
-def _check_extended(file: io.BufferedReader, header: tarfile.TarInfo, path: Path) -> None:
-    """Further attributes may say when a member was written, but not where it is or how large."""
-    data = file.read(header.size) if header.size <= _MAX_EXTENDED else b" size="
-    if any(key in data for key in (b" path=", b" size=", b" linkpath=", b" GNU.sparse")):
-        raise InputError(
-            f"'{header.name}' in shard '{path}' has a long name or is too large; shards have short names only"
-        )
-
-
-def _make_index(folder: Path) -> Index:
-    paths = sorted(folder.glob("*.tar"))
+def _make_index(folder: Path, cache_root: str | None) -> Index:
+    paths = list_shards(folder)
     if not paths:
         raise InputError(f"there are no shards in '{folder}'; make them with scripts/prepare_data.py shards")
+    log.info("reading %d shards in '%s' through; this happens once", len(paths), folder)
     shards = {path.name: scan_shard(path) for path in paths}
+    index, home = _assemble(folder, _read_plan(folder, sum(map(len, shards.values()))), shards), folder
     try:
-        write_index(folder, {}, shards)
-    except (InputError, OSError):  # a folder that is only read: nothing is remembered
-        return _assemble(folder, {}, shards)
-    return read_index(folder)
+        if cache_root is not None or not is_writable(folder / INDEX):
+            home = Places(folder, INDEX, cache_root).choose(8 * NUM_COLUMNS * len(index.positions)).parent
+        _write(home, index)
+    except (InputError, OSError) as error:  # nothing is remembered
+        log.warning("the index of '%s' is made anew at each start, since it cannot be kept: %s", folder, error)
+        return index
+    return _load_index(folder, home)
+
+
+def _read_plan(folder: Path, found: int) -> dict[str, Any]:
+    """What scripts/prepare_data.py has noted of the samples it writes into a folder."""
+    if not (folder / PLAN).is_file():
+        return {}
+    plan = read_json(folder / PLAN)
+    about = plan.get("about") if isinstance(plan, dict) else None
+    if isinstance(about, dict) and plan.get("num_samples") == found:
+        return about
+    if isinstance(plan, dict) and "num_samples" not in plan:  # of an earlier version
+        return {}
+    raise InputError(
+        f"the shards in '{folder}' are not all there: {found} samples of those that {PLAN} names; run "
+        "scripts/prepare_data.py shards again, which goes on where it stopped"
+    )
+
+
+def _write(home: Path, index: Index) -> None:
+    with atomic_write(home / POSITIONS) as temporary:
+        np.save(temporary, index.positions)
+    write_json(index.info, home / INDEX)
 
 
 def _assemble(folder: Path, info: dict[str, Any], shards: dict[str, np.ndarray]) -> Index:

@@ -24,13 +24,14 @@ from pointrecon.datasets.shards.index import (
     FIELDS,
     MAX_BYTES,
     OFFSETS,
-    REMEDY,
     SIZES,
     checksum,
     parse_npy,
     read_index,
 )
 from pointrecon.datasets.shards.order import epoch_order
+from pointrecon.datasets.shards.shared import refuse_shared
+from pointrecon.datasets.shards.tar import REMEDY
 from pointrecon.utils.errors import InputError
 
 MAX_OPEN = 64  # shards that a process keeps open
@@ -50,6 +51,7 @@ class Shards(PointCloudDataset):
         folder: Of the splits.
         num_lanes: Read side by side; see `epoch_order`. Choose a multiple of the number of processes.
         buffer: Of the shuffling, samples a lane.
+        cache_root: Folder for the index of shards that bring none; None: beside them.
 
     Attributes:
         ids, names, labels: Asking for them reads all shards.
@@ -70,12 +72,15 @@ class Shards(PointCloudDataset):
         folder: str = "shards",
         num_lanes: int = 48,
         buffer: int = 1000,
+        cache_root: str | None = None,
     ) -> None:
         if num_lanes < 1 or buffer < 1:
             raise InputError(f"data.options.num_lanes is {num_lanes} and buffer {buffer}, but both must be at least 1")
         self.folder, self.split = Path(root) / folder / split, split
         self.num_lanes, self.buffer = num_lanes, buffer
-        info, self._positions = read_index(self.folder)
+        self._cache_root = cache_root
+        index = read_index(self.folder, cache_root)
+        info, self._positions = index
         self.counts = [shard["num_samples"] for shard in info["shards"]]
         self._shards = [(self.folder / shard["name"], shard["bytes"]) for shard in info["shards"]]
         self._open: OrderedDict[int, int] = OrderedDict()
@@ -85,7 +90,8 @@ class Shards(PointCloudDataset):
         self._rows = range(len(self._positions))
         self.is_fps_ordered = bool(info.get("is_fps_ordered", False))
         self.carried = {kind: info[kind] for kind in KINDS if kind in info}
-        self.num_points = info.get("num_points") or len(self._read(0)["points.npy"])
+        self.num_points = info.get("num_points") or self._find_size()
+        refuse_shared(self.folder, index)
 
     def read(self, row: int) -> Sample:
         arrays, what = self._read(row), f"sample {row} of '{self.folder}'"
@@ -137,11 +143,23 @@ class Shards(PointCloudDataset):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._positions = read_index(self.folder).positions
+        self._positions = read_index(self.folder, self._cache_root).positions
 
     def __del__(self) -> None:
         for file in self.__dict__.get("_open", {}).values():
             os.close(file)
+
+    def _find_size(self) -> int:
+        """N of shards that do not say it; clouds of several sizes are found before a run, by the bytes they take."""
+        _, firsts = np.unique(self._positions[:, SIZES.start], return_index=True)
+        sizes = {len(self._read(int(row))["points.npy"]): int(row) for row in sorted(firsts)}
+        if len(sizes) > 1:
+            (one, a), (other, b), *_ = sizes.items()
+            raise InputError(
+                f"the clouds in '{self.folder}' differ in size: sample {a} has {one} points and sample {b} {other}; "
+                "resample them to one number, so that they make batches"
+            )
+        return next(iter(sizes))
 
     def _read(self, index: int) -> dict[str, Any]:
         """The fields of a sample: arrays, and id, label and text under `json`."""

@@ -1,9 +1,11 @@
 """Lists with every kind of line end, and clouds that no network should see."""
 
+import logging
+
 import numpy as np
 import pytest
 
-from pointrecon.datasets.checks import check_cloud, fault_of, is_usable, read_list
+from pointrecon.datasets.checks import check_cloud, fault_of, is_usable, read_list, refuse_overlap, refuse_same_clouds
 from pointrecon.utils.errors import InputError
 
 GOOD = np.random.RandomState(0).randn(8, 6)
@@ -17,7 +19,15 @@ def changed(index, value):
 
 @pytest.mark.parametrize(
     "data",
-    [b"bed\nnight_stand\n", b"bed\r\nnight_stand", b"\xef\xbb\xbfbed\n\n\r\n  night_stand  \n\n", b"bed\rnight_stand"],
+    [
+        b"bed\nnight_stand\n",
+        b"bed\r\nnight_stand",
+        b"\xef\xbb\xbfbed\n\n\r\n  night_stand  \n\n",
+        b"bed\rnight_stand",
+        b"\xef\xbb\xbfbed \n\xef\xbb\xbfnight_stand\t\n",  # two files with a mark of the byte order, joined
+        "\ufeffbed\r\nnight_stand\u00a0\r\n".encode("utf-16-le"),
+        "\ufeffbed\nnight_stand".encode("utf-16-be"),
+    ],
 )
 def test_list_is_read_whole(tmp_path, data):
     (tmp_path / "list.txt").write_bytes(data)
@@ -79,3 +89,38 @@ def test_usable_objects():
 def test_rows_of_a_list_are_a_cloud():
     np.testing.assert_array_equal(check_cloud(GOOD.tolist(), "'a'", 8), GOOD[:, :3].astype(np.float32))
     assert check_cloud(list(GOOD), "'a'", 8).shape == (8, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_good"),
+    [
+        (GOOD[:, :3] + 1e5, False),  # a step of float32 is 1/128 there
+        (GOOD[:, :3] * 1e-3 + 10.0, True),
+        (GOOD[:, :3] * 1e3 + 1e6, True),
+        (GOOD[:, :3] * 1e-44, False),
+        ((GOOD[:, :3] * 10).astype(np.int64) + 5_000_001, True),
+        ((GOOD[:, :3] * 10).astype(np.int64) + (1 << 40), False),
+        ((GOOD[:, :3] + 1e5).astype(np.float32), True),  # what is lost was lost before
+    ],
+)
+def test_a_cloud_that_float32_would_move_is_refused(values, is_good):
+    if is_good:
+        np.testing.assert_array_equal(check_cloud(values, "x", 8), values.astype(np.float32))
+    else:
+        with pytest.raises(InputError, match="x has coordinates so far from the origin.*subtract its centre"):
+            check_cloud(values, "x", 8)
+
+
+def test_overlap_is_counted_and_its_first_object_named():
+    refuse_overlap(["a", "b"], ["c"], "Toys", "mend the lists")
+    with pytest.raises(InputError, match="2 of the 3 test objects of Toys .* first 'd'.*; mend the lists"):
+        refuse_overlap(["a", "b", "d"], ["c", "d", "b"], "Toys", "mend the lists")
+
+
+def test_the_same_clouds_are_found_by_their_points(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("recon"), "propagate", True)
+    clouds = np.random.RandomState(0).randn(300, 4, 3).astype(np.float32)
+    refuse_same_clouds(clouds[:100], [*clouds[98:298], None], "x.h5", "get it again")
+    assert "2 of the 201 test objects of x.h5 are training objects as well: ['object 0', 'object 1']" in caplog.text
+    with pytest.raises(InputError, match="3 of the 200 test objects of x.h5 .* first 'object 0'"):
+        refuse_same_clouds(clouds[:100], clouds[97:297], "x.h5", "get it again")

@@ -1,19 +1,22 @@
 """Writing shards: whole or not at all, and training from them sees what the data set and its cache say."""
 
+import multiprocessing
+import shutil
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from pointrecon.datasets.sets.sweethome3d import SweetHome3D
 from pointrecon.datasets.shards.shards import Shards
 from pointrecon.tools import shards
 from pointrecon.tools.shards import make_shards, write_split
 from pointrecon.tools.teachers.teachers import Teachers
 from pointrecon.utils.config import load_config
 from pointrecon.utils.errors import InputError
+from tests.datasets import opened
 
 CTX = SimpleNamespace(device=torch.device("cpu"), is_main=True, rank=0, world_size=1)
 
@@ -37,7 +40,7 @@ def written(config, tmp_path):
 
 
 def test_samples_and_features_are_those_of_the_data_set(written, config, data_root):
-    source, dataset = SweetHome3D(str(data_root), "pretrain"), Shards(str(written))
+    source, dataset = opened("SweetHome3D", data_root, "pretrain"), Shards(str(written))
     row_of = {key: row for row, key in enumerate(source.ids)}
     assert sorted(dataset.ids) == sorted(source.ids) != dataset.ids
     assert dataset.class_names == source.class_names and dataset.class_texts == source.class_texts
@@ -51,7 +54,7 @@ def test_samples_and_features_are_those_of_the_data_set(written, config, data_ro
 def test_targets_are_those_of_the_cache(written, config, data_root, center):
     options = [f"teachers.{kind}.center={center}".lower() for kind in ("image", "text")]
     cfg = load_config(config, options)
-    source, dataset = SweetHome3D(str(data_root), "pretrain"), Shards(str(written))
+    source, dataset = opened("SweetHome3D", data_root, "pretrain"), Shards(str(written))
     batch = torch.utils.data.default_collate([dataset[row] for row in range(9)])
     cached = Teachers(cfg, source, CTX).draw(batch, torch.Generator().manual_seed(5))
     carried = Teachers(cfg, dataset, CTX)
@@ -112,7 +115,7 @@ def test_a_shard_that_is_cut_short_while_it_is_written_is_not_there(tmp_path):
 
 
 def test_other_options_need_another_folder(written, config):
-    for overrides, size in (([], 11), (["seed=1"], 10), (["teachers.text.num_prompts=1"], 10)):
+    for overrides, size in (([], 11), (["seed=1"], 10), (["teachers.text.num_prompts=1"], 10), (["select=last"], 9)):
         with pytest.raises(InputError, match="other data or options"):
             make_shards(load_config(config, overrides), written / "shards", ["pretrain"], size)
     (written / "shards" / "pretrain" / "plan.json").unlink()
@@ -120,6 +123,59 @@ def test_other_options_need_another_folder(written, config):
         make_shards(load_config(config), written / "shards", ["pretrain"], 10)
     with pytest.raises(InputError, match="--shard_size is 0"):
         make_shards(load_config(config), written / "new", ["pretrain"], 0)
+
+
+def test_other_points_of_the_same_objects_need_another_folder(written, config, data_root, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(data_root / "sweethome3d", other / "sweethome3d")
+    with h5py.File(other / "sweethome3d" / "sweethome3d.h5", "a") as file:
+        file["points"][:] = -file["points"][:]
+    make_shards(load_config(config), written / "shards", ["test"], 10)
+    with pytest.raises(InputError, match="other data or options"):
+        make_shards(load_config(config, [f"data_root={other}"]), written / "shards", ["test"], 10)
+
+
+def test_what_a_killed_call_leaves_is_no_shard(written, config):
+    """Its temporary file looks like one; and shards that are not all there get no index."""
+    folder = written / "shards" / "pretrain"
+    before, count = Shards(str(written)).ids, len(list(folder.glob("*.tar")))
+    left = folder / ".pretrain-000003.4242.tmp.tar"
+    left.write_bytes((folder / "pretrain-000003.tar").read_bytes())
+    (folder / "index.json").unlink()
+    again = Shards(str(written))
+    assert again.ids == before and again.class_names == ["ball", "plate", "rod"] and again.carried["image"]["dim"] == 10
+    (folder / "index.json").unlink()
+    last = sorted(folder.glob("pretrain-*.tar"))[-1]
+    last.unlink()
+    with pytest.raises(InputError, match="are not all there: 60 samples"):
+        Shards(str(written))
+    make_shards(load_config(config), written / "shards", ["pretrain"], 10)
+    assert not left.exists() and len(list(folder.glob("*.tar"))) == count and Shards(str(written)).ids == before
+
+
+def test_two_calls_at_once_both_end_right(config, tmp_path):
+    context = multiprocessing.get_context("fork")
+    arguments = (load_config(config), tmp_path / "shards", ["pretrain"], 5)
+    calls = [context.Process(target=make_shards, args=arguments) for _ in range(3)]
+    for call in calls:
+        call.start()
+    for call in calls:
+        call.join()
+    assert [call.exitcode for call in calls] == [0, 0, 0]
+    folder = tmp_path / "shards" / "pretrain"
+    assert len(Shards(str(tmp_path))) == 65 and not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_test_samples_in_training_shards_are_refused(written):
+    folder = written / "shards"
+    shutil.copy(folder / "test" / "test-000000.tar", folder / "pretrain" / "pretrain-000099.tar")
+    with pytest.raises(InputError, match="pretrain-000099.tar' is not in .*index.json"):
+        Shards(str(written))
+    for name in ("index.json", "plan.json"):
+        (folder / "pretrain" / name).unlink()
+    for split in ("pretrain", "test"):
+        with pytest.raises(InputError, match="10 of the 15 samples in .*test' are in .*pretrain' as well, first .* 0"):
+            Shards(str(written), split)
 
 
 def test_pretraining_from_shards_resumes_in_the_middle_of_an_epoch(launch, written):

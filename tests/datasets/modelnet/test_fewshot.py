@@ -119,7 +119,7 @@ def test_number_of_classes_must_be_that_of_the_file(tmp_path):
     ],
 )
 def test_damaged_object_is_refused_or_skipped(tmp_path, bad, message):
-    write(tmp_path, {"train": [*entries(6), bad], "test": entries(9)})
+    write(tmp_path, {"train": [*entries(6), bad], "test": entries(9, start=6)})
     with pytest.raises(InputError, match=rf"object 6 in 'train' of '.*4\.pkl' .*{message}"):
         build(tmp_path)
     dataset = build(tmp_path, on_error="skip")
@@ -201,6 +201,13 @@ def test_impossible_setting_leaves_nothing(modelnet, setting, message):
     with pytest.raises(InputError, match=message):
         make_folds(str(modelnet), settings=[(3, 2), setting], num_folds=1, num_stored=4)
     assert not (modelnet / "ModelNetFewshot").exists()
+
+
+def test_test_objects_among_the_labelled_ones_are_refused(tmp_path):
+    write(tmp_path, {"train": entries(6), "test": entries(9, start=4)})
+    for split in ("train", "test"):
+        with pytest.raises(InputError, match="2 of the 9 test objects of .*4.pkl' .* first 'object 0'"):
+            build(tmp_path, split)
 
 
 def test_survey(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import time
 
 import h5py
@@ -170,6 +171,33 @@ def test_worker_processes_read_the_same(tmp_path, clouds):
     points = torch.cat([batch["points"] for batch in loader])
     for given, stored in zip(points, clouds["test"], strict=True):
         assert_in_sphere(given, stored[:, :3])
+
+
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_overlapping_lists_are_refused(tmp_path, split):
+    """As when one list is a copy of the other."""
+    write(tmp_path, counts={"train": 2, "test": 2})
+    folder = tmp_path / "ModelNet" / "modelnet40_normal_resampled"
+    for ending in (".txt", "_16pts_fps.dat"):
+        shutil.copy(folder / f"modelnet40_test{ending}", folder / f"modelnet40_train{ending}")
+    with pytest.raises(InputError, match="80 of the 80 test objects of ModelNet40 .* first 'airplane_1000'"):
+        build(tmp_path, split)
+    (folder / f"modelnet40_{'test' if split == 'train' else 'train'}.txt").unlink()
+    if split != "all":
+        assert len(build(tmp_path, split)) == 80, "one list alone"
+
+
+def test_an_hdf5_file_in_both_lists_is_refused(tmp_path):
+    folder = tmp_path / "modelnet40_ply_hdf5_2048"
+    folder.mkdir()
+    (folder / "shape_names.txt").write_text("\n".join(MODELNET40))
+    with h5py.File(folder / "ply0.h5", "w") as file:
+        file["data"] = np.random.RandomState(0).randn(80, 20, 3).astype(np.float32)
+        file["label"] = np.repeat(np.arange(40), 2)[:, None].astype(np.uint8)
+    for part in COUNTS:
+        (folder / f"{part}_files.txt").write_text("data/modelnet40_ply_hdf5_2048/ply0.h5\n")
+    with pytest.raises(InputError, match="80 of the 80 test objects of ModelNet40 .* first 'ply0-0000'"):
+        build(tmp_path, "test")
 
 
 def test_survey_of_nothing(tmp_path):

@@ -204,6 +204,26 @@ def test_arguments_out_of_range_are_refused(root, options, message):
         opened("ScanObjectNN", root, **{"split": "train", **options})
 
 
+def test_test_objects_in_the_training_file_are_refused(root, caplog):
+    with h5py.File(training_file(root).with_name("test_objectdataset_augmentedrot_scale75.h5")) as file:
+        points = file["data"][:]
+    change(training_file(root), lambda file: file["data"].__setitem__(slice(3, 6), points[10:13]))
+    for split in ("train", "test", "all"):
+        with pytest.raises(InputError, match="3 of the 15 test objects of .*test_object.* first 'object 10'"):
+            opened("ScanObjectNN", root, split)
+    assert len(opened("ScanObjectNN", root, "train", variant="obj_bg")) == 60
+
+
+def test_clouds_that_float32_would_move_are_refused(root):
+    with h5py.File(training_file(root)) as file:
+        points = file["data"][:].astype(np.float64)
+    points[7] += 1e7
+    change(training_file(root), replace("data", points))
+    with pytest.raises(InputError, match="object 7 .* float32 would move its points"):
+        opened("ScanObjectNN", root, "train")
+    assert len(opened("ScanObjectNN", root, "train", on_error="skip")) == 59
+
+
 def test_survey(root):
     training_file(root, "obj_only").unlink()
     training_file(root, "pb_t50_rs").write_bytes(b"<html>")

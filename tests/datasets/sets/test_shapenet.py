@@ -251,3 +251,40 @@ def test_survey_names_the_first_bad_file(folder, monkeypatch):
     assert "no folder" in ShapeNet55.survey(str(folder.parent))[1].problem
     (folder / "shapenet55.json").write_text("[")
     assert "not valid JSON" in ShapeNet55.survey(str(folder.parent))[0].problem
+
+
+def test_overlapping_lists_are_refused(folder):
+    with open(folder / "ShapeNet-55" / "test.txt", "a") as file:
+        file.write("".join(f"{name}.npy\n" for name in TRAIN[3:5]))
+    for split in ("pretrain", "train", "test"):
+        with pytest.raises(InputError, match=f"2 of the 5 test objects of ShapeNet-55 .* first '{TRAIN[3]}'"):
+            build(folder, split)
+    (folder / "ShapeNet-55" / "test.txt").unlink()
+    assert len(build(folder)) == 12, "one list alone is enough to train"
+
+
+PANDAS = {"catalogue": [4379243, 2691156, 2808440], "describe": ["table", "airplane", "bathtub_tub"]}
+ROWS = list(zip(*PANDAS.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {key: {str(row): value for row, value in enumerate(values)} for key, values in PANDAS.items()},  # columns
+        PANDAS,  # list
+        {"columns": list(PANDAS), "index": [0, 1, 2], "data": [list(row) for row in ROWS]},  # split
+        {"schema": {"fields": []}, "data": [dict(zip(PANDAS, row, strict=True)) for row in ROWS]},  # table
+        {str(row): dict(zip(PANDAS, values, strict=True)) for row, values in enumerate(ROWS)},  # index
+        [dict(zip(PANDAS, row, strict=True)) for row in ROWS],  # records
+    ],
+)
+def test_categories_in_every_form_of_pandas(folder, content):
+    for mark in ("", "\ufeff"):
+        (folder / "shapenet55.json").write_text(mark + json.dumps(content))
+        assert build(folder).class_names == ["airplane", "bathtub_tub", "table"]
+
+
+def test_damaged_pandas_form_is_refused(folder):
+    (folder / "shapenet55.json").write_text(json.dumps({"catalogue": {"0": 1}, "describe": {"1": "a"}}))
+    with pytest.raises(InputError, match="entries must have 'catalogue'"):
+        build(folder)
