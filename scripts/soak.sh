@@ -5,4 +5,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export OMP_NUM_THREADS=1 MPLBACKEND=Agg HF_HUB_OFFLINE=1
-exec "${PYTHON:-${VENV:-.venv}/bin/python}" -m tools.soak "$@"
+exec "${PYTHON:-${VENV:-.venv}/bin/python}" -m tests.soak "$@"

@@ -82,8 +82,8 @@ def make_steps(folder: Path, device: str) -> list[Step]:
     return [
         tests("tests_operations", "-k", "not time_of", "tests/extensions"),
         tests("tests_stepwise", "-k", "not time_of", "tests/extensions/backends/test_gpu.py", POINT_OPS_COOPERATIVE="0"),
-        tests("tests_recorded", "tests/tools/test_passes.py"),
-        tests("tests_training", "tests", "--ignore=tests/extensions", "--ignore=tests/tools/test_passes.py"),
+        tests("tests_recorded", "tests/tools/training/test_passes.py"),
+        tests("tests_training", "tests", "--ignore=tests/extensions", "--ignore=tests/tools/training/test_passes.py"),
         compile_ahead("compile_pretraining", base),
         compile_ahead("compile_fine_tuning", scan),
         train("pretrain_against_live_teachers", base, *FAST, against=LIVE),

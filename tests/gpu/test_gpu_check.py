@@ -9,6 +9,7 @@ import torch
 
 from pointrecon.utils.config import load_config
 from pointrecon.utils.errors import InputError
+from tests import ROOT
 from tests.gpu import gpu_check
 from tests.gpu.gpu_check import Step, check, make_steps, run_step
 
@@ -29,6 +30,14 @@ def test_the_configs_and_overrides_of_the_steps_exist():
         overrides = [word for word in words[words.index(config) + 1 :] if "=" in word and word not in against]
         load_config(config, overrides)
         load_config(config, [*overrides, *against])
+
+
+def test_the_files_of_the_steps_exist():
+    for step in make_steps(Path("out"), "cuda"):
+        words = [word.removeprefix("--ignore=") for word in step.command]
+        paths = [word for word in words if word.startswith(("tests/", "scripts/"))]
+        assert paths or "tests" in words, step
+        assert all((ROOT / path).exists() for path in paths), paths
 
 
 def test_without_a_gpu_it_says_so(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Runs of main.py in forked children of one warm process, to be killed and watched: what `tools.soak` is made of."""
+"""Runs of main.py in forked children of one warm process, to be killed and watched: what the soak test is made of."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ from pointrecon.tools.environment import ROOT
 
 TINY = ("device=cpu", "figures=false", "batch_size=64", "optim.warmup_epochs=0", "data.num_points=48")
 TINY += ("model.embed_dim=16", "model.depth=1", "model.num_heads=2", "model.num_groups=4", "model.group_size=4")
-TINY += ("model.patch_width=16", "model.decoder_depth=1", "model.decoder_num_heads=2")
+TINY += ("keep=all", "model.patch_width=16", "model.decoder_depth=1", "model.decoder_num_heads=2")
 SPEEDS = ("shapes_per_second",)
 
 
@@ -118,8 +118,10 @@ def _be_the_child(
         report_steps(pipe)
         sys.argv = ["main.py", *arguments]
         runpy.run_path(str(ROOT / "main.py"), run_name="__main__")
-    except SystemExit as stop:
-        code = stop.code
+    except SystemExit as stop:  # as the interpreter takes it
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, str):
+            print(stop.code)
     except BaseException:
         import traceback
 

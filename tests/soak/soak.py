@@ -25,14 +25,14 @@ from pointrecon.tools.context import run_folder
 from pointrecon.tools.environment import ROOT, describe_environment
 from pointrecon.utils.files.io import write_json
 from pointrecon.utils.log import close_logger, make_logger
-from pointrecon.utils.program import Parser, exit_code
+from pointrecon.utils.program import Parser
 from tests.soak.miniature_parts import write_parts
 from tests.soak.runs import TINY, digest, forked
 
 FULL = {"runs": 70, "saves": 50, "steps": 10_000, "fuzz": 10_000}
 SHORT = {"runs": 7, "saves": 3, "steps": 300, "fuzz": 100}
 PARTS = ("runs", "saves", "memory", "processes", "fuzz")
-PROCESS_TESTS = ("tests/tools/test_several_processes.py", "tests/tools/test_shards_of_processes.py")
+PROCESS_TESTS = ("tests/tools/processes",)
 TOLERANCE = 0.02  # by how much memory may differ
 # Part segmentation has a miniature beside the runs, of which each item's points are drawn anew.
 SEGMENT = ("--config", "cfgs/partseg/scratch_shapenetpart.yaml", "data_root={folder}/data")
@@ -188,7 +188,8 @@ class Soak:
 
     def fuzz(self) -> dict[str, Any]:
         """Broken and hostile files."""
-        return self.call(["scripts/fuzz.py", "--count", str(self.counts["fuzz"]), "--seconds", str(int(self.seconds))])
+        limits = ["--count", str(self.counts["fuzz"]), "--seconds", str(int(self.seconds))]
+        return self.call(["-m", "tests.fuzzing", *limits])
 
     def call(self, arguments: Sequence[str]) -> dict[str, Any]:
         """Another program of this project, with its exit code and its last line; all its last words if it failed."""
@@ -227,11 +228,9 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(1)
     os.chdir(ROOT)
-    import tools.runner  # noqa: F401  (the children find everything loaded)
-
     from pointrecon.tools.tasks import TASKS
 
-    for task in ("pretrain", "segment"):
+    for task in ("pretrain", "segment"):  # the children find everything loaded
         TASKS.get(task)
     logger, start = make_logger(name="soak"), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
@@ -252,7 +251,3 @@ def main() -> int:
     logger.info("all is well" if not failures else f"{len(failures)} failures")
     close_logger(logger)
     return 1 if failures else 0
-
-
-if __name__ == "__main__":
-    sys.exit(exit_code(main))

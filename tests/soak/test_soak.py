@@ -89,6 +89,6 @@ def test_a_process_that_is_left_is_found_and_ended(tmp_path):
 
 
 def test_the_program_says_which_parts_there_are():
-    command = [sys.executable, "-m", "tests.soak.soak", "--parts", "x"]
+    command = [sys.executable, "-m", "tests.soak", "--parts", "x"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "invalid choice: 'x'" in done.stderr and "Traceback" not in done.stderr

@@ -79,7 +79,7 @@ def wait_until(condition, seconds=120):
 
 
 SLOW = pytest.mark.slow
-EPOCHS = 40  # enough to be met at work
+EPOCHS = 15  # enough to be met at work
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
-#!/usr/bin/env python
-"""What only a machine with an NVIDIA GPU can check, in under 8 minutes: python scripts/gpu_check.py [--json FILE]
+"""What only a machine with an NVIDIA GPU can check, in under 8 minutes: python -m tests.gpu [--json FILE]
 
 Runs the tests marked gpu and the benchmarks of the point operations, of pretraining and of fine-tuning. Exit code 1 if
 a step failed or was stopped for taking too long; what is left for want of time is named. scripts/gpu_check.sh sets up
