@@ -141,7 +141,9 @@ def refuse_overlap(train: Iterable[str], test: Iterable[str], what: str, remedy:
         )
 
 
-def refuse_same_clouds(train: Sequence[Any], test: Sequence[Any], what: str, remedy: str) -> None:
+def refuse_same_clouds(
+    train: Sequence[Any] | np.ndarray, test: Sequence[Any] | np.ndarray, what: str, remedy: str
+) -> None:
     """`refuse_overlap` for objects without names, by their points: the same to the bit.
 
     A published file may have an accident in it, so up to `MAX_SAME` of the test objects are no more than a warning.

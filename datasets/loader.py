@@ -173,7 +173,7 @@ class Loader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = iter(self._batches)
+        batches: Any = iter(self._batches)
         if self.num_workers and self._watch is None:
             self._watch = _Watch(batches._workers)
         return batches if self._watch is None else _Watched(batches, self._watch)

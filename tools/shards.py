@@ -23,7 +23,7 @@ from pointrecon.tools.build import build_dataset
 from pointrecon.tools.context import find_device
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings
-from pointrecon.tools.teachers.caches import KINDS, leave_out_unseen, make_missing, open_cache
+from pointrecon.tools.teachers.caches import KINDS, leave_out_unseen, make_missing, open_cache, section_of
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json, write_json
 from pointrecon.utils.log import make_logger, progress_bar
@@ -105,7 +105,7 @@ def make_shards(
 
 def read_features(cfg: Settings, kind: str, dataset: PointCloudDataset) -> Carried:
     """The cached features of all samples, as many views or prompts as the config draws among."""
-    cache, teacher = open_cache(cfg, kind, dataset), cfg["teachers"][kind]
+    cache, teacher = open_cache(cfg, kind, dataset), section_of(cfg, kind)
     if kind == "text":
         table, rows = cache.name_table(dataset.ids, teacher["num_prompts"])
     else:

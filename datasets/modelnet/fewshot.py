@@ -92,9 +92,9 @@ class ModelNetFewShot(PointCloudDataset):
             raise InputError(
                 f"'{path}' must hold a dict with 'train' and 'test', but does not; get it again: {_SOURCE}"
             )
-        clouds = [_clouds(content[part]) for part in ("train", "test") if isinstance(content[part], (list, tuple))]
-        if len(clouds) == 2:
-            refuse_same_clouds(*clouds, f"'{path}'", f"get it again: {_SOURCE}")
+        refuse_same_clouds(
+            _clouds(content["train"]), _clouds(content["test"]), f"'{path}'", f"get it again: {_SOURCE}"
+        )
         entries: list[Entry] = []
         split_of: list[str] = []
         for split in splits:
@@ -282,7 +282,8 @@ def _read_entries(
 
 def _clouds(content: Any) -> list[Any]:
     """The coordinates of the objects of a part, None for what is no cloud."""
-    firsts = [entry[0] if isinstance(entry, (list, tuple)) and len(entry) else None for entry in content]
+    entries = content if isinstance(content, (list, tuple)) else ()
+    firsts = [entry[0] if isinstance(entry, (list, tuple)) and len(entry) else None for entry in entries]
     return [item[:, :3] if isinstance(item, np.ndarray) and item.ndim == 2 else None for item in firsts]
 
 

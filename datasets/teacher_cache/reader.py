@@ -46,10 +46,11 @@ class FeatureCache:
             self.format = file.attrs.get("format")
             if self.format not in (FORMAT, OLD_FORMAT):
                 raise InputError(f"'{self.path}' is no teacher cache ('{FORMAT}'); {REMEDY}")
+            is_short = all(file[kind]["features"].dtype == np.float16 for kind in file if kind != "text")
             notes = {kind: {key: str(value) for key, value in file[kind].attrs.items()} for kind in file}
         self.hashes = {kind: note.pop("hash", "") for kind, note in notes.items()}
         self.info = {kind: {_OLD_KEYS.get(key, key): note[key] for key in note} for kind, note in notes.items()}
-        self.image_dtype = torch.float16 if self.format == FORMAT else torch.float32
+        self.image_dtype = torch.float16 if self.format == FORMAT and is_short else torch.float32
 
     def missing(self, kind: str, ids: Sequence[str]) -> list[str]:
         """Returns those of `ids` that the cache has no `image` or `text` features of.

@@ -11,6 +11,7 @@ from pointrecon.datasets.teacher_cache.reader import FORMAT, made_of_hash
 from pointrecon.utils.files.io import atomic_write
 
 CHUNK_BYTES = 1 << 16  # what reading one vector costs, and enough for reading one after the other
+MAX_LOSS = 2**-10  # half precision has 11 bits
 _BUFFER_BYTES = 1 << 26
 
 
@@ -102,18 +103,38 @@ def _write_text(group: h5py.Group, text: TextFeatures) -> None:
 
 
 def _write_blocks(group: h5py.Group, count: int, blocks: Iterable[np.ndarray]) -> None:
-    """One view a chunk: a run that uses a part of the views reads a part of the file, and a vector is read alone."""
-    stored, start = None, 0
+    """One view a chunk: a run that uses a part of the views reads a part of the file, and a vector is read alone.
+
+    Half precision, which is enough for the features of most teachers; float32 as soon as it is not.
+    """
+    stored: h5py.Dataset | None = None
+    start = 0
     for block in blocks:
-        values = block.astype(np.float16)
-        assert np.isfinite(values).all(), "features must fit into float16"
+        assert np.isfinite(block).all(), "features must be finite"
+        dtype = np.float16 if fits_half(block) else np.float32
         if stored is None:
-            rows = max(1, min(count, CHUNK_BYTES // (2 * values.shape[2])))
-            shape = (count, *values.shape[1:])
-            stored = group.create_dataset("features", shape, np.float16, chunks=(rows, 1, values.shape[2]))
-        stored[start : start + len(values)] = values
-        start += len(values)
+            stored = _make_room(group, (count, *block.shape[1:]), dtype)
+        elif stored.dtype == np.float16 and dtype == np.float32:
+            group.move("features", "short")
+            stored = _make_room(group, (count, *block.shape[1:]), dtype)
+            for first in range(0, start, len(block)):
+                stored[first : min(start, first + len(block))] = group["short"][first : min(start, first + len(block))]
+            del group["short"]
+        stored[start : start + len(block)] = block.astype(stored.dtype)
+        start += len(block)
     assert start == count, "as many features as ids"
+
+
+def _make_room(group: h5py.Group, shape: tuple[int, ...], dtype: type) -> h5py.Dataset:
+    rows = max(1, min(shape[0], CHUNK_BYTES // (np.dtype(dtype).itemsize * shape[2])))
+    return group.create_dataset("features", shape, dtype, chunks=(rows, 1, shape[2]))
+
+
+def fits_half(values: np.ndarray) -> bool:
+    """Whether half precision moves no vector (the last axis) by more than `MAX_LOSS` of its largest number."""
+    with np.errstate(over="ignore"):
+        lost = np.abs(values.astype(np.float16).astype(np.float32) - values)
+    return bool((lost.max(axis=-1) <= MAX_LOSS * np.abs(values).max(axis=-1)).all())
 
 
 def _write_info(group: h5py.Group, info: Mapping[str, str]) -> None:

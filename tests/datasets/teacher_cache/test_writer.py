@@ -36,6 +36,22 @@ def test_blocks_come_back_by_id_in_float16(tmp_path):
     assert torch.equal(cache.image_table(["ü", "b"]), expected.float())
 
 
+@pytest.mark.parametrize("factor", [1e-7, 1e4, 1e7])
+@pytest.mark.parametrize("cuts", [(), (2,), (1, 3)])
+def test_features_that_half_precision_would_change_are_kept_in_float32(tmp_path, factor, cuts):
+    """Also if only the last of them is such a one, when the others are in the file already."""
+    features = FEATURES.copy()
+    features[3] *= factor
+    write_features(tmp_path / "cache.h5", ImageFeatures(IDS, np.split(features, cuts)))
+    cache = FeatureCache(tmp_path / "cache.h5")
+    table = cache.image_table(IDS, dtype=cache.image_dtype)
+    if factor == 1e4:
+        assert table.dtype == torch.float16
+    else:
+        assert table.dtype == torch.float32 and torch.equal(table[3], torch.from_numpy(features[3]))
+    torch.testing.assert_close(table.float(), torch.from_numpy(features), rtol=1e-3, atol=0)
+
+
 def test_text_comes_back_bit_for_bit(tmp_path):
     write_features(tmp_path / "cache.h5", text=TEXT)
     cache = FeatureCache(tmp_path / "cache.h5")
