@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pointrecon.utils.errors import closest
 
+TABLES = "ablation"  # a folder of tables of runs, which are no configs
+
 
 def is_file(path: Path) -> bool:
     """Whether there is such a file; no for names that no file can have."""
@@ -48,7 +50,8 @@ def describe_missing(path: Path, schema_folder: Path) -> str:
 
 
 def _configs_in(folder: Path, schema_folder: Path) -> list[str]:
-    return [short(item) for item in sorted(folder.rglob("*.yaml")) if item.parent.name != schema_folder.name]
+    others = (schema_folder.name, TABLES)
+    return [short(item) for item in sorted(folder.rglob("*.yaml")) if item.parent.name not in others]
 
 
 def _spread(paths: Sequence[str]) -> list[str]:
