@@ -11,6 +11,8 @@ from pointrecon.datasets.meshes.readers.polygons import triangulate
 TOKEN = re.compile(r"[{}\[\]]|\"[^\"]*\"|[^\s,{}\[\]\"]+")
 COMMENT = re.compile(r"\"[^\"]*\"|#[^\n]*")
 MAX_DEPTH = 64
+MAX_NODES = 20_000  # counted out: a node may be used again by nodes that are used again
+MAX_ROWS = 10_000_000  # vertices and faces, counted out
 GROUPS = ("Group", "Transform", "Switch", "Collision", "Anchor", "Billboard", "LOD")
 
 
@@ -33,12 +35,39 @@ def read_vrml(data: bytes, path: str, files: Files | None = None) -> Mesh:
     )
     try:
         nodes = _Parser(text).nodes()
-        meshes = [mesh for node in nodes for mesh in _collect(node, path, 0)]
+        budget = _Budget(path)
+        meshes = [mesh for node in nodes for mesh in _collect(node, budget, 0)]
     except (ValueError, IndexError, OverflowError, TypeError, AttributeError) as error:
         if isinstance(error, MeshError):
             raise
         raise MeshError(f"'{path}' is no VRML that can be read ({error}); leave it out") from error
     return merge(meshes).check(path)
+
+
+class _Budget:
+    """What the nodes of a file may become if they are counted each time they are used."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.nodes, self.rows = path, 0, 0
+        self._known: dict[int, list[Mesh]] = {}
+
+    def shape(self, node: "_Node") -> list[Mesh]:
+        """The meshes of a shape, which are made once, however often it is used."""
+        if id(node) not in self._known:
+            self._known[id(node)] = _face_set(node, self.path)
+        found = self._known[id(node)]
+        self.take(sum(len(mesh.vertices) + len(mesh.faces) for mesh in found))
+        return found
+
+    def take(self, rows: int) -> None:
+        """Counts a node with so many vertices and faces.
+
+        Raises:
+            MeshError: There are too many.
+        """
+        self.nodes, self.rows = self.nodes + 1, self.rows + rows
+        if self.nodes > MAX_NODES or self.rows > MAX_ROWS:
+            raise MeshError(f"'{self.path}' uses its parts over {MAX_NODES:,} times or is too large", "too large")
 
 
 class _Node(dict):
@@ -143,12 +172,13 @@ class _Parser:
         return values
 
 
-def _collect(node: object, path: str, depth: int) -> list[Mesh]:
+def _collect(node: object, budget: _Budget, depth: int) -> list[Mesh]:
     """Gathers the meshes below a node."""
     if not isinstance(node, _Node) or depth > MAX_DEPTH:
         return []
     if node.kind == "Shape":
-        return _face_set(node, path)
+        return budget.shape(node)
+    budget.take(0)
     if node.kind not in GROUPS:
         return []
     children = node.get("children", node.get("choice", node.get("level", [])))
@@ -156,7 +186,7 @@ def _collect(node: object, path: str, depth: int) -> list[Mesh]:
     if node.kind in ("Switch", "LOD"):  # one of them is shown
         which = int(node["whichChoice"][0]) if "whichChoice" in node else 0 if node.kind == "LOD" else -1
         children = children[which : which + 1] if which >= 0 else []
-    meshes = [mesh for child in children for mesh in _collect(child, path, depth + 1)]
+    meshes = [mesh for child in children for mesh in _collect(child, budget, depth + 1)]
     if node.kind == "Transform":
         matrix = _matrix(node)
         meshes = [mesh.transformed(matrix) for mesh in meshes]

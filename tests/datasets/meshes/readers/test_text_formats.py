@@ -122,3 +122,13 @@ def test_bad_text_is_one_clean_error(suffix, data):
     with pytest.raises(MeshError) as error:
         READERS[suffix](data, f"bad{suffix}", None)
     assert f"bad{suffix}" in str(error.value) and error.value.cause
+
+
+def test_vrml_that_uses_its_parts_without_end_is_refused():
+    """40 groups, each with the one before four times: 4^39 triangles in two kilobytes."""
+    text = VRML.decode().replace("Transform", "DEF G0 Transform", 1)
+    text += "".join(f"DEF G{n} Group {{ children [ {f'USE G{n - 1} ' * 4} ] }}\n" for n in range(1, 40))
+    with pytest.raises(MeshError, match="uses its parts over 20,000 times"):
+        read_vrml(text.encode(), "a.wrl")
+    few = VRML.decode().replace("Transform", "DEF G0 Transform", 1) + "Group { children [ USE G0 USE G0 ] }"
+    assert len(read_vrml(few.encode(), "a.wrl").faces) == 9
