@@ -1,10 +1,11 @@
 """What `python main.py --check-data` says: which data sets are on this machine, whole or not, and where to get them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pointrecon.datasets import DATASETS
-from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.dataset import PointCloudDataset
+from pointrecon.datasets.survey import MAX_NAMES, THERE, Entry, Survey
 from pointrecon.utils.config import SCHEMA_FOLDER, load_config
 from pointrecon.utils.errors import InputError
 
@@ -19,7 +20,7 @@ def describe(config: str | None, overrides: Sequence[str]) -> str:
         overrides: Texts `key=value`; `data_root=PATH` is the one that matters.
 
     Returns:
-        A few lines for each data set that can be surveyed, and a summary.
+        For each data set that can be surveyed its state, why it is not complete and all its files; and a summary.
 
     Raises:
         InputError: The data root is no folder.
@@ -34,9 +35,10 @@ def survey_all(root: str) -> list[Survey]:
     """Returns the state of every registered data set that can tell it, in the order of their names."""
     surveys: dict[str, Survey] = {}
     for name in DATASETS.names():
-        survey = getattr(DATASETS.get(name), "survey", None)
-        # Classes that share their files may share a survey.
-        surveys |= {item.name: item for item in (survey(root) if survey else ())}
+        kind = DATASETS.get(name)
+        if isinstance(kind, type) and issubclass(kind, PointCloudDataset):
+            # Classes that share their files may share a survey.
+            surveys |= {item.name: item for item in kind.survey(root)}
     return list(surveys.values())
 
 
@@ -49,11 +51,27 @@ def format_surveys(root: str, surveys: Iterable[Survey]) -> str:
             "",
             f"{item.status:<13}{item.name}: {item.found:,} of {item.expected:,} objects",
             f"{_INDENT}folder:  {item.folder}",
+            *(_line("why" if number == 0 else "", reason) for number, reason in enumerate(item.reasons)),
             f"{_INDENT}from:    {item.source}",
             f"{_INDENT}terms:   {item.terms}",
+            *(line for entry in item.tree for line in _format_entry(entry)),
         ]
-        if item.problem is not None:
-            lines.insert(-2, f"{_INDENT}problem: {' '.join(item.problem.split())}")
     counts = [sum(item.status == status for item in surveys) for status in ("complete", "incomplete", "not found")]
     lines += ["", "{} complete, {} incomplete, {} not found".format(*counts)]
     return "\n".join(lines)
+
+
+def _line(title: str, text: str) -> str:
+    title = f"{title}:" if title else ""
+    return f"{_INDENT}{title:<9}{' '.join(text.split())}"
+
+
+def _format_entry(entry: Entry) -> Iterator[str]:
+    """A file of a data set: its state, its name, what is known of it; below it what is missing of many."""
+    aside = "" if entry.is_needed or entry.state == THERE else ", not needed"
+    note = f" ({entry.note}{aside})" if entry.note else aside
+    yield f"{_INDENT}  {entry.state:<8} {entry.name}{note}"
+    for fault in entry.lacking[:MAX_NAMES]:
+        yield f"{_INDENT}             {' '.join(fault.split())}"
+    if len(entry.lacking) > MAX_NAMES:
+        yield f"{_INDENT}             and {len(entry.lacking) - MAX_NAMES:,} more"

@@ -21,7 +21,7 @@ from pointrecon.datasets.modelnet.class_names import MODELNET40
 from pointrecon.datasets.modelnet.files import read_label
 from pointrecon.datasets.modelnet.modelnet import ModelNet40
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.survey import Survey, count_files, faults_of
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import atomic_write
@@ -126,7 +126,7 @@ class ModelNetFewShot(PointCloudDataset):
     @staticmethod
     def survey(root: str) -> list[Survey]:
         """What is there under a data root; it counts the files of the four settings and ten folds."""
-        found, problem, folder = 0, None, Path(root) / FOLDERS[0]
+        folder, tree, faults = Path(root) / FOLDERS[0], [], []
         for way, shots in SETTINGS:
             sizes: dict[str, int] = {}
             for candidate in _folders(Path(root), way, shots):
@@ -134,14 +134,14 @@ class ModelNetFewShot(PointCloudDataset):
                     folder = candidate.parent
                     with os.scandir(candidate) as entries:
                         sizes = {entry.name: entry.stat().st_size for entry in entries} | sizes
-            for fold in range(NUM_FOLDS):
-                size = sizes.get(f"{fold}.pkl")
-                found += size is not None and size >= _MIN_BYTES
-                if problem is None and (size or 0) < _MIN_BYTES:
-                    what = "is missing" if size is None else f"has only {size:,} bytes"
-                    problem = f"'{folder / f'{way}way{shots}shot' / f'{fold}.pkl'}' {what}"
+            found = faults_of([f"{fold}.pkl" for fold in range(NUM_FOLDS)], sizes, _MIN_BYTES)
+            tree.append(count_files(f"{way}way{shots}shot/<fold>.pkl", NUM_FOLDS, found))
+            faults += [f"{way}way{shots}shot/{fault}" for fault in found]
         total = len(SETTINGS) * NUM_FOLDS
-        return [Survey("ModelNet40 few-shot", folder, found, total, problem, _SOURCE, "as for ModelNet40")]
+        name, _, fault = faults[0].partition(" ") if faults else ("", "", "")
+        problem = f"'{folder / name}' {fault}" if faults else None
+        number = total - len(faults)
+        return [Survey("ModelNet40 few-shot", folder, number, total, problem, _SOURCE, "as for ModelNet40", tree)]
 
 
 def find_fold(root: Path, way: int | None, shots: int | None, fold: int | None) -> tuple[Path, int]:

@@ -22,6 +22,7 @@ from pointrecon.utils.files.io import open_hdf5
 from pointrecon.utils.files.safe_pickle import load_pickle
 
 KINDS = ("dat", "txt", "hdf5")
+PARTS = ("train", "test")
 FOLDER = "ModelNet/modelnet40_normal_resampled"
 HDF5_FOLDER = "modelnet40_ply_hdf5_2048"
 _LABEL_TYPES = (int, float, np.number, np.ndarray)

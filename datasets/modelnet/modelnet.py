@@ -3,7 +3,6 @@
 Shape legend: n objects, N points an object.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -13,20 +12,13 @@ import torch
 
 from pointrecon.datasets import DATASETS
 from pointrecon.datasets.dataset import PointCloudDataset
-from pointrecon.datasets.modelnet.files import KINDS, ModelNetFiles
-from pointrecon.datasets.packed.packed import Packed, open_packed
-from pointrecon.datasets.packed.places import Places
+from pointrecon.datasets.modelnet.files import KINDS, PARTS, ModelNetFiles
+from pointrecon.datasets.modelnet.survey import survey_files
+from pointrecon.datasets.packed.packed import Packed
 from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.survey import Survey
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.utils.errors import InputError, check_choice
-from pointrecon.utils.files.io import open_hdf5
-
-PARTS = ("train", "test")
-SIZES = {40: (9843, 2468), 10: (3991, 908)}  # published numbers of training and of test objects
-_HOMEPAGE = "https://modelnet.cs.princeton.edu/"
-_LEFT_OUT = 3  # training objects that the HDF5 form lacks; it does not say which
-_MIN_BYTES_TXT = 100_000  # 10,000 lines of six numbers are about 600 kB
 
 
 class ModelNet(PointCloudDataset):
@@ -110,92 +102,6 @@ class ModelNet10(ModelNet):
     def survey(root: str) -> list[Survey]:
         """What is there of ModelNet10 under a data root."""
         return [survey_files(ModelNetFiles(Path(root), 10))]
-
-
-def survey_files(files: ModelNetFiles) -> Survey:
-    """Says what is there of a data set, without reading any object."""
-    found, problems, kinds = 0, [], []
-    for part in PARTS:
-        kind = next((kind for kind in KINDS if files.has(kind, part)), "packed")
-        try:
-            count, problem = _SURVEYORS[kind](files, part)
-        except (InputError, OSError) as error:
-            count, problem = 0, str(error)
-        found += count
-        kinds.append(kind)
-        problems += [problem] if problem else []
-    expected = sum(SIZES[files.num_classes]) - (_LEFT_OUT if "hdf5" in kinds else 0)
-    if not problems and found < expected:
-        problems = [f"the lists name {found} objects, but {expected} are published"]
-    return Survey(
-        name=f"ModelNet{files.num_classes}",
-        folder=files.hdf5_folder if set(kinds) == {"hdf5"} else files.folder,
-        found=found,
-        expected=expected,
-        problem=problems[0] if problems else None,
-        source=f"{_HOMEPAGE}, resampled: https://shapenet.cs.stanford.edu/media/modelnet40_normal_resampled.zip",
-        terms="research use; copyright of the models remains with their authors",
-    )
-
-
-def _survey_dat(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
-    ids, _ = files.read_ids(part, files.read_names())
-    path = files.dat_path(part)
-    least = len(ids) * files.num_points * 3 * 4
-    if path.stat().st_size < least:
-        return 0, f"'{path}' has {path.stat().st_size:,} bytes, but {len(ids)} objects need {least:,} at least"
-    return len(ids), None
-
-
-def _survey_txt(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
-    class_names = files.read_names()
-    ids, labels = files.read_ids(part, class_names)
-    found, problem, listings = 0, None, {}
-    for name, label in zip(ids, labels, strict=True):
-        folder = files.folder / class_names[label]
-        if folder not in listings:
-            listings[folder] = _list_files(folder)
-        size = listings[folder].get(f"{name}.txt")
-        found += size is not None and size >= _MIN_BYTES_TXT
-        if problem is None and (size or 0) < _MIN_BYTES_TXT:
-            state = "is missing" if size is None else f"has only {size:,} bytes"
-            problem = f"'{folder / name}.txt' {state}"
-    return found, problem
-
-
-def _survey_hdf5(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
-    is_wanted = np.isin(files.read_hdf5_names()[0], files.read_hdf5_names()[1])
-    found, problem = 0, None
-    for path in files.hdf5_files(part):
-        try:
-            with open_hdf5(path, ("data", "label")) as file:
-                labels = file.read("label", "iu").reshape(-1)
-                labels = labels[(labels >= 0) & (labels < len(is_wanted))]
-                found += min(len(file.array("data")), int(is_wanted[labels].sum()))
-        except InputError as error:
-            problem = problem or str(error)
-    return found, problem
-
-
-def _survey_packed(files: ModelNetFiles, part: str) -> tuple[int, str | None]:
-    places = Places(files.folder, files.packed_name(part, "dat"), files.cache_root).all
-    path = next((path for path in places if path.is_file()), None)
-    if path is None:
-        return 0, str(files.not_found(part))
-    packed = open_packed(path)
-    left_out = f"'{path}' was packed without {packed.num_skipped} objects that could not be read"
-    return len(packed.ids), left_out if packed.num_skipped else None
-
-
-_SURVEYORS = {"dat": _survey_dat, "txt": _survey_txt, "hdf5": _survey_hdf5, "packed": _survey_packed}
-
-
-def _list_files(folder: Path) -> dict[str, int]:
-    """Returns the sizes in bytes of the files in a folder."""
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
 
 def _check_same(parts: list[Packed]) -> None:

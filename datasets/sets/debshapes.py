@@ -16,7 +16,7 @@ from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.sets.manifest import FORMAT, MANIFEST, POINTS, VIEWS, read_manifest
-from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.survey import Survey, look_at
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import open_hdf5
 from pointrecon.utils.files.pictures import PictureError, decode_picture
@@ -88,7 +88,9 @@ class DebShapes(PointCloudDataset):
             found = len(rows)
         except (InputError, OSError) as error:
             problem = str(error)
-        return [Survey("DebShapes", folder, found, max(found, 1), problem, _SOURCE, _TERMS)]
+        tree = [look_at(folder, name) for name in (MANIFEST, POINTS, VIEWS)]
+        tree.append(look_at(folder, FEATURES, is_needed=False))
+        return [Survey("DebShapes", folder, found, max(found, 1), problem, _SOURCE, _TERMS, tree)]
 
 
 class _Pictures:

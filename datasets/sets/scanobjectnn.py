@@ -15,7 +15,7 @@ from pointrecon.datasets.checks import fault_of, is_usable, refuse_same_clouds
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.survey import MISSING, THERE, WRONG, Entry, Survey
 from pointrecon.utils.errors import InputError, check_choice
 
 SOURCE = "https://hkust-vgd.github.io/scanobjectnn/"
@@ -199,12 +199,14 @@ def _finite_rows(points: HDF5Points, on_error: str) -> np.ndarray:
 
 def _survey(root: str, variant: str) -> Survey:
     _, _, *sizes = VARIANTS[variant]
-    found, problems = 0, []
+    found, problems, tree = 0, [], []
     for part, size in zip(FILES.values(), sizes, strict=True):
         paths = _candidates(root, variant, part)
         path = next((path for path in paths if path.is_file()), paths[0])
+        name = f"{path.parent.name}/{path.name}"
         if not path.is_file():
             problems.append(f"there is no '{path}'")
+            tree.append(Entry(name, MISSING, f"{size:,} objects"))
             continue
         try:
             points = open_points(path)
@@ -214,7 +216,9 @@ def _survey(root: str, variant: str) -> Survey:
                 problems.append(f"object 0 in '{path}' has NaN or infinite coordinates")
             elif len(points) != size:
                 problems.append(f"'{path}' has {len(points):,} objects, but {size:,} were published")
+            tree.append(Entry(name, THERE, f"{len(points):,} of {size:,} objects"))
         except (InputError, OSError) as error:
             problems.append(str(error))
-    problem = problems[0] if problems else None
-    return Survey(f"ScanObjectNN {variant.upper()}", path.parent, found, sum(sizes), problem, SOURCE, TERMS)
+            tree.append(Entry(name, WRONG, f"{size:,} objects"))
+    folder, problem = path.parent.parent, problems[0] if problems else None
+    return Survey(f"ScanObjectNN {variant.upper()}", folder, found, sum(sizes), problem, SOURCE, TERMS, tree)

@@ -17,7 +17,7 @@ from pointrecon.datasets import DATASETS
 from pointrecon.datasets.checks import check_cloud, check_plain_names, read_list, refuse_overlap
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.survey import MISSING, WRONG, Entry, Survey, count_files, faults_of, look_at
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import read_json
 from pointrecon.utils.files.npy import read_npy
@@ -259,11 +259,21 @@ def _labels(ids: list[str], numbers: list[str], folder: Path) -> np.ndarray:
 
 def _survey(name: str, folder: Path, subfolder: str, suffix: str, min_bytes: int, source: str) -> Survey:
     found, problem = 0, None
+    tree = [look_at(folder, item) for item in ("shapenet55.json", "ShapeNet-55/train.txt", "ShapeNet-55/test.txt")]
+    ids: list[str] = []
     try:
-        found, problem = _count(folder / subfolder, _all_ids(folder), suffix, min_bytes)
+        ids = _all_ids(folder)
+        faults = _find_faults(folder / subfolder, ids, suffix, min_bytes)
+        tree.append(count_files(f"{subfolder}/<id>.{suffix}", len(ids), faults))
+        found, problem = len(ids) - len(faults), _problem_of(folder / subfolder, faults, len(ids))
     except (InputError, OSError) as error:
         problem = str(error)
-    return Survey(name, folder, found, NUM_OBJECTS, problem, source, _TERMS)
+        there = f"a folder, but without the lists its {NUM_OBJECTS:,} files cannot be told"
+        state = (WRONG, there) if (folder / subfolder).is_dir() else (MISSING, f"{NUM_OBJECTS:,} files")
+        tree.append(Entry(f"{subfolder}/<id>.{suffix}", *state))
+    if suffix == "npy":
+        tree.append(look_at(folder, "teachers.h5", note="features of teachers, made by training", is_needed=False))
+    return Survey(name, folder, found, NUM_OBJECTS, problem, source, _TERMS, tree)
 
 
 def _all_ids(folder: Path) -> list[str]:
@@ -271,20 +281,25 @@ def _all_ids(folder: Path) -> list[str]:
     return read_ids(folder, "train") + read_ids(folder, "test")
 
 
-def _count(folder: Path, ids: list[str], suffix: str, min_bytes: int) -> tuple[int, str | None]:
-    if not folder.is_dir():
-        return 0, f"there is no folder '{folder}'"
-    with os.scandir(folder) as entries:
-        there = {entry.name for entry in entries}
+def _find_faults(folder: Path, ids: list[str], suffix: str, min_bytes: int) -> list[str]:
+    """What is missing, and of those files whose size is looked at, what is too short."""
+    there = set()
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            there = {entry.name for entry in entries}
     names = [f"{key}.{suffix}" for key in ids]
-    missing = [name for name in names if name not in there]
     present = [name for name in names if name in there]
-    short = [x for x in present[:: len(present) // _NUM_LOOKED_AT + 1] if (folder / x).stat().st_size < min_bytes]
-    problem = None
-    if missing:
-        problem = f"'{folder / missing[0]}' is missing ({len(missing):,} such files)"
-    elif short:
-        problem = f"'{folder / short[0]}' has only {(folder / short[0]).stat().st_size:,} bytes"
-    elif len(names) < NUM_OBJECTS:
-        problem = f"the lists name {len(names):,} objects, but {NUM_OBJECTS:,} are published"
-    return len(present) - len(short), problem
+    looked_at = set(present[:: len(present) // _NUM_LOOKED_AT + 1])
+    sizes = {name: (folder / name).stat().st_size if name in looked_at else min_bytes for name in present}
+    missing_first = sorted(names, key=lambda name: name in there)
+    return faults_of(missing_first, sizes, min_bytes)
+
+
+def _problem_of(folder: Path, faults: list[str], total: int) -> str | None:
+    if not folder.is_dir():
+        return f"there is no folder '{folder}'"
+    if faults:
+        name, _, fault = faults[0].partition(" ")
+        missing = sum(fault.endswith("missing") for fault in faults)
+        return f"'{folder / name}' {fault}" + (f" ({missing:,} such files)" if fault.endswith("missing") else "")
+    return None if total >= NUM_OBJECTS else f"the lists name {total:,} objects, but {NUM_OBJECTS:,} are published"

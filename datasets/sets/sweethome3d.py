@@ -13,7 +13,7 @@ from pointrecon.datasets import DATASETS
 from pointrecon.datasets.dataset import UNLABELLED, PointCloudDataset
 from pointrecon.datasets.prompts import readable
 from pointrecon.datasets.sample import Sample
-from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.survey import Survey, look_at
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import check_file, open_hdf5
 from pointrecon.utils.files.pictures import PictureError, decode_picture
@@ -90,7 +90,8 @@ class SweetHome3D(PointCloudDataset):
             check_file(folder / "teachers.h5", "teacher cache")
         except (InputError, OSError) as error:
             problem = str(error)
-        return [Survey("SweetHome3D", folder, found, _NUM_OBJECTS, problem, _SOURCE, _TERMS)]
+        tree = [look_at(folder, "sweethome3d.h5"), look_at(folder, "teachers.h5")]
+        return [Survey("SweetHome3D", folder, found, _NUM_OBJECTS, problem, _SOURCE, _TERMS, tree)]
 
 
 def _read(path: Path, with_icons: bool) -> tuple[dict[str, Any], list[str]]:

@@ -19,13 +19,14 @@ from pointrecon.datasets.shapenetpart.files import (
     FOLDER,
     LISTS,
     NUM_OBJECTS,
+    PACKED_NAME,
     SOURCE,
     TERMS,
     Files,
     PackedObjects,
     read_object,
 )
-from pointrecon.datasets.survey import Survey
+from pointrecon.datasets.survey import Survey, count_files, look_at
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.utils.errors import InputError, check_choice
 
@@ -123,6 +124,8 @@ class ShapeNetPart(PointCloudDataset):
         """Says how many of the listed objects have a file; reads the first one of each category."""
         folder = Path(root) / FOLDER
         found, problem = 0, None
+        tree = [look_at(folder, "synsetoffset2category.txt")]
+        tree += [look_at(folder, f"train_test_split/shuffled_{name}_file_list.json") for name in LISTS]
         try:
             files = Files(folder)
             keys = [key for name in LISTS for key in files.keys[name]]
@@ -131,9 +134,15 @@ class ShapeNetPart(PointCloudDataset):
             found = len(keys) - len(missing)
             if missing:
                 problem = f"there is no '{files.path_of(missing[0])}' ({len(missing)} such objects)"
+            for category, name in enumerate(CATEGORIES):
+                ours = [key for key in keys if files.category_of(key) == category]
+                lacking = [f"{key}.txt is missing" for key in ours if key not in present]
+                tree.append(count_files(f"{name}: <synset>/<object>.txt", len(ours), lacking))
             first = {files.category_of(key): key for key in reversed(keys) if key in present}
             for key in first.values():
                 read_object(files.path_of(key), files.category_of(key))
         except (InputError, OSError) as error:
             problem = problem or str(error)
-        return [Survey("ShapeNetPart", folder, found, NUM_OBJECTS, problem, SOURCE, TERMS)]
+        note = "what the text files are packed into"
+        tree.append(look_at(folder, f"packed/{PACKED_NAME}", note=note, is_needed=False))
+        return [Survey("ShapeNetPart", folder, found, NUM_OBJECTS, problem, SOURCE, TERMS, tree)]
