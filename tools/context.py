@@ -29,8 +29,10 @@ from pointrecon.utils.processes.memory import keep_freed_memory
 from pointrecon.utils.seed import seed_everything
 
 # What a run writes; --overwrite removes these and nothing else.
-RUN_FILES = ("config.yaml", "env.json", "log.txt", "metrics.jsonl", "result.json", "ckpt-*.pth", "tb", "figures")
-RUN_FILES += ("nan*.pth", "predictions*.npz", "embeddings*.npz", "reconstructions.npz", "part_iou.json")
+RUN_FILES = (
+    *("config.yaml", "env.json", "log.txt", "metrics.jsonl", "result.json", "ckpt-*.pth", "tb", "figures"),
+    *("nan*.pth", "predictions*.npz", "embeddings*.npz", "reconstructions.npz", "part_iou.json"),
+)
 LOG = "log.txt"
 LOCK = ".lock"  # of the run folder, while the run goes on
 PARTIAL_FILES = (".*.tmp.*",)  # what utils.io.atomic_write leaves if it is killed

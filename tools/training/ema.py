@@ -78,7 +78,7 @@ class WeightAverage(Hook):
             for key, parameter in self._parameters.items():
                 self._average[key].copy_(parameter)
             return
-        trained = state.get("trained")
+        trained: Any = state.get("trained")
         shapes = {key: value.shape for key, value in self._parameters.items()}
         is_sound = isinstance(trained, Mapping) and all(isinstance(value, Tensor) for value in trained.values())
         if not is_sound or {key: value.shape for key, value in trained.items()} != shapes:

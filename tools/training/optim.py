@@ -1,15 +1,17 @@
 """Optimizer, parameter groups and learning-rate schedules."""
 
 import math
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.models.encoder import PointEncoder
+from pointrecon.tools.settings import OptimSettings
+from pointrecon.utils.errors import InputError
 
 
-def make_optimizer(model: nn.Module, options: Mapping, decays_head: bool = False) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, options: OptimSettings, *, decays_head: bool = False) -> torch.optim.Optimizer:
     """AdamW over the published parameter groups.
 
     Args:
@@ -18,20 +20,17 @@ def make_optimizer(model: nn.Module, options: Mapping, decays_head: bool = False
         decays_head: the published code's head group: see `parameter_groups`.
 
     Raises:
-        InputError: an optimizer that is not AdamW, a negative rate or decay, or nothing to train.
+        InputError: nothing is left to train.
     """
-    check_choice("optim.type", options["type"], ("AdamW",))
-    for key in ("lr", "weight_decay"):
-        if options[key] < 0:
-            raise InputError(f"optim.{key} is {options[key]}, but must be at least 0")
-    groups = parameter_groups(model, options, decays_head)
+    groups = parameter_groups(model, options, decays_head=decays_head)
     if not groups:
         raise InputError("nothing is left to train; set classifier.freeze=none or epochs=0")
     is_fused = all(parameter.device.type in ("cpu", "cuda") for group in groups for parameter in group["params"])
-    return torch.optim.AdamW(groups, lr=options["lr"], betas=tuple(options["betas"]), fused=is_fused)
+    first, second = options["betas"]
+    return torch.optim.AdamW(groups, lr=options["lr"], betas=(first, second), fused=is_fused)
 
 
-def parameter_groups(model: nn.Module, options: Mapping, decays_head: bool = False) -> list[dict]:
+def parameter_groups(model: nn.Module, options: OptimSettings, *, decays_head: bool = False) -> list[dict[str, Any]]:
     """Groups with their weight decay and `lr_scale`.
 
     No decay on vectors (biases, norms) and tokens. The head learns at `head_lr_scale` times the rate, and each block of
@@ -39,7 +38,7 @@ def parameter_groups(model: nn.Module, options: Mapping, decays_head: bool = Fal
     and norms too.
     """
     depth = len(getattr(getattr(model, "encoder", None), "blocks", ()))
-    groups: dict[tuple[float, float], dict] = {}
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -54,7 +53,9 @@ def parameter_groups(model: nn.Module, options: Mapping, decays_head: bool = Fal
     return list(groups.values())
 
 
-def move_cls_with_head(optimizer: torch.optim.Optimizer, model: nn.Module, options: Mapping, is_frozen: bool) -> None:
+def move_cls_with_head(
+    optimizer: torch.optim.Optimizer, encoder: PointEncoder, options: OptimSettings, *, is_frozen: bool
+) -> None:
     """Lets the cls query and its position learn as parts of the head, as the published code does by its group's name.
 
     They are the first row of tensors that hold the image and the text query too, so the optimizer cannot tell them
@@ -62,11 +63,11 @@ def move_cls_with_head(optimizer: torch.optim.Optimizer, model: nn.Module, optio
 
     Args:
         optimizer: of `make_optimizer`.
-        model: has `encoder.query_tokens` and `encoder.query_positions`.
+        encoder: has the queries.
         options: the section `optim`.
         is_frozen: the other rows stay as they are.
     """
-    queries = [model.encoder.query_tokens, model.encoder.query_positions]
+    queries = [encoder.query_tokens, encoder.query_positions]
     group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     before: list[torch.Tensor] = []
 
@@ -105,7 +106,7 @@ class CosineSchedule:
         epochs: length of the run.
     """
 
-    def __init__(self, options: Mapping, steps_per_epoch: int, epochs: int) -> None:
+    def __init__(self, options: OptimSettings, steps_per_epoch: int, epochs: int) -> None:
         self.options = options
         self.steps_per_epoch = steps_per_epoch
         self.warmup_steps = min(options["warmup_epochs"], epochs) * steps_per_epoch
@@ -139,7 +140,7 @@ class PublishedSchedule(CosineSchedule):
         epochs: length of the run, the extra epoch included.
     """
 
-    def __init__(self, options: Mapping, steps_per_epoch: int, epochs: int) -> None:
+    def __init__(self, options: OptimSettings, steps_per_epoch: int, epochs: int) -> None:
         super().__init__(options, steps_per_epoch, epochs)
         self.length = max(1, epochs - 1)
 

@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointrecon.datasets.sample import Batch
 from pointrecon.models.patches.sync_norm import synchronize_norms
+from pointrecon.tools.context import RunContext
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks.base import Task
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.seed import shared_batch
@@ -23,7 +26,7 @@ Losses = tuple[Tensor, Mapping[str, Tensor]]
 NUM_PLAIN = 3  # batches before the recording: what compiles, chooses or allocates something does it then
 
 
-def make_passes(task: Task, cfg: Mapping[str, Any], ctx: Any) -> "Passes":
+def make_passes(task: Task, cfg: Settings, ctx: RunContext) -> "Passes":
     """Puts the compiled or distributed version of the model into the task, and says how its passes are run."""
     task.network = _wrap(task.model, cfg, ctx)
 
@@ -35,8 +38,8 @@ def make_passes(task: Task, cfg: Mapping[str, Any], ctx: Any) -> "Passes":
     return RecordedPasses(task, autocast, ctx) if is_recorded else Passes(task, autocast)
 
 
-def _wrap(model: nn.Module, cfg: Mapping[str, Any], ctx: Any) -> nn.Module:
-    network = model
+def _wrap(model: nn.Module, cfg: Settings, ctx: RunContext) -> nn.Module:
+    network: Any = model
     if cfg["sync_bn"] and ctx.world_size > 1:
         network = synchronize_norms(network)
     if ctx.world_size > 1:
@@ -55,7 +58,7 @@ def keep_backward_as_it_is() -> None:
     The compiler would trace it under the autocast that is around the call, and turn to bf16 what was kept in float32.
     Versions of torch without this setting do so.
     """
-    config = importlib.import_module("torch._functorch.config")
+    config: Any = importlib.import_module("torch._functorch.config")
     if hasattr(config, "backward_pass_autocast"):
         config.backward_pass_autocast = "off"
 
@@ -71,7 +74,7 @@ class Passes:
     def __init__(self, task: Task, autocast: Callable[[], AbstractContextManager]) -> None:
         self.task, self.autocast = task, autocast
 
-    def run(self, batch: Mapping[str, Any], share: float = 1.0, is_last: bool = True) -> Losses:
+    def run(self, batch: Batch, share: float = 1.0, is_last: bool = True) -> Losses:
         """Adds the gradients of a batch to those that are there.
 
         Args:
@@ -110,7 +113,7 @@ class RecordedPasses(Passes):
         InputError: a recording failed for another reason.
     """
 
-    def __init__(self, task: Task, autocast: Callable[[], AbstractContextManager], ctx: Any) -> None:
+    def __init__(self, task: Task, autocast: Callable[[], AbstractContextManager], ctx: RunContext) -> None:
         super().__init__(task, autocast)
         self.logger, self.batch_size = ctx.logger, ctx.batch_size
         self.stream = torch.cuda.Stream(ctx.device)
@@ -118,7 +121,7 @@ class RecordedPasses(Passes):
         self._num_seen: dict[Any, int] = {}
         self._is_refused = False
 
-    def run(self, batch: Mapping[str, Any], share: float = 1.0, is_last: bool = True) -> Losses:
+    def run(self, batch: Batch, share: float = 1.0, is_last: bool = True) -> Losses:
         """As in `Passes`; there must be no gradients yet. The loss and the report are overwritten by the next batch."""
         with self.autocast(), shared_batch():
             inputs = self.task.prepare(batch)
@@ -153,7 +156,7 @@ class RecordedPasses(Passes):
 
         torch does not come back from a recording that fails, so that it is better not begun.
         """
-        draws = [self.task.generator, torch.cuda.default_generators[inputs[0].device.index]]
+        draws = [self.task.generator, torch.cuda.default_generators[torch.cuda.current_device()]]
         states = [generator.get_state() for generator in draws]
         buffers = [(buffer, buffer.clone()) for buffer in self.task.model.buffers()]
         try:
@@ -220,7 +223,7 @@ class _Recording:
     def replay(self, inputs: Sequence[Tensor | None]) -> Losses:
         """The same with other values."""
         for own, given in zip(self._inputs, inputs, strict=True):
-            if own is not None:
+            if own is not None and given is not None:
                 own.copy_(given)
         self._graph.replay()
         for parameter, grad in self._grads:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pointrecon.datasets.sample import Batch
+from pointrecon.models.encoder import PointEncoder
 from pointrecon.tools.checkpoints import checkpoint
 from pointrecon.tools.checkpoints.snapshot import BEST, LAST, State, make_content, read_last
 from pointrecon.tools.checkpoints.writer import CheckpointWriter
@@ -92,8 +93,10 @@ class Runner:
         """The optimizer over the task's network, with the published head group where that is asked for."""
         options, is_published = self.cfg["optim"], has_quirk(self.cfg, "cls_in_head_group")
         optimizer = make_optimizer(self.task.model, options, decays_head=is_published)
-        if is_published and self.cfg["model"]["type"] == "ReCon":
-            move_cls_with_head(optimizer, self.task.model, options, self.cfg["classifier"]["freeze"] == "backbone")
+        encoder = getattr(self.task.model, "encoder", None)
+        if is_published and isinstance(encoder, PointEncoder):
+            is_frozen = self.cfg["classifier"]["freeze"] == "backbone"
+            move_cls_with_head(optimizer, encoder, options, is_frozen=is_frozen)
         return optimizer
 
     def train(self) -> None:
@@ -177,8 +180,12 @@ class Runner:
             share = 1.0 if self.sums_losses else len(batch["points"]) / num_shapes
             loss, report = self.passes.run(batch, share, is_last=number == len(group))
             parts.append(Part(loss, report, batch))
-        norm = gradient_norm(self.task.model) if is_due or self.cfg["optim"]["grad_clip"] else None
-        is_bad, shown = self.guard.look(parts, norm, self.state.step) if is_due else (False, None)
+        is_bad, norm = False, None
+        shown: Tensor | float = parts[-1].report["loss"]
+        if is_due or self.cfg["optim"]["grad_clip"]:
+            norm = gradient_norm(self.task.model)
+        if is_due and norm is not None:
+            is_bad, shown = self.guard.look(parts, norm, self.state.step)
         self.is_moving = True
         if is_bad:
             self.optimizer.zero_grad(set_to_none=True)
@@ -192,8 +199,7 @@ class Runner:
             self.hooks.after_step(step=self.state.step)
         self.guard.end()
         self.is_moving = False
-        loss = parts[-1].report["loss"] if shown is None else shown
-        progress.update(num_shapes * self.ctx.world_size, loss=loss, lr=rate)
+        progress.update(num_shapes * self.ctx.world_size, loss=shown, lr=rate)
 
     @property
     def is_saved_next(self) -> bool:

@@ -82,9 +82,11 @@ def init(device_type: str) -> None:
     seconds = timeout()
     wait = timedelta(seconds=seconds)
     try:
-        store = _store_of_attempt(wait)
-        place = {} if store is None else {"store": store, "rank": rank(), "world_size": world_size()}
-        dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=wait, **place)
+        backend, store = "nccl" if device_type == "cuda" else "gloo", _store_of_attempt(wait)
+        if store is None:
+            dist.init_process_group(backend, timeout=wait)
+        else:
+            dist.init_process_group(backend, timeout=wait, store=store, rank=rank(), world_size=world_size())
         if rank() == 0:
             _forget_failures()
     except RuntimeError as error:  # gloo has no type of its own for it
@@ -184,8 +186,12 @@ def _bounded(call: Callable[[], T]) -> T:
 
 
 def _note(*keys: str) -> None:
+    def write() -> None:
+        for key in keys:
+            _store().set(key, "1")
+
     try:
-        _bounded(lambda: [_store().set(key, "1") for key in keys])
+        _bounded(write)
     except (RuntimeError, OSError):
         return  # nobody is left to be told
 

@@ -201,3 +201,21 @@ def test_a_writer_that_fails_ends_the_run_at_the_next_step(launch, monkeypatch, 
     code, folder = launch("epochs=2", "save_every=2")
     assert code == 2 and "no space left" in capsys.readouterr().err
     assert len(steps) <= 4 and not list(folder.glob("*.pth"))
+
+
+def test_a_restart_before_the_first_checkpoint_leaves_nothing_of_the_killed_attempt(launch, monkeypatch):
+    options = ("task=classify", "epochs=4", "save_epochs=4")
+    _, whole = launch(*options, name="whole")
+    monkeypatch.setenv("RECON_REQUEUED", "1")  # as scripts/slurm.sh does
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_at(patch, 10)
+        launch(*options, "--resume", name="killed")
+    folder = launch.folder("killed")
+    assert len(records(folder)) == 2 and list((folder / "tb").iterdir())
+    (folder / "nan.pth").write_bytes(b"of the attempt before")
+    code, _ = launch(*options, "--resume", name="killed")
+    assert code == 0
+    assert_same_run(whole, folder)
+    log = (folder / "log.txt").read_text()
+    assert log.count("starts from the beginning") == 2 and log.count("epoch 1/4") == 2  # of both attempts
+    assert not (folder / "nan.pth").exists() and len(list((folder / "tb").iterdir())) == 1
