@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Makes data sets: python scripts/prepare_data.py debshapes | fewshot | shards [options]; each has --help.
 
-  python scripts/prepare_data.py debshapes --jobs 2                 a pretraining set from free packages
-  python scripts/prepare_data.py fewshot --seed 0                   few-shot folds of ModelNet40
-  python scripts/prepare_data.py shards --config CFG --out DIR      a data set as tar files
+python scripts/prepare_data.py debshapes --jobs 2                 a pretraining set from free packages
+python scripts/prepare_data.py fewshot --seed 0                   few-shot folds of ModelNet40
+python scripts/prepare_data.py shards --config CFG --out DIR      a data set as tar files
 """
 
 import argparse
@@ -13,16 +13,16 @@ from pathlib import Path
 from pointrecon.utils.program import Parser, exit_code
 
 ROOT = Path(__file__).resolve().parent.parent
-DEBSHAPES = """Makes DebShapes from free packages. Downloads the Debian packages that hold 3D meshes (apt-get download; no
-root), or takes .deb files from a folder, and makes data/debshapes/ of them: points, pictures, names, and what the
+DEBSHAPES = """Makes DebShapes from free packages. Downloads the Debian packages that hold 3D meshes (apt-get download;
+no root), or takes .deb files from a folder, and makes data/debshapes/ of them: points, pictures, names, and what the
 teachers make of these. A run that was stopped goes on where it was when it is started again. What is in it, and under
 which licences: tools/debshapes/README.md."""
-FEWSHOT = """Draws the few-shot folds of ModelNet40. Four settings (5 or 10 classes, 10 or 20 labelled objects of each, 20
-test objects of each) with ten folds each, about 1 GB, in the layout that published code reads too. The same seed draws
-the same folds."""
-SHARDS = """Writes a data set into shards: tar files in WebDataset's layout with the points and the cached features of the
-config's teachers. Train from them with cfgs/pretrain/shards.yaml. A call that was interrupted goes on where it stopped
-if it is repeated."""
+FEWSHOT = """Draws the few-shot folds of ModelNet40. Four settings (5 or 10 classes, 10 or 20 labelled objects of each,
+20 test objects of each) with ten folds each, about 1 GB, in the layout that published code reads too. The same seed
+draws the same folds."""
+SHARDS = """Writes a data set into shards: tar files in WebDataset's layout with the points and the cached features of
+the config's teachers. Train from them with cfgs/pretrain/shards.yaml. A call that was interrupted goes on where it
+stopped if it is repeated."""
 
 
 def parse() -> argparse.Namespace:

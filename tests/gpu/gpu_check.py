@@ -78,10 +78,11 @@ def make_steps(folder: Path, device: str) -> list[Step]:
 
     base = ("--config", "cfgs/pretrain/base.yaml", "--batch_size", "128")
     scan = ("--config", "cfgs/full/finetune_scan_hardest.yaml", "--batch_size", "32")
+    kernels = "tests/extensions/backends/test_gpu.py"
     operations = ("scripts/bench_ops.py", "--device", device, "--json", str(folder / "operations.json"))
     return [
         tests("tests_operations", "-k", "not time_of", "tests/extensions"),
-        tests("tests_stepwise", "-k", "not time_of", "tests/extensions/backends/test_gpu.py", POINT_OPS_COOPERATIVE="0"),
+        tests("tests_stepwise", "-k", "not time_of", kernels, POINT_OPS_COOPERATIVE="0"),
         tests("tests_recorded", "tests/tools/training/test_passes.py"),
         tests("tests_training", "tests", "--ignore=tests/extensions", "--ignore=tests/tools/training/test_passes.py"),
         compile_ahead("compile_pretraining", base),
@@ -89,7 +90,7 @@ def make_steps(folder: Path, device: str) -> list[Step]:
         train("pretrain_against_live_teachers", base, *FAST, against=LIVE),
         train("finetune_fast", scan, *FAST, against=PLAIN),
         Step("operations", operations, 60),
-        tests("tests_times", "-k", "time_of", "tests/extensions/backends/test_gpu.py", is_timed=True),
+        tests("tests_times", "-k", "time_of", kernels, is_timed=True),
         train("pretrain_not_compiled", base, "precision=bf16", "data.device_resident=true", against=PLAIN),
     ]
 

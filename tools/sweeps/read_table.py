@@ -131,14 +131,14 @@ class _Reader:
         is_pretrained = not content.get("baseline") and not content.get("checkpoint")
         if is_pretrained and plan is None:
             raise InputError(f"'{self.path}': {where} has no pretrain, and the table has none; give a config")
-        texts = [self.texts(content.get(key), f"{where}, {key}") for key in ("overrides", "shared")]
-        if texts[0] and not is_pretrained:
+        overrides, shared = (self.texts(content.get(key), f"{where}, {key}") for key in ("overrides", "shared"))
+        if overrides and not is_pretrained:
             raise InputError(f"'{self.path}': {where} is not pretrained, so its overrides do nothing; give shared")
         skip = content.get("skip") or []
         if not isinstance(skip, list) or not all(isinstance(item, str) for item in skip):
             raise InputError(f"'{self.path}': {where}, skip is {skip!r}, but must be a list of names of downstream")
-        starts = (plan if is_pretrained else None, content.get("baseline"), content.get("checkpoint"))
-        return Row(name, *texts, *starts, tuple(skip))
+        kept = plan if is_pretrained else None
+        return Row(name, overrides, shared, kept, content.get("baseline"), content.get("checkpoint"), tuple(skip))
 
     def downstream(self, value: Any) -> Downstream:
         content = self.mapping(value, "an entry of downstream", [item.name for item in dataclasses.fields(Downstream)])

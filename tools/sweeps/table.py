@@ -224,7 +224,8 @@ def _measurements(table: Table, row: Row, task: Downstream, runs: Mapping[str, R
         if row.checkpoint and "{seed}" in row.checkpoint and pretraining != seed:
             continue
         number = seed if row.checkpoint or pretraining is None else seed + SEED_STEP * pretraining
-        arguments, after = ["--seed", str(number)], ()
+        arguments = ["--seed", str(number)]
+        after: tuple[str, ...] = ()
         if row.checkpoint:
             path = row.checkpoint.replace("{fold}", str(fold)).replace("{seed}", str(seed))
             arguments += ["--ckpts", str(check_file(path, f"checkpoint of '{row.name}'"))]
@@ -254,7 +255,9 @@ def _name(table: Table, row: str, task: str, pretraining: int | None, fold: int 
     return "-".join([*([table.prefix] if table.prefix else []), row, task, *given])
 
 
-def collect(cells: Sequence[Cell], any_code: bool = False) -> tuple[list[Record], dict[str, dict[str, float]], dict]:
+def collect(
+    cells: Sequence[Cell], any_code: bool = False
+) -> tuple[list[Record], dict[str, dict[str, float]], dict[str, int]]:
     """Reads the numbers of all runs that are done, and of no others.
 
     Returns:
@@ -263,7 +266,9 @@ def collect(cells: Sequence[Cell], any_code: bool = False) -> tuple[list[Record]
     Raises:
         InputError: A result lacks a metric of the table.
     """
-    records, costs, missing = [], {}, {}
+    records: list[Record] = []
+    costs: dict[str, list[dict[str, float]]] = {}
+    missing: dict[str, int] = {}
     for cell in cells:
         folder = cell.run.folder()
         try:

@@ -20,9 +20,8 @@ def test_every_run_of_a_table_has_a_config(path, tmp_path):
 
 
 def test_the_core_table_says_what_differs(tmp_path):
-    pretrain = {
-        cell.row: cell.run.configure() for cell in expand(read_table(FOLDER / "core.yaml", tmp_path)) if not cell.metrics
-    }
+    cells = expand(read_table(FOLDER / "core.yaml", tmp_path))
+    pretrain = {cell.row: cell.run.configure() for cell in cells if not cell.metrics}
     assert len(pretrain) == 7 and {cfg.data.type for cfg in pretrain.values()} == {"DebShapes"}
     assert pretrain["recon"].model.stop_grad and not pretrain["recon_no_stop"].model.stop_grad
     assert pretrain["reconstruct"].teachers == {"image": None, "text": None}
