@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from pointrecon.tools.checkpoints import checkpoint
 from pointrecon.tools.tasks.pretrain import each_unlabelled_its_own
 
 
@@ -199,12 +200,8 @@ def test_an_older_checkpoint_is_judged_by_its_config(launch, pretrained):
 
 
 def test_a_checkpoint_is_read_once(launch, pretrained, monkeypatch):
-    from pointrecon.tools.checkpoints import checkpoint
-    from pointrecon.tools.tasks import start
-
-    read, original = [], checkpoint.read_checkpoint
-    for module in (checkpoint, start):
-        monkeypatch.setattr(module, "read_checkpoint", lambda path: read.append(path) or original(path))
+    read, original = [], checkpoint.read_weights
+    monkeypatch.setattr(checkpoint, "read_weights", lambda path, *more: read.append(path) or original(path, *more))
     code, _ = launch("task=evaluate", "epochs=0", "evaluators={zero_shot: {}}", "--ckpts", pretrained, name="once")
     assert code == 0 and len(read) == 1
     code, _ = launch("task=classify", "epochs=1", "--ckpts", pretrained, name="tuned")
