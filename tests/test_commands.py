@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import run_seeds
 import torch
 from PIL import Image
 
@@ -18,6 +19,7 @@ import main
 from pointrecon.datasets.modelnet.class_names import MODELNET40
 from pointrecon.datasets.shapenetpart.files import CATEGORIES, FOLDER
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
+from pointrecon.utils import program
 from tests import ROOT
 
 TINY_CLIP = {
@@ -202,16 +204,34 @@ def test_fewshot(launch, pretrained):
     assert launch(command)["num_objects"] == 10
 
 
-def test_all_folds_in_one_command(world, pretrained):
+def test_all_folds_in_one_command(world, pretrained, monkeypatch, capfd):
+    """What is done stays for the same command; for another setting it is another run."""
     words = f"--config cfgs/linear/fewshot.yaml --folds 2 --exp_name all --ckpts {pretrained} --way 5 --shot 10".split()
-    small = [*SIZES, f"data_root={world / 'data'}", f"output_root={world / 'out'}"]
-    done = subprocess.run(
-        [sys.executable, "scripts/run_seeds.py", *words, *small], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    words += [*SIZES, f"data_root={world / 'data'}", f"output_root={world / 'out'}"]
+
+    def repeat(*more):
+        monkeypatch.setattr(sys, "argv", ["run_seeds.py", *words, *more])
+        return program.exit_code(run_seeds.main)
+
+    assert repeat() == 0, capfd.readouterr().err
     summary = json.loads((world / "out" / "fewshot" / "linear" / "all.json").read_text())
     assert summary["runs"] == ["all-fold0", "all-fold1"] and len(summary["metrics"]["accuracy"]["values"]) == 2
-    assert f"accuracy {'':19} {summary['metrics']['accuracy']['mean']:.4f} ±" in done.stdout
+    assert f"accuracy {'':19} {summary['metrics']['accuracy']['mean']:.4f} ±" in capfd.readouterr().out
+    assert all((world / "out" / "fewshot" / "linear" / f"all.{end}").is_file() for end in ("csv", "md", "tex"))
+    ascii_only = subprocess.run(
+        [sys.executable, "scripts/run_seeds.py", *words, "--any_code"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ascii_only.returncode == 0 and "begins" not in ascii_only.stdout, ascii_only.stderr
+    assert f"accuracy {'':19} {summary['metrics']['accuracy']['mean']:.4f} +-" in ascii_only.stdout
+    words[words.index("--way") + 1] = "10"
+    assert repeat("--shot", "20") == 2
+    told = capfd.readouterr()
+    assert "data.way was 5, is 10" in told.out and "10way20shot" in told.err and "what is done is kept" in told.err
 
 
 def test_part_segmentation(launch, pretrained):

@@ -1,5 +1,6 @@
 """Exit codes of the command-line programs."""
 
+import io
 import os
 import signal
 import subprocess
@@ -61,3 +62,11 @@ def test_a_wrong_flag_is_one_sentence():
     parser.add_argument("--size", type=int)
     with pytest.raises(InputError, match="invalid int value: 'x'; python tool.py --help"):
         parser.parse_args(["--size", "x"])
+
+
+def test_a_console_without_the_letters_gets_plain_ones(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # a stream that cannot be told is left alone
+    assert exit_code(lambda: print("0.5 ± 0.1 → größer")) == 0
+    assert raw.getvalue() == b"0.5 +- 0.1 -> gr??er\n"
