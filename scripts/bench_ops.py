@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from bench_ops_peers import (
+from bench_parts.ops_peers import (
     SIZES,
     Candidate,
     Size,

@@ -6,7 +6,7 @@ import bench_ops
 import pytest
 import torch
 from bench_ops import bench
-from bench_ops_peers import Candidate, Size
+from bench_parts.ops_peers import Candidate, Size
 
 from pointrecon.utils.errors import InputError
 
@@ -55,7 +55,7 @@ def test_ours_is_not_timed_where_it_is_wrong(monkeypatch):
         return plain(operation, candidate, result + (points.shape[1] == 90), points, expected)
 
     monkeypatch.setattr(bench_ops, "find_mistake", find_mistake)
-    monkeypatch.setattr("bench_ops_peers.PEERS", [])
+    monkeypatch.setattr("bench_parts.ops_peers.PEERS", [])
     result = bench("cpu", 1, ["fps"], TINY, [], with_reference=True)
     assert {timing["size"]["num_points"] for timing in result["timings"]} == {64}
     wrong = [skip["reason"] for skip in result["skipped"] if skip["name"] == "reference"]

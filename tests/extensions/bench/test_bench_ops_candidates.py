@@ -3,10 +3,10 @@
 import os
 import re
 
-import bench_ops_peers
 import pytest
 import torch
-from bench_ops_peers import (
+from bench_parts import ops_peers as bench_ops_peers
+from bench_parts.ops_peers import (
     SMALL,
     Candidate,
     Peer,

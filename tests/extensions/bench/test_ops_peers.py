@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bench_ops_peers import PEERS, Peer
+from bench_parts.ops_peers import PEERS, Peer
 
 from pointrecon.extensions.backends import reference
 
