@@ -8,21 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
 
-pytest.importorskip("triton", minversion="3.3")
-
-import triton  # noqa: E402
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
-
-from pointrecon.extensions.backends import launch  # noqa: E402
-from pointrecon.extensions.backends import triton as backend  # noqa: E402
-from pointrecon.extensions.chamfer import triton as chamfer  # noqa: E402
-from pointrecon.extensions.fps import triton as fps  # noqa: E402
-from pointrecon.extensions.knn import triton as knn  # noqa: E402
-from pointrecon.extensions.patchify import triton as patchify  # noqa: E402
-from pointrecon.extensions.pooling import triton as pooling  # noqa: E402
-from tests import ROOT  # noqa: E402
+from pointrecon.extensions.backends import launch
+from pointrecon.extensions.backends import triton as backend
+from pointrecon.extensions.chamfer import triton as chamfer
+from pointrecon.extensions.fps import triton as fps
+from pointrecon.extensions.knn import triton as knn
+from pointrecon.extensions.patchify import triton as patchify
+from pointrecon.extensions.pooling import triton as pooling
+from tests import ROOT
 
 KERNEL_TESTS = ("tests/extensions/backends/test_triton_kernels.py", "tests/extensions/ops/test_definition.py")
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled then")

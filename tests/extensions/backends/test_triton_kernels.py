@@ -8,16 +8,13 @@ import os
 
 import pytest
 import torch
+import triton
 
-pytest.importorskip("triton", minversion="3.2")
-
-import triton  # noqa: E402
-
-from pointrecon.extensions import dispatch, ops  # noqa: E402
-from pointrecon.extensions.backends import launch, reference  # noqa: E402
-from pointrecon.extensions.backends import triton as kernels  # noqa: E402
-from pointrecon.extensions.chamfer import reference as chamfer_reference  # noqa: E402
-from pointrecon.extensions.fps import triton as sampling  # noqa: E402
+from pointrecon.extensions import dispatch, ops
+from pointrecon.extensions.backends import launch, reference
+from pointrecon.extensions.backends import triton as kernels
+from pointrecon.extensions.chamfer import reference as chamfer_reference
+from pointrecon.extensions.fps import triton as sampling
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if IS_INTERPRETED else "cuda"

@@ -15,7 +15,6 @@ from tests import ROOT
 
 WORKER = """
 import copy, os, sys
-sys.path.insert(0, {root!r})
 import torch
 from pointrecon.models.encoder import PointEncoder
 from pointrecon.models.decoder import MaskedDecoder

@@ -11,14 +11,12 @@ import pytest
 
 from pointrecon.tools.teachers.shared_work import SharedWork
 from pointrecon.utils.errors import InputError
-from tests import ROOT
 
 NUM_PIECES = 30
 PROGRAM = f"""
 import sys, time
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, {str(ROOT)!r})
 from pointrecon.tools.teachers.shared_work import SharedWork
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 def compute(number):
