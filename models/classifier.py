@@ -3,12 +3,10 @@
 Shape legend: B batch, N points, C channels.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from pointrecon.models.blocks.layers import init_truncated_normal
-from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.encoder import PatchEncoder
 from pointrecon.models.heads import classifier_feature, make_head
 
 
@@ -27,7 +25,7 @@ class PointClassifier(nn.Module):
 
     def __init__(
         self,
-        encoder: PointEncoder,
+        encoder: PatchEncoder,
         num_classes: int,
         head: str = "mlp3",
         dropout: float = 0.5,
@@ -53,7 +51,7 @@ class PointClassifier(nn.Module):
             self.encoder.eval()
         return self
 
-    def feature_dim(self, encoder: Any) -> int:
+    def feature_dim(self, encoder: PatchEncoder) -> int:
         """How wide what the head reads is: a vector for each name of queries, and one of the patches."""
         return (len(encoder.queries.counts) + 1) * encoder.embed_dim
 

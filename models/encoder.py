@@ -20,7 +20,37 @@ from pointrecon.models.queries import Queries
 QUERIES: Mapping[str, int] = MappingProxyType({"cls": 1, "image": 1, "text": 1})  # as published
 
 
-class PointEncoder(nn.Module):
+class PatchEncoder(nn.Module):
+    """What encoders have in common: patches become tokens, and a network makes something of those that are seen.
+
+    Attributes:
+        embed_dim: width C.
+        num_heads: attention heads.
+        embed_masked: embed hidden patches too; they count in the batch-norm statistics and nowhere else.
+        queries: where each name's queries stand among all.
+        group: cuts clouds into patches.
+        patch_embed: patches -> tokens.
+    """
+
+    embed_dim: int
+    num_heads: int
+    embed_masked: bool
+    queries: Queries
+    group: PointGroup
+    patch_embed: FoldedPointNet
+
+    def forward_patches(self, patches: Tensor, visible: Tensor | None) -> Tensor:
+        """(B, G, K, 3), (B, T) int64 -> (B, T, C) embeddings of the visible patches."""
+        if visible is None or self.embed_masked:
+            return self.patch_embed(patches, visible)
+        return self.patch_embed(take_groups(patches, visible))
+
+    def embed(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Group and encode whole clouds: (B, N, 3) -> queries (B, Q, C), tokens (B, G, C)."""
+        return self(*self.group(points))
+
+
+class PointEncoder(PatchEncoder):
     """Patches and global queries through a stack of blocks (ReCon, section 3).
 
     Args:
@@ -36,9 +66,6 @@ class PointEncoder(nn.Module):
         patch_width: hidden width of the patch embedding.
         queries: how many queries there are of each name.
         block: one of BLOCKS, or `package.module:Name`.
-
-    Attributes:
-        queries: where each name's queries stand among all.
     """
 
     def __init__(
@@ -125,13 +152,3 @@ class PointEncoder(nn.Module):
             back = order.argsort(dim=1)
             tokens, kept = take_groups(tokens, back), [take_groups(x, back) for x in kept]
         return queries, tokens, kept
-
-    def forward_patches(self, patches: Tensor, visible: Tensor | None) -> Tensor:
-        """(B, G, K, 3), (B, T) int64 -> (B, T, C) embeddings of the visible patches."""
-        if visible is None or self.embed_masked:
-            return self.patch_embed(patches, visible)
-        return self.patch_embed(take_groups(patches, visible))
-
-    def embed(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Group and encode whole clouds: (B, N, 3) -> queries (B, Q, C), tokens (B, G, C)."""
-        return self(*self.group(points))

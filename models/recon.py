@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pointrecon.models import MODELS
 from pointrecon.models.decoder import MaskedDecoder
-from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.encoder import PatchEncoder
 from pointrecon.models.heads import make_contrast_head
 from pointrecon.models.losses.chamfer import Chamfer
 from pointrecon.models.losses.contrast import Contrast
@@ -41,7 +41,7 @@ class ReCon(nn.Module):
 
     def __init__(
         self,
-        encoder: PointEncoder,
+        encoder: PatchEncoder,
         decoder: MaskedDecoder,
         *,
         mask_ratio: float = 0.6,
@@ -122,7 +122,7 @@ class ReCon(nn.Module):
         return terms
 
     def project(self, queries: Tensor) -> dict[str, Tensor]:
-        """Queries (B, Q, C) -> by the name of each teacher its queries in its space: (B, D), or (B, q, D) of several."""
+        """Queries (B, Q, C) -> by teacher, its queries in its space: (B, D), or (B, q, D) of several."""
         picked = {name: self.encoder.queries.pick(queries, name) for name in self.teachers}
         return {name: self.get_submodule(f"{name}_proj")(query) for name, query in picked.items()}
 

@@ -17,8 +17,7 @@ from pointrecon.models import MODELS
 from pointrecon.models.blocks.layers import Block, PositionEmbedding, drop_path_rates, init_truncated_normal
 from pointrecon.models.classifier import PointClassifier
 from pointrecon.models.decoder import MaskedDecoder
-from pointrecon.models.encoder import QUERIES, PointEncoder
-from pointrecon.models.heads import make_head
+from pointrecon.models.encoder import QUERIES, PatchEncoder
 from pointrecon.models.patches.grouping import PointGroup
 from pointrecon.models.patches.masking import Split, take_groups
 from pointrecon.models.patches.patch_embed import FoldedPointNet
@@ -29,7 +28,7 @@ from pointrecon.utils.errors import InputError, check_choice
 STREAMS = ("all", "local", "global")
 
 
-class Tower(nn.Module):
+class Tower(PatchEncoder):
     """A plain pre-norm transformer over patches, as in Point-MAE.
 
     Args:
@@ -99,8 +98,6 @@ class Tower(nn.Module):
             x = block(x + positions)
         return self.norm(x)
 
-    forward_patches = PointEncoder.forward_patches  # embeds the visible patches, here as there
-
 
 class TwoTowerEncoder(Tower):
     """Tower 1, with tower 2 beside it as `contrast_tower`. They share the patches and nothing else.
@@ -117,7 +114,7 @@ class TwoTowerEncoder(Tower):
         embed_masked: of tower 1; tower 2 sees all patches.
         patch_width: hidden width of both patch embeddings.
         queries: of tower 2, how many of each name; it has no cls query.
-        class_token: tower 1 has a class token in front of its patches, as ACT's encoder; it is not among what it returns.
+        class_token: tower 1 has a class token in front of its patches, as ACT's encoder; it is not returned.
     """
 
     def __init__(
@@ -155,16 +152,12 @@ class TwoTowerEncoder(Tower):
     def forward_queries(self, patches: Tensor, centers: Tensor) -> Tensor:
         """Tower 2: (B, G, K, 3), (B, G, 3) -> queries (B, Q, C)."""
         tower = self.contrast_tower
-        return tower.encode(patches, centers, front=(tower.query_tokens, tower.query_positions))[:, : self.queries.total]
+        front = (tower.query_tokens, tower.query_positions)
+        return tower.encode(patches, centers, front=front)[:, : self.queries.total]
 
     def forward_tokens(self, patches: Tensor, centers: Tensor, front: tuple[Tensor, Tensor]) -> Tensor:
         """Tower 1 with tokens in front: (B, G, K, 3), (B, G, 3) -> (B, E + G, C)."""
         return self.encode(patches, centers, front=front)
-
-    def embed(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Group and encode whole clouds: (B, N, 3) -> queries (B, Q, C), tokens (B, G, C)."""
-        return self(*self.group(points))
-
 
 class TwoTowerClassifier(PointClassifier):
     """Both towers, or one of them, and a classification head.
@@ -185,6 +178,7 @@ class TwoTowerClassifier(PointClassifier):
         may_lack: the class token of tower 1, which pretraining has no use for, so that its files have none.
     """
 
+    encoder: TwoTowerEncoder
     may_lack = ("cls_token", "cls_position")
 
     def __init__(
@@ -210,7 +204,7 @@ class TwoTowerClassifier(PointClassifier):
         nn.init.trunc_normal_(self.cls_position, std=0.02)
         self.train()
 
-    def feature_dim(self, encoder: TwoTowerEncoder) -> int:
+    def feature_dim(self, encoder: PatchEncoder) -> int:
         """How wide what the head reads is: two vectors of tower 1, one for each name of tower 2's queries."""
         num_names = len(encoder.queries.counts)
         return {"all": 2 + num_names, "local": 2, "global": num_names}[self.stream] * encoder.embed_dim

@@ -12,6 +12,7 @@ from pointrecon.datasets.splits import Choice
 from pointrecon.datasets.transforms import PointTransform
 from pointrecon.models import MODELS
 from pointrecon.models.blocks import BLOCKS
+from pointrecon.models.blocks.batch_norm import use_plain_statistics
 from pointrecon.models.classifier import PointClassifier
 from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
@@ -30,6 +31,7 @@ from pointrecon.utils.log import progress_bar
 from pointrecon.utils.registry import Registry
 
 # What the section `model` says of an encoder; one that does not take a key is not given it.
+ENCODER_KEYS: tuple[str, ...]
 ENCODER_KEYS = ("embed_dim", "depth", "num_heads", "num_groups", "group_size", "mlp_ratio", "drop_path")
 ENCODER_KEYS += ("embed_masked", "patch_width", "queries", "block", "class_token")
 NO_TEACHER = ("chamfer", "contrast", "self", "loss")  # names that mean something else among the losses
@@ -120,16 +122,17 @@ def build_encoder(model: ModelSettings, *, stop_grad: bool) -> Any:
         InputError: sizes that no network can have, or an option that this network has no use for.
     """
     make = getattr(choose(MODELS, "model.type", model["type"]), "encoder_class", PointEncoder)
+    sizes = cast(Mapping[str, Any], model)
     for key in ("embed_dim", "depth", "num_heads", "num_groups", "group_size"):
-        if model[key] < 1:
-            raise InputError(f"model.{key} is {model[key]}, but must be at least 1")
+        if sizes[key] < 1:
+            raise InputError(f"model.{key} is {sizes[key]}, but must be at least 1")
     if model["patch_width"] < 4 or model["patch_width"] % 4:
         raise InputError(f"model.patch_width is {model['patch_width']}, but must be a multiple of 4")
     takes = inspect.signature(make).parameters
-    options = {key: model[key] for key in ENCODER_KEYS if key in takes}
+    options = {key: sizes[key] for key in ENCODER_KEYS if key in takes}
     for key, default in (("block", "ReConBlock"), ("class_token", False)):
-        if key not in takes and model[key] != default:
-            raise InputError(f"model.{key} is {model[key]}, but model.type={model['type']} has no use for it")
+        if key not in takes and sizes[key] != default:
+            raise InputError(f"model.{key} is {sizes[key]}, but model.type={model['type']} has no use for it")
     if "block" in options:
         choose(BLOCKS, "model.block", options["block"])
     return make(**options, stop_grad=stop_grad)
@@ -164,7 +167,7 @@ def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
     check_choice("loss.chamfer.type", loss["chamfer"]["type"], NORMS)
     teachers = {name: build_distillation(cfg, name, dim) for name, dim in dims.items()}
     contrast = loss["contrast"]
-    return make(
+    network = make(
         encoder=build_encoder(model, stop_grad=model["stop_grad"]),
         decoder=build_decoder(model),
         mask_ratio=model["mask_ratio"],
@@ -173,6 +176,7 @@ def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
         chamfer=Chamfer(norm=loss["chamfer"]["type"], weight=loss["chamfer"]["weight"]),
         contrast=Contrast(**contrast) if contrast["weight"] else None,
     )
+    return _with_statistics(cfg, network)
 
 
 def build_distillation(cfg: Settings, name: str, dim: int) -> Distillation:
@@ -215,7 +219,7 @@ def build_classifier(cfg: Settings, num_classes: int) -> PointClassifier:
     encoder = build_encoder(model, stop_grad=False)
     if options["stream"] != "all" and not extras:
         raise InputError(f"classifier.stream is '{options['stream']}', but only model.type=TwoTower has streams")
-    return classifier(
+    network = classifier(
         encoder,
         options["num_classes"] or num_classes,
         options["head"],
@@ -224,6 +228,7 @@ def build_classifier(cfg: Settings, num_classes: int) -> PointClassifier:
         is_leaky=has_quirk(cfg, "leaky_freeze"),
         **extras,
     )
+    return _with_statistics(cfg, network)
 
 
 def build_segmenter(cfg: Settings, num_classes: int, num_parts: int) -> PointSegmenter:
@@ -242,7 +247,12 @@ def build_segmenter(cfg: Settings, num_classes: int, num_parts: int) -> PointSeg
     encoder = build_encoder(model, stop_grad=False)
     if not isinstance(encoder, PointEncoder):
         raise InputError(f"model.type is '{model['type']}', but parts are segmented with model.type=ReCon")
-    return PointSegmenter(encoder, num_classes, num_parts, options["feature_blocks"], options["dropout"])
+    network = PointSegmenter(encoder, num_classes, num_parts, options["feature_blocks"], options["dropout"])
+    return _with_statistics(cfg, network)
+
+
+def _with_statistics(cfg: Settings, network: Any) -> Any:
+    return use_plain_statistics(network) if has_quirk(cfg, "plain_statistics") else network
 
 
 def check_points(cfg: Settings) -> None:

@@ -30,6 +30,9 @@ class Quirk:
 
 
 QUIRKS = {
+    "plain_statistics": Quirk(
+        TRAINING, "running statistics of batch-norms keep a part of their start, 0.9 to the power of the steps"
+    ),
     "extra_epoch": Quirk(TRAINING, "one epoch more than `epochs` says"),
     "epoch_schedule": Quirk(
         TRAINING, "the rate changes once an epoch and one epoch late, so the first two epochs run at optim.warmup_lr"

@@ -76,8 +76,7 @@ def matched_distillation(*, student: Tensor, teacher: Tensor, mask: Tensor | Non
         queries += rows.tolist()
         targets += columns[torch.from_numpy(chosen)].tolist()
         samples += [number] * len(rows)
-    options = {"dtype": torch.long, "device": student.device}
-    which, of_query, of_target = (torch.tensor(x, **options) for x in (samples, queries, targets))
+    which, of_query, of_target = torch.tensor([samples, queries, targets], dtype=torch.long, device=student.device)
     values = F.smooth_l1_loss(student[which, of_query], teacher[which, of_target], reduction="none").mean(dim=-1)
     # Each sample counts alike, however many targets it has.
     sums, counts = (student.new_zeros(len(student)).index_add(0, which, x) for x in (values, torch.ones_like(values)))

@@ -6,6 +6,8 @@ once to be measured and once to be normalised.
 Shape legend: n rows, P patches, K points a patch, C channels.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -29,9 +31,10 @@ def fold_norm(norm: BatchNorm1d, moments: tuple[Tensor, Tensor, int] | None) -> 
     if moments is None:
         mean, variance = norm.running_mean, norm.running_var
     else:
-        mean, variance, count = moments
+        mean, variance, rows = moments
+        count: Tensor | int = rows
         if isinstance(norm, SyncBatchNorm1d) and not is_alone():
-            mean, variance, count = merge_moments(mean, variance, count)
+            mean, variance, count = merge_moments(mean, variance, rows)
         norm.track(mean.detach(), variance.detach() * (count / (count - 1)))
     scale = norm.weight * (variance + norm.eps).rsqrt()
     return scale, norm.bias - scale * mean
@@ -78,7 +81,7 @@ class _PatchCovariance(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
         means = hidden.mean(dim=1)
         centered = hidden - means.unsqueeze(1)
         ctx.save_for_backward(centered)
@@ -87,7 +90,7 @@ class _PatchCovariance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_means: Tensor, grad_covariance: Tensor) -> Tensor:
+    def backward(ctx: Any, grad_means: Tensor, grad_covariance: Tensor) -> Tensor:
         (centered,) = ctx.saved_tensors
         num_patches, num_points, _ = centered.shape
         grad = centered @ ((grad_covariance + grad_covariance.T) / (num_patches * num_points))

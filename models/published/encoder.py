@@ -2,8 +2,8 @@
 
 `LAYOUTS` says how each kind of file names its weights: ReCon (pretraining, classifier, zero-shot, encoder alone), the
 two-tower baseline, and the plain masked autoencoders Point-MAE and ACT, whose patch embedding and blocks have the
-layers of a ReCon encoder's local stream. Part segmentation has a file of its own, `segmenter.py`; networks of others are told apart in `foreign.py`. Conv1d
-kernels of size 1 become Linear weights: (C, D, 1) <-> (C, D).
+layers of a ReCon encoder's local stream. Part segmentation has a file of its own, `segmenter.py`; networks of others
+are told apart in `foreign.py`. Conv1d kernels of size 1 become Linear weights: (C, D, 1) <-> (C, D).
 """
 
 import re
@@ -218,7 +218,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         layout = LAYOUTS["towers" if is_pretraining else "towers_classifier"]
     else:
         layout = LAYOUTS["recon" if is_pretraining else "classifier"]
-    published = {}
+    published: dict[str, Tensor] = {}
     for key, value in state.items():
         if key in layout.queries:
             if value.dim() != 3 or value.shape[1] != len(layout.queries[key]):

@@ -16,7 +16,7 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     "pc_projection": ("ULIP", "its input has colors and its tokens change their width"),
     "dgcnn_1.": ("a dVAE, the tokenizer of Point-BERT or ACT", "it only makes targets, and no encoder is in it"),
     "codebook": ("a dVAE, the tokenizer of Point-BERT or ACT", "it only makes targets, and no encoder is in it"),
-    "reduce_dim.weight": ("a network whose patch tokens and blocks differ in width ('reduce_dim', as in Point-BERT)", ""),
+    "reduce_dim.weight": ("Point-BERT or its like", "its patch tokens and blocks differ in width ('reduce_dim')"),
 }
 # A network that is read here may have one of these beside its own: ACT's pretraining keeps its tokenizer.
 TOKENIZER = "dvae_tokenizer."
@@ -31,5 +31,5 @@ def describe_foreign(keys: Collection[str]) -> str | None:
     own = [key for key in keys if not key.startswith(TOKENIZER)]
     for part, (name, reason) in FOREIGN.items():
         if any(part in key for key in own):
-            return f"the weights are of {name}{': ' if reason else ''}{reason}; {REMEDY}"
+            return f"the weights are of {name}: {reason}; {REMEDY}"
     return None

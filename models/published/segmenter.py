@@ -5,6 +5,7 @@ convolutions have kernels of size 1 and become Linear.
 """
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -24,14 +25,14 @@ HEAD_RENAMES = (
 CONV_KEYS = re.compile(r"(label_conv\.0|propagation_0\.mlp_convs\.[01]|convs[123])\.weight$")
 
 
-def is_published_segmenter(state: dict[str, Tensor]) -> bool:
+def is_published_segmenter(state: Mapping[str, Tensor]) -> bool:
     """Whether the keys are those of a published part segmenter."""
     return any(key.removeprefix("module.").startswith("propagation_0.") for key in state)
 
 
-def from_published_segmenter(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def from_published_segmenter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published keys -> ours."""
-    from pointrecon.models.published.encoder import from_published  # not above: official.py asks this file about heads
+    from pointrecon.models.published.encoder import from_published  # not above: that file asks this one about heads
 
     head, rest = {}, {}
     for key, value in state.items():
@@ -44,7 +45,7 @@ def from_published_segmenter(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return from_published(rest) | head
 
 
-def to_published_segmenter(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def to_published_segmenter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our keys of a `PointSegmenter` -> published."""
     from pointrecon.models.published.encoder import to_published
 

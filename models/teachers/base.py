@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,10 +25,29 @@ class Teacher(Protocol):
     Attributes:
         dim: D, the length of its features.
         image_size: Side of the pictures it works on; None: it sees none.
+        interpolation: How pictures are scaled: "bicubic" or "bilinear".
+        mean: Of each colour, (3, 1, 1).
+        std: Of each colour, (3, 1, 1).
     """
 
     dim: int
     image_size: int | None
+    interpolation: str
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its weights."""
+        ...
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Makes (B, 3, H, W) square, of its size."""
+        ...
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Turns (B, 3, H, W) RGB in 0..1 into (B, D) features."""
@@ -57,6 +76,10 @@ class FrozenTeacher(nn.Module):
         std: Of each colour, divided by after that.
         interpolation: How pictures are scaled: "bicubic" or "bilinear".
     """
+
+    network: Any  # each library's own
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -93,7 +116,7 @@ class FrozenTeacher(nn.Module):
         if self.image_size is None:
             raise InputError(f"{type(self).__name__} reads text only; choose another type for teachers.image")
         with torch.inference_mode(), self._own_precision():
-            dtype = next(self.network.parameters(), self.mean).dtype
+            dtype = next((weight.dtype for weight in self.network.parameters()), self.mean.dtype)
             parts = images.split(CPU_BATCH if self.device.type == "cpu" else max(len(images), 1))
             layout = torch.channels_last
             parts = [self.forward_image(self.prepare(part).to(dtype, memory_format=layout)) for part in parts]
@@ -119,7 +142,7 @@ class FrozenTeacher(nn.Module):
             InputError: This teacher is not shown whole samples.
         """
         with torch.inference_mode(), self._own_precision():
-            moved = {key: x.to(self.device, non_blocking=True) if isinstance(x, Tensor) else x for key, x in batch.items()}
+            moved = {key: x.to(self.device) if isinstance(x, Tensor) else x for key, x in batch.items()}
             features = self.forward_samples(moved)
         return features.float().clone()
 
@@ -134,11 +157,13 @@ class FrozenTeacher(nn.Module):
     def forward_samples(self, batch: Mapping[str, Any]) -> Tensor:
         """Refuses samples; teachers of another modality turn B of them into (B, D) or (B, R, D) features here."""
         raise InputError(
-            f"{type(self).__name__} is not shown whole samples; give teachers.<name>.reads=image or text, or another type"
+            f"{type(self).__name__} is not shown whole samples; give teachers.<name>.reads=image or text, or choose "
+            "another type"
         )
 
     def fit(self, images: Tensor) -> Tensor:
         """Makes (B, 3, H, W) in 0..1 square, of the network's size: the shorter side is scaled, the middle is kept."""
+        assert self.image_size is not None, "a teacher that sees has an image_size"
         return make_square(images.to(self.device), self.image_size, self.interpolation)
 
     def prepare(self, images: Tensor) -> Tensor:

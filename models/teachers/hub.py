@@ -28,7 +28,7 @@ def is_reachable(url: str) -> bool:
 
 @contextlib.contextmanager
 def one_try() -> Iterator[None]:
-    """Inside the block, a hub that does not answer is not asked: what is in its cache is found, the rest fails at once."""
+    """In the block, a hub that does not answer is not asked: what is in its cache is found, the rest fails at once."""
     from huggingface_hub import constants
 
     before, silenced = constants.HF_HUB_OFFLINE, logging.root.manager.disable

@@ -65,7 +65,7 @@ class OpenClipTeacher(FrozenTeacher):
         return self.network.encode_text(self.tokenizer(list(texts)).to(self.device))
 
 
-def _feature_size(open_clip, model: str) -> int:
+def _feature_size(open_clip: ModuleType, model: str) -> int:
     return int(open_clip.get_model_config(model)["embed_dim"])
 
 

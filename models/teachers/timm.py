@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ class TimmTeacher(FrozenTeacher):
 
         # Published weights are named with a tag, as in vit_base_patch16_224.augreg_in21k.
         check_model_name("timm", model.partition(".")[0], timm.list_models())
+        network: Any
         try:
             with one_try() if pretrained == "hub" else contextlib.nullcontext():
                 network = timm.create_model(model, pretrained=pretrained == "hub", num_classes=0)

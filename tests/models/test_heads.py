@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pointrecon.models.blocks.layers import Dropout
 from pointrecon.models.blocks.batch_norm import BatchNorm1d
+from pointrecon.models.blocks.layers import Dropout
 from pointrecon.models.heads import classifier_feature, make_contrast_head, make_head, probe_feature
 from pointrecon.utils.errors import InputError
 

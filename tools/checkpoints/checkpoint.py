@@ -210,10 +210,11 @@ def _place_class_token(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -
 
 def _add_batch_counts(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
     """Adds the numbers of batches that are missing behind running statistics, so that these are kept as they are."""
+    counts = {key: key.replace(BATCHES, "running_mean") for key in wanted if key.endswith(f".{BATCHES}")}
     missing = [
         key
-        for key in wanted
-        if key.endswith(f".{BATCHES}") and key not in state and key.replace(BATCHES, "running_mean") in state
+        for key, mean in counts.items()
+        if mean in state and (key not in state or (not state[key].any() and bool(state[mean].any())))
     ]
     state |= {key: torch.tensor(MANY_BATCHES) for key in missing}
     return [f"it does not say of how many batches its statistics are ({BATCHES}): taken as of many"] if missing else []

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pointrecon.models.encoder import QUERIES
 from pointrecon.models.heads import probe_feature
 from pointrecon.models.patches.masking import split_of_mask, take_groups
 from pointrecon.models.published.encoder import to_published
+from pointrecon.models.recon import ReCon
 from pointrecon.tools.checkpoints.parity_fixture import Fixture, read_arrays
 from pointrecon.utils.errors import InputError
 
@@ -125,7 +126,7 @@ def not_compared(folder: str | Path, comparisons: list[Comparison]) -> list[str]
     return [name for name in names if name.startswith(("out.", "grad.", "bn.")) and name not in compared]
 
 
-def _forward(model: nn.Module, patches: Tensor, centers: Tensor, inputs: Mapping[str, Tensor]) -> tuple[dict, dict]:
+def _forward(model: ReCon, patches: Tensor, centers: Tensor, inputs: Mapping[str, Tensor]) -> tuple[dict, dict]:
     """Outputs by the fixture's names, and the loss terms by ours."""
     split = split_of_mask(inputs["mask"])
     queries, tokens = model.encoder(patches, centers, split)

@@ -56,9 +56,16 @@ class Fixture:
 
     def make_encoder(self, stop_grad: bool) -> PointEncoder:
         """The encoder, without drop-path."""
-        sizes = (self.config[key] for key in ("trans_dim", "depth", "num_heads", "num_group", "group_size"))
+        config = self.config
         return PointEncoder(
-            *sizes, mlp_ratio=self.sizes.get("model.mlp_ratio", 4.0), drop_path=0.0, stop_grad=stop_grad
+            config["trans_dim"],
+            config["depth"],
+            config["num_heads"],
+            config["num_group"],
+            config["group_size"],
+            mlp_ratio=self.sizes.get("model.mlp_ratio", 4.0),
+            drop_path=0.0,
+            stop_grad=stop_grad,
         )
 
     def make_recon(self) -> ReCon:
@@ -93,7 +100,7 @@ class Fixture:
         path = self.folder / f"cls_{name}.pth"
         sizes = sizes_of(read_checkpoint(path)["base_model"])
         head, num_classes = sizes.get("classifier.head"), sizes.get("number of classes")
-        if head is None:
+        if head is None or num_classes is None:
             raise InputError(f"'{path}' holds no classifier")
         model = PointClassifier(self.make_encoder(stop_grad=False), num_classes, head)
         load_weights(model, path)

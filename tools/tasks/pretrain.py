@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pointrecon.models.recon import ReCon
 from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform, train_transform
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.protocol import has_quirk
@@ -28,6 +29,8 @@ class PretrainTask(Task):
         cfg: the whole config.
         ctx: the run's surroundings.
     """
+
+    model: ReCon
 
     def __init__(self, cfg: Settings, ctx: RunContext) -> None:
         super().__init__(cfg, ctx)
@@ -73,10 +76,11 @@ class PretrainTask(Task):
         split = self.model.draw_split(self.model.encoder.group(points)[1], draw)
         patches, centers, split, rebuilt = self.model.reconstruct(points, split)
         mask = split.to_mask()
-        arrays = {"points": points, "patches": patches, "centers": centers, "mask": mask, "rebuilt": rebuilt}
+        made = {"points": points, "patches": patches, "centers": centers, "mask": mask, "rebuilt": rebuilt}
+        arrays: dict[str, Any] = {name: x.cpu().numpy() for name, x in made.items()}
         with atomic_write(self.ctx.folder / "reconstructions.npz") as temporary:
             names = [sample["text"] for sample in samples]
-            np.savez_compressed(temporary, names=names, **{name: x.cpu().numpy() for name, x in arrays.items()})
+            np.savez_compressed(temporary, names=names, **arrays)
 
 
 def each_unlabelled_its_own(labels: Tensor, rank: int = 0) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from pointrecon.datasets import DATASETS
+from pointrecon.datasets.opening import open_split
+from pointrecon.datasets.splits import Choice
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
 from pointrecon.models.teachers import TEACHERS
 from pointrecon.tools.context import find_device
@@ -35,10 +36,10 @@ def cache_features(args: argparse.Namespace) -> tuple[Path, int]:
     """
     keep_freed_memory()
     device = find_device(args.device)
-    options = {"root": args.data_root} | ({"images": True} if args.image else {})
+    options = {"images": True} if args.image else {}
     options |= {"bgr": True} if args.image and args.published else {}
     sections = {kind: parse_teacher(getattr(args, kind)) for kind in ("image", "text")}
-    datasets = [DATASETS.build({"type": args.data}, split=split, **options) for split in args.splits]
+    datasets = [open_split(args.data, args.data_root, Choice(split=split), options) for split in args.splits]
     works: dict[str, Any] = {"image": None, "text": None}
     if sections["image"]:
         teacher = place_teacher(TEACHERS.build(sections["image"]), "image", device, args.published)
@@ -87,7 +88,7 @@ def check_replaces(path: Path, works: dict[str, Any], overwrite: bool) -> None:
 
 
 def _find_path(args: argparse.Namespace, dataset: Any) -> Path:
-    path = args.out or getattr(dataset, "features_path", None)
+    path = args.out or dataset.features_path
     if path is None:
         raise InputError(f"{args.data} does not say where its features belong; give --out FILE")
     return Path(path)

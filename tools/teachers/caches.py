@@ -63,7 +63,7 @@ def is_carried(cfg: Settings, name: str, dataset: Any) -> bool:
     """Whether the features come with the samples, and no file of others is named."""
     teacher = cfg["teachers"][name]
     is_plain = teacher is not None and teacher["type"] == CACHED and teacher["path"] is None
-    return is_plain and not is_live(cfg, name) and name in getattr(dataset, "carried", {})
+    return is_plain and not is_live(cfg, name) and name in dataset.carried
 
 
 def is_read_from_file(cfg: Settings, name: str, dataset: Any) -> bool:
@@ -80,7 +80,7 @@ def cache_path(cfg: Settings, name: str, dataset: Any) -> Path:
     teacher = section_of(cfg, name)
     if ":" not in teacher["type"]:
         check_choice(f"teachers.{name}.type", teacher["type"], (CACHED, *TEACHERS.names()))
-    path = teacher["path"] or getattr(dataset, "features_path", None)
+    path = teacher["path"] or dataset.features_path
     if path is None:
         raise InputError(
             f"{type(dataset).__name__} brings no teacher features; make them with scripts/cache_teacher_features.py "

@@ -25,6 +25,7 @@ def encode_views(teacher: Teacher, images: Tensor, draws: Tensor, is_plain: Tens
     """
     plain, varied = (x.nonzero()[:, 0] for x in (is_plain.cpu(), ~is_plain.cpu()))
     size, device = teacher.image_size, teacher.device
+    assert size is not None, "a teacher of pictures has an image_size"
     # The student's autocast would crop in bfloat16.
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         images = images.to(device, non_blocking=True)

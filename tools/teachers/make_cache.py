@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.teacher_cache.reader import FeatureCache, made_of_hash
 from pointrecon.datasets.teacher_cache.writer import write_features
 from pointrecon.models.teachers.base import Teacher
@@ -32,7 +32,7 @@ def silent(items: Iterable, what: str) -> Iterable:
 
 def make_cache(
     path: str | Path,
-    datasets: Sequence[Dataset],
+    datasets: Sequence[PointCloudDataset],
     image: PictureWork | None = None,
     text: TextWork | None = None,
     progress: Progress = silent,

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class SharedWork:
                     f"'{self.path(number)}' is damaged ({error}); remove this file and start the same command again"
                 ) from error
 
-    def _do_piece(self, number: int, locks: object) -> None:
+    def _do_piece(self, number: int, locks: IO[bytes]) -> None:
         if self.path(number).exists():
             return
         with _lock(locks, number) as is_mine:
@@ -108,7 +109,7 @@ class SharedWork:
                 return
             arrays = self.compute(number)
             with atomic_write(self.path(number)) as temporary:
-                np.savez(temporary, **arrays)
+                np.savez(temporary, **cast(dict[str, Any], arrays))
 
 
 def _silent(pieces: Iterable[int]) -> Iterable[int]:
@@ -116,7 +117,7 @@ def _silent(pieces: Iterable[int]) -> Iterable[int]:
 
 
 @contextlib.contextmanager
-def _lock(file: object, number: int) -> Iterator[bool]:
+def _lock(file: IO[bytes], number: int) -> Iterator[bool]:
     """Says whether byte `number` of the file is this process's until the end of the block; its death ends it, too."""
     try:
         import fcntl

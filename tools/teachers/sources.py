@@ -6,7 +6,7 @@ draws, so both give the same targets wherever the cache holds what the live teac
 Shape legend: n samples, B samples of a batch, U different names, V views, P prompts a name, D feature width.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from pointrecon.utils.seed import draw_rows
 
 MEAN_OVER = 2048  # samples of which a live teacher's mean is taken
 _BATCH_SIZE = 64  # of the pass that takes it
-Progress = Callable[[Sequence, str], Iterator]
+Progress = Callable[[Iterable, str], Iterable]
 
 
 class CachedImages:
@@ -205,7 +205,7 @@ class LiveImages:
     def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
         """(B, D) float32: a random view of each sample."""
         if self.views is None:
-            options = {"device": generator.device, "generator": generator}
+            options: dict[str, Any] = {"device": generator.device, "generator": generator}
             draws = draw_rows(lambda count: torch.rand(count, NUM_DRAWS, **options), len(rows)).cpu()
             is_plain = torch.zeros(len(rows), dtype=torch.bool)
         else:
@@ -251,7 +251,7 @@ class LiveText:
 
 
 def _choose(count: int, num_rows: int, generator: torch.Generator) -> Tensor:
-    options = {"device": generator.device, "generator": generator}
+    options: dict[str, Any] = {"device": generator.device, "generator": generator}
     return draw_rows(lambda rows: torch.randint(count, (rows,), **options), num_rows)
 
 

@@ -169,7 +169,7 @@ def class_prompts(cfg: Settings, dataset: Any, device: torch.device | str = "cpu
     if section_of(cfg, "text")["type"] == CACHED:
         return open_cache(cfg, "text", dataset).class_table(dataset.class_names)
     if has_quirk(cfg, "published_class_names"):
-        published = getattr(dataset, "published_class_names", dataset.class_names)
+        published = dataset.published_class_names
         sentences = [template.format(name) for name in published for template in TEMPLATES]
     else:
         sentences = [sentence for name in dataset.class_texts for sentence in prompts_for(name, TEMPLATES)]

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.images.views import view_draws
 from pointrecon.datasets.prompts import TEMPLATES, prompts_for, spread_templates
 from pointrecon.datasets.teacher_cache.writer import ImageFeatures, TextFeatures
@@ -53,7 +54,7 @@ class PictureWork:
         self.teacher, self.num_views, self.seed, self.info = teacher, num_views, seed, dict(info or {})
         self.batch_size, self.num_threads = batch_size, num_threads
 
-    def open(self, datasets: Sequence[Dataset]) -> None:
+    def open(self, datasets: Sequence[PointCloudDataset]) -> None:
         """Lists the objects, in the order of their ids.
 
         Raises:
@@ -74,14 +75,14 @@ class PictureWork:
     def compute(self, number: int) -> Piece:
         """The ids and the (b, V, D) features of one piece."""
         samples = self._read(self.pieces[number])
-        features = np.zeros((len(samples), self.num_views, self.teacher.dim), dtype=np.float16)
+        features = np.zeros((len(samples), self.num_views, self.teacher.dim), dtype=np.float32)
         views = [(row, view) for row in range(len(samples)) for view in range(self.num_views)]
         for part in _by_shape(views, [sample["image"].shape for sample in samples], self.batch_size):
             rows, numbers = zip(*part, strict=True)
             names = [samples[row]["id"] for row in rows]
             draws = view_draws(self.seed, zip(names, numbers, strict=True))
             images = torch.stack([samples[row]["image"] for row in rows])
-            encoded = encode_views(self.teacher, images, draws, torch.tensor(numbers) == 0).half()
+            encoded = encode_views(self.teacher, images, draws, torch.tensor(numbers) == 0).float()
             check_finite(encoded, names)
             features[list(rows), list(numbers)] = encoded.cpu().numpy()
         return {"ids": np.array([sample["id"].encode() for sample in samples], dtype=np.bytes_), "features": features}
@@ -122,7 +123,7 @@ class TextWork:
         self.teacher, self.templates, self.info = teacher, spread_templates(num_templates), dict(info or {})
         self.batch_size = batch_size
 
-    def open(self, datasets: Sequence[Dataset]) -> None:
+    def open(self, datasets: Sequence[PointCloudDataset]) -> None:
         """Lists the sentences, those of a length together: little padding."""
         self.items = sorted((name, text) for data in datasets for name, text in zip(data.ids, data.names, strict=True))
         self.names = sorted({text for _, text in self.items})
@@ -175,7 +176,7 @@ class SampleWork:
     def __init__(self, teacher: Teacher, info: Mapping[str, str] | None = None, batch_size: int = 64) -> None:
         self.teacher, self.info, self.batch_size = teacher, dict(info or {}), batch_size
 
-    def open(self, datasets: Sequence[Dataset]) -> None:
+    def open(self, datasets: Sequence[PointCloudDataset]) -> None:
         """Lists the objects, in the order of their ids."""
         items = sorted((name, which, row) for which, data in enumerate(datasets) for row, name in enumerate(data.ids))
         self.datasets, self.pieces = datasets, list(batches(items, OBJECTS_A_PIECE))
@@ -190,8 +191,8 @@ class SampleWork:
         # A data set that skips what it cannot read gives another object in its place.
         samples = [sample for name, sample in items if sample["id"] == name]
         names = [sample["id"] for sample in samples]
-        parts = [self.teacher.encode_samples(default_collate(part)) for part in batches(samples, self.batch_size)]
-        features = torch.cat([part.unsqueeze(1) if part.dim() == 2 else part for part in parts]).half().cpu()
+        parts = [self.teacher.encode_samples(default_collate(list(part))) for part in batches(samples, self.batch_size)]
+        features = torch.cat([part.unsqueeze(1) if part.dim() == 2 else part for part in parts]).float().cpu()
         check_finite(features.flatten(1), names)
         return {"ids": np.array([name.encode() for name in names], dtype=np.bytes_), "features": features.numpy()}
 
@@ -232,6 +233,5 @@ def check_finite(features: Tensor, what: Sequence[str]) -> None:
     is_bad = ~features.isfinite().all(-1)
     if is_bad.any():
         raise InputError(
-            f"the teacher's feature of '{what[int(is_bad.nonzero()[0])]}' is not finite, or too large for float16; "
-            "check its input"
+            f"the teacher's feature of '{what[int(is_bad.nonzero()[0])]}' is not finite; check its input"
         )

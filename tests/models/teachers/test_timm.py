@@ -40,9 +40,8 @@ def test_pictures_are_prepared_as_timm_says():
 
 def test_weights_that_cannot_be_downloaded_are_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        InputError, match="model.safetensors of https://huggingface.co/timm/test_vit.*path as the teacher.s options.pretrained"
-    ):
+    named = "model.safetensors of https://huggingface.co/timm/test_vit.*path as the teacher's options.pretrained"
+    with pytest.raises(InputError, match=named):
         build(model="test_vit", pretrained="hub")
 
 

@@ -69,7 +69,8 @@ def test_a_small_checkpoint_in_another_config(launch, tmp_path):
     text = (tmp_path / "cfgs" / "tiny.yaml").read_text()
     leave = ("  embed_dim:", "  depth:", "  num_heads:")
     start.write_text("\n".join(line for line in text.splitlines() if not line.startswith(leave)))
-    code, folder = launch("--config", start, "task=classify", "--ckpts", folder / "ckpt-last.pth", "epochs=1", name="fine")
+    checkpoint = folder / "ckpt-last.pth"
+    code, folder = launch("--config", start, "task=classify", "--ckpts", checkpoint, "epochs=1", name="fine")
     assert code == 0
     log = (tmp_path / "out" / "fine" / "cfgs" / "fine" / "log.txt").read_text()
     assert "model.embed_dim=32" in log and "model.depth=1" in log

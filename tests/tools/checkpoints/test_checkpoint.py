@@ -273,10 +273,11 @@ def test_other_points_than_in_training_are_said(saved, tmp_path):
 
 def test_another_block_is_refused(saved, tmp_path):
     """The layers of a pre-norm block have the names and shapes of ReCon's."""
+    other = PointClassifier(PointEncoder(24, 2, 2, 8, 4, block="PreNormBlock"), 3, "linear")
     for config in ({"num_heads": 2}, {"num_heads": 2, "block": "ReConBlock"}):
         save_checkpoint({"base_model": saved[0].state_dict(), "config": {"model": config}}, tmp_path / "b.pth")
         with pytest.raises(InputError, match="model.block is ReConBlock in the file and PreNormBlock here"):
-            load_weights(PointClassifier(PointEncoder(24, 2, 2, 8, 4, block="PreNormBlock"), 3, "linear"), tmp_path / "b.pth")
+            load_weights(other, tmp_path / "b.pth")
 
 
 def test_a_two_tower_file_gives_its_classifier_all_but_head_and_class_token(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pointrecon.models.blocks.batch_norm import use_plain_statistics
 from pointrecon.models.classifier import PointClassifier
 from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
@@ -76,7 +77,7 @@ def write_other_sizes(folder):
             "out.zeroshot.image": model.project(whole[0])["image"],
             "out.cls.full": classifier(points),
         }
-    model.train()
+    use_plain_statistics(model.train())
     sum(model(points, {"image": feature}, split=split).values()).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     out |= {f"grad.{key}": value for key, value in to_published(gradients).items()}

@@ -9,7 +9,14 @@ from pointrecon.models.encoder import PointEncoder
 from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.recon import ReCon
 from pointrecon.models.two_tower import TwoTowerClassifier, TwoTowerEncoder
-from pointrecon.tools.checkpoints.sizes import describe_differences, kind_of, part_of, projection_dims, sizes_of, summarize
+from pointrecon.tools.checkpoints.sizes import (
+    describe_differences,
+    kind_of,
+    part_of,
+    projection_dims,
+    sizes_of,
+    summarize,
+)
 
 SIZES = (16, 3, 2, 8, 4)
 

@@ -195,11 +195,19 @@ def test_mistakes_are_refused_and_leave_no_file(tmp_path, datasets, options, mes
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("value", [float("nan"), 1e6])
+@pytest.mark.parametrize("value", [1e6, 1e-6])
+def test_features_that_half_precision_cannot_hold_are_kept(tmp_path, value):
+    teacher = Teacher()
+    teacher.forward_image = lambda images: torch.full((len(images), 3), value)
+    table = make(tmp_path / "cache.h5", [Shapes(["a"])], teacher).image_table(["a"])
+    assert table.unique().item() == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_features_that_cannot_be_kept_are_refused(tmp_path, value):
     teacher = Teacher()
     teacher.forward_image = lambda images: torch.full((len(images), 3), value)
-    with pytest.raises(InputError, match="'a' is not finite, or too large for float16"):
+    with pytest.raises(InputError, match="feature of 'a' is not finite; check its input"):
         make(tmp_path / "cache.h5", [Shapes(["a"])], teacher)
 
 
