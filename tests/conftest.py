@@ -6,13 +6,6 @@ import resource
 import time
 import traceback
 
-# Before torch is imported. The networks of the tests are tiny: threads wait for each other longer than they compute,
-# and a forked child must not wait for threads that its parent had.
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing may be fetched
-os.environ.setdefault("MPLBACKEND", "Agg")
-
 import pytest
 
 from pointrecon.utils.errors import InputError
