@@ -45,9 +45,18 @@ def class_features(labels: Sequence[str], info: PretrainedInfo) -> np.ndarray:
     if is_live and options.get("options", {}).get("model") != TABLE_TEACHER:
         return _from_teacher(names, options["type"], dict(options["options"]))
     try:
-        return _from_teacher(names, *_offline_teacher())
+        return encode_with_teacher(names)
     except InputError:
         return _from_table(names)
+
+
+def encode_with_teacher(names: Sequence[str]) -> np.ndarray:
+    """(L, D) float32 of unit length, from the small text teacher that comes in a Python package.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    return _from_teacher(names, *_offline_teacher())
 
 
 def _offline_teacher() -> tuple[str, dict[str, Any]]:
