@@ -10,6 +10,7 @@ import functools
 import io
 import logging
 import math
+import tokenize
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,9 @@ NUM_COLUMNS = 10
 PLAN = "plan.json"  # what is being written into a folder
 _MAX_HEADER = 10_000
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+# TokenError: NumPy reads headers that Python 2 wrote word by word.
+_BAD_VALUES = (ValueError, SyntaxError, TypeError, tokenize.TokenError)
+_NPY_DAMAGE = (*_BAD_VALUES, EOFError, MemoryError, RecursionError, OverflowError)
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 log = logging.getLogger("recon")
@@ -89,8 +93,9 @@ def _load_index(folder: Path, home: Path) -> Index:
         positions = np.load(path, mmap_mode="r", allow_pickle=False)
         is_whole = info["format"] == FORMAT and positions.dtype == np.int64 and all(count > 0 for count in counts)
         is_whole = is_whole and positions.shape == (sum(counts), NUM_COLUMNS) and len(counts) > 0
+        is_whole = is_whole and all(isinstance(name, str) for name in names) and _are_names(info)
         is_whole = is_whole and all(_is_carried(info[kind]) for kind in ("image", "text") if kind in info)
-    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
+    except (KeyError, OSError, *_NPY_DAMAGE) as error:
         raise InputError(
             f"the index of '{folder}' is damaged ({error!r}); remove '{home / INDEX}', and it is made again"
         ) from error
@@ -211,7 +216,7 @@ def parse_npy(data: bytes, what: str) -> np.ndarray:
         values = np.frombuffer(data, dtype, offset=length)
         values = values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
         return np.array(values, dtype.newbyteorder("="), order="C")  # torch asks for this machine's order of bytes
-    except (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionError, OverflowError) as error:
+    except _NPY_DAMAGE as error:
         raise InputError(f"{what} is no array of numbers ({error}); {REMEDY}") from error
 
 
@@ -282,6 +287,15 @@ def _assemble(folder: Path, info: dict[str, Any], shards: dict[str, np.ndarray])
         {"name": name, "bytes": (folder / name).stat().st_size, "num_samples": count} for name, count in counts.items()
     ]
     return Index({"format": FORMAT, **info, "num_samples": len(positions), "shards": entries}, positions)
+
+
+def _are_names(info: dict[str, Any]) -> bool:
+    """Whether what index.json says of classes and points can be."""
+    names = [info.get(key, []) for key in ("class_names", "class_texts")]
+    are_texts = all(isinstance(found, list) and all(isinstance(name, str) for name in found) for found in names)
+    is_same = "class_texts" not in info or len(names[0]) == len(names[1])
+    num_points = info.get("num_points")
+    return are_texts and is_same and (num_points is None or (type(num_points) is int and num_points > 0))
 
 
 def _is_carried(known: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import lzma
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 from pointrecon.utils.files.checks.limits import LimitError, check_growth
 
@@ -73,7 +73,7 @@ class UnpackedStream(io.RawIOBase):
         EOFError, OSError, lzma.LZMAError, zlib.error: While reading: it is damaged.
     """
 
-    def __init__(self, file: BinaryIO, size: int, growth: int) -> None:
+    def __init__(self, file: IO[bytes], size: int, growth: int) -> None:
         start = file.read(min(6, size))
         self._file, self._left = file, size - len(start)
         self._start_bytes, self._unpacked, self._place, self._size = start, b"", 0, size

@@ -79,7 +79,7 @@ def _read(file: IO[bytes], size: int, kinds: str) -> np.ndarray:
     if count * dtype.itemsize != left:
         raise ValueError(f"it claims {count * dtype.itemsize:,} bytes of values and has {left:,}")
     buffer = np.empty(left, np.uint8)
-    place, data = 0, memoryview(buffer)
+    place, data = 0, buffer.data
     while place < left:
         piece = file.read(min(_PIECE, left - place))
         if not piece:

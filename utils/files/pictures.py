@@ -42,7 +42,8 @@ def open_picture(source: Path | bytes, formats: Sequence[str] = FORMATS) -> Iter
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limits; ours is lower
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as picture:
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            with Image.open(file, formats=list(formats)) as picture:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise PictureError(f"it claims {width} x {height} pixels; {MAX_PIXELS:,} are allowed")

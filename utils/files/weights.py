@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ def read_weights(path: str | Path) -> WeightsFile:
     try:
         left = LeftObjects(check_torch_file(path))
         stand_ins = [*_SCALARS, *left.stand_ins]
-        with torch.serialization.safe_globals(cast(list, stand_ins)):  # its annotation has no pairs in torch 2.6
+        with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
         check_expansion(content, allowed_bytes(size))
         return WeightsFile(content, left.take_out(content))

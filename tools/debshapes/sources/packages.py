@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.archives import UnpackedStream
@@ -209,7 +209,7 @@ def _find_member(file: IO[bytes], deb: Path, wanted: str, is_needed: bool = True
 def _open_tar(file: IO[bytes]) -> tarfile.TarFile:
     """Opens the tar archive at the place of a file where it is, whatever it is compressed with."""
     size = os.fstat(file.fileno()).st_size
-    return tarfile.open(fileobj=UnpackedStream(file, size, MAX_PACKAGE_GROWTH), mode="r:")
+    return tarfile.TarFile(fileobj=cast(IO[bytes], UnpackedStream(file, size, MAX_PACKAGE_GROWTH)))
 
 
 def _unpack_tar(file: IO[bytes], target: Path, deb: Path, keep: Callable[[str], bool] | None) -> None:
@@ -217,7 +217,7 @@ def _unpack_tar(file: IO[bytes], target: Path, deb: Path, keep: Callable[[str], 
     total = 0
     with _open_tar(file) as tar:
         for count, member in enumerate(tar):
-            tar.members = []  # it remembers all of them otherwise
+            vars(tar)["members"] = []  # it remembers all of them otherwise
             path = PurePosixPath(member.name)
             if path.is_absolute() or ".." in path.parts or "\0" in member.name:
                 raise InputError(f"'{deb}' has a file '{member.name}' that would lie outside its folder; do not use it")

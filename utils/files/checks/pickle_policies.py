@@ -80,7 +80,7 @@ def _reconstruct(arguments: tuple[Item, ...]) -> Item:
 
 
 def _array_state(state: Item) -> None:
-    parts = state.value if state.kind == "tuple" else ()
+    parts: tuple[Item, ...] = tuple(state.value) if state.kind == "tuple" else ()
     if len(parts) != 5 or parts[0].kind != "number" or not _is_numbers(parts[1]) or parts[3].kind != "number":
         refuse("it holds an array of a form that NumPy does not write")
     _check_dtype("numpy ndarray", parts[2])
