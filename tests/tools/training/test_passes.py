@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from bench_train import make_case
 from torch import nn
 
-from pointrecon.tools.bench_train import make_case
 from pointrecon.tools.tasks.pretrain import PretrainTask
 from pointrecon.tools.training import passes
 from pointrecon.tools.training.passes import NUM_PLAIN, Passes, RecordedPasses, make_passes
