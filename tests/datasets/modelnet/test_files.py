@@ -237,3 +237,30 @@ def test_bad_label(value):
 def test_text_cloud_of_one_point(tmp_path):
     (tmp_path / "a.txt").write_text("1,2,3\r\n")
     assert read_text_cloud(tmp_path / "a.txt").tolist() == [[1, 2, 3]]
+
+
+def test_text_clouds_with_marks_blanks_and_every_line_end(tmp_path):
+    path = tmp_path / "a.txt"
+    for text in ("\ufeff1,2,3\r\n4,5,6\r\n", " 1 , 2,3 \n\n4,5 ,6", "1,2,3\r4,5,6"):
+        path.write_bytes(text.encode())
+        assert read_text_cloud(path).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_text_is_rounded_to_float32_once(tmp_path):
+    """As it is when NumPy reads float32 at once."""
+    values = np.random.RandomState(0).randn(500, 6)
+    np.savetxt(tmp_path / "a.txt", values, delimiter=",", fmt="%.9f")
+    direct = np.loadtxt(tmp_path / "a.txt", dtype=np.float32, delimiter=",")
+    np.testing.assert_array_equal(read_text_cloud(tmp_path / "a.txt").astype(np.float32), direct)
+
+
+def test_a_rewritten_text_file_is_packed_again(files):
+    write_txt(files)
+    packed = files.open_part("train", "txt")
+    before = [packed.read(row) for row in range(len(IDS))]
+    path = files.folder / IDS[2].rpartition("_")[0] / f"{IDS[2]}.txt"
+    cloud = np.loadtxt(path, delimiter=",")
+    np.savetxt(path, 2 * cloud, delimiter=",", fmt="%.6f")
+    after = files.open_part("train", "txt")
+    np.testing.assert_allclose(after.read(2), 2 * before[2], atol=1e-5)
+    np.testing.assert_array_equal(after.read(3), before[3])

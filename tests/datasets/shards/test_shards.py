@@ -1,14 +1,18 @@
 """Samples from shards: what comes out is what went in, and what is damaged is named."""
 
+import io
 import json
 import os
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
 import torch
 
 from pointrecon.datasets.loader import train_loader
+from pointrecon.datasets.packed import places
+from pointrecon.datasets.shards import index
 from pointrecon.datasets.shards.index import INDEX, POSITIONS
 from pointrecon.datasets.shards.shards import MAX_OPEN, Shards
 from pointrecon.tools.shards import encode_npy, write_split
@@ -176,3 +180,54 @@ def test_files_are_closed(root):
     del dataset
     with pytest.raises(OSError):
         os.fstat(descriptor)
+
+
+def write_foreign(folder, sizes):
+    """A shard as another program writes it: no index, no plan."""
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "x.tar", "w") as tar:
+        for number, size in enumerate(sizes):
+            data = encode_npy(np.random.RandomState(number).randn(size, 3).astype(np.float32))
+            info = tarfile.TarInfo(f"{number:04d}.points.npy")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_clouds_of_several_sizes_are_found_out_before_a_run(tmp_path):
+    write_foreign(tmp_path / "shards" / "pretrain", [16, 16, 17, 16])
+    with pytest.raises(InputError, match="differ in size: sample 0 has 16 points and sample 2 17"):
+        Shards(str(tmp_path))
+
+
+def test_the_index_of_a_folder_that_cannot_be_written_is_kept_where_the_user_says(tmp_path, monkeypatch):
+    folder = tmp_path / "shards" / "pretrain"
+    write_foreign(folder, [16] * 5)
+    made = []
+    monkeypatch.setattr(index, "scan_shard", lambda path, scan=index.scan_shard: made.append(path) or scan(path))
+    for _ in range(2):
+        dataset = Shards(str(tmp_path), cache_root=str(tmp_path / "cache"))
+        assert len(pickle.loads(pickle.dumps(dataset))) == 5 and len(made) == 1
+    assert [path.name for path in folder.iterdir()] == ["x.tar"]
+    monkeypatch.setattr(index, "is_writable", lambda path: False)
+    monkeypatch.setattr(places, "is_writable", lambda path: False)
+    assert len(Shards(str(tmp_path))) == 5 and len(made) == 2, "nothing can be remembered"
+
+
+def test_samples_can_be_left_out(root):
+    dataset = Shards(str(root))
+    dataset.leave_out(["a/3", "a/20"])
+    order = dataset.epoch_order(0, 1)
+    assert len(dataset) == 21 and sorted(order) == list(range(21)) and dataset.num_skipped == 2
+    whole = [key for key in Shards(str(root)).epoch_order(0, 1).tolist() if key not in (3, 20)]
+    assert [dataset[row]["id"] for row in order.tolist()] == [f"a/{number}" for number in whole]
+
+
+def test_features_that_are_no_numbers_are_refused(root):
+    path = shard(root, 0)
+    data = path.read_bytes()
+    bad = np.full((2, 5), np.nan, np.float16).tobytes()
+    path.write_bytes(data.replace(np.full((2, 5), 1, np.float16).tobytes(), bad))
+    for name in (INDEX, POSITIONS):
+        (root / "shards" / "pretrain" / name).unlink()
+    with pytest.raises(InputError, match="image features that are no finite numbers"):
+        Shards(str(root))[1]
