@@ -1,1 +1,1 @@
-"""Files of strangers and files of ours: read with every size checked first, written whole or not at all."""
+"""Untrusted files and our own: read with every size checked first, written whole or not at all."""

@@ -1,4 +1,4 @@
-"""HDF5 files of strangers: checked when they are opened, and read in amounts that fit their size.
+"""Untrusted HDF5 files: checked when they are opened, and read in amounts that fit their size.
 
 HDF5 can do more than hold arrays. A file may send its reader to other files (external links, external storage, virtual
 data sets), claim sizes that nothing backs, and have filters that blow up. All of that is refused here by name.
