@@ -1,4 +1,4 @@
-"""Archives of strangers: zip files, and compressed streams such as those in a package."""
+"""Untrusted archives: zip files, and compressed streams such as those in a package."""
 
 import bz2
 import io

@@ -1,4 +1,4 @@
-"""Pickles of strangers: arrays of all protocols come back, nothing else does, and no code runs."""
+"""Untrusted pickles: arrays of all protocols come back, nothing else does, and no code runs."""
 
 import collections
 import os
