@@ -2,14 +2,20 @@
 
 from typing import Any
 
-from pointrecon.tools.build import build_dataset, build_pretrainer
+import torch
+
+from pointrecon.models.recon import ReCon
+from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform
 from pointrecon.tools.checkpoints.sizes import projection_dims
 from pointrecon.tools.context import RunContext
+from pointrecon.tools.evaluators.suite import undisturbed
 from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks import TASKS
 from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.teachers.teachers import teacher_dims
 from pointrecon.utils.errors import InputError
+
+NUM_BATCHES = 10  # of training objects that a random network is shown
 
 
 @TASKS.register("evaluate")
@@ -21,6 +27,8 @@ class EvaluateTask(Task):
         ctx: the run's surroundings.
     """
 
+    model: ReCon
+
     def __init__(self, cfg: Settings, ctx: RunContext) -> None:
         if cfg["epochs"]:
             raise InputError(f"epochs is {cfg['epochs']}, but task=evaluate trains nothing; set epochs=0")
@@ -31,6 +39,26 @@ class EvaluateTask(Task):
         model = build_pretrainer(cfg, self.find_projection_dims())
         self.set_model(model, skip=("decoder.", "contrast_head."))
         self.set_data()
+        if self.start is None:
+            with undisturbed():
+                self.learn_statistics()
+
+    @torch.no_grad()
+    def learn_statistics(self) -> None:
+        """Shows training objects to a network with random weights: its batch-norms have not seen any batch yet."""
+        try:
+            dataset = build_dataset(self.cfg, "train", shots=None)
+        except InputError as error:
+            self.ctx.logger.warning(f"the batch-norms of the random network stay at their start, since {error}")
+            return
+        transform, size = eval_transform(self.cfg["data"], dataset), self.cfg["batch_size"]
+        rows = torch.linspace(0, len(dataset) - 1, min(len(dataset), NUM_BATCHES * size)).long().unique()
+        self.model.train()
+        for part in rows.split(size):
+            if len(part) > 1:
+                points = torch.stack([dataset[row]["points"] for row in part.tolist()])
+                self.model.encoder.embed(transform(points.to(self.ctx.device)))
+        self.model.eval()
 
     def find_projection_dims(self) -> dict[str, int]:
         """Widths of the projections: the checkpoint's or, with random weights, the teachers' if they are compared."""
