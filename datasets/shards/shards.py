@@ -34,6 +34,7 @@ from pointrecon.datasets.shards.shared import refuse_shared
 from pointrecon.datasets.shards.tar import REMEDY
 from pointrecon.utils.errors import InputError
 
+MAX_LABEL = 1 << 31  # where the index names no classes
 MAX_OPEN = 64  # shards that a process keeps open
 KINDS = ("image", "text")
 
@@ -180,6 +181,10 @@ class Shards(PointCloudDataset):
             raise InputError(f"sample {index} in shard '{path}' is damaged: its checksum is another one; {REMEDY}")
         notes = _parse_notes(fields.pop("json", b"{}"), f"sample {index} in shard '{path}'", f"{path.stem}-{index}")
         arrays = {name: parse_npy(data, f"'{name}' of sample {index} in '{path}'") for name, data in fields.items()}
+        if FIELDS[0] not in arrays:
+            raise InputError(f"sample {index} of '{path}' has no {FIELDS[0]} by the index; {REMEDY}")
+        if not -1 <= notes["label"] < (self.num_classes or MAX_LABEL):
+            raise InputError(f"sample {index} of '{path}' has the label {notes['label']}; {REMEDY}")
         return {**arrays, "json": notes}
 
     def _file(self, number: int) -> int:

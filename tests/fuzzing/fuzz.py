@@ -27,16 +27,9 @@ import torch
 
 from pointrecon.tools.environment import describe_environment
 from pointrecon.utils.errors import InputError, check_choice
-from tests.fuzzing import configs as fuzz_config
-from tests.fuzzing import datasets as fuzz_datasets
-from tests.fuzzing import weights as fuzz_weights
-from tests.fuzzing.datasets import Form, WrongResult
+from tests.fuzzing.forms import Form, WrongResult
+from tests.fuzzing.targets import TARGETS
 
-TARGETS: dict[str, tuple[Form, ...]] = {
-    "config": fuzz_config.FORMS,
-    "datasets": fuzz_datasets.FORMS,
-    "checkpoint": fuzz_weights.FORMS,
-}
 BATCH = 250
 SECONDS_A_CASE = 20.0  # on a busy machine; a case takes 10 ms
 MAX_GROWTH_MB = 400  # of a child's memory, over one case

@@ -9,12 +9,16 @@ import pytest
 
 from pointrecon.utils.errors import InputError
 from tests.fuzzing import fuzz as program
-from tests.fuzzing.datasets import Form, WrongResult
+from tests.fuzzing.forms import Form, WrongResult
 from tests.fuzzing.fuzz import TARGETS, fuzz, make_corpus, summarize
 
+COUNTS = {"config": 40, "datasets": 44, "checkpoint": 20, "pickles": 120, "resume": 12}
+COUNTS |= {"meshes": 120, "packages": 60, "shards": 60, "debshapes": 16}
 
-@pytest.mark.parametrize(("target", "count"), [("config", 40), ("datasets", 44), ("checkpoint", 20)])
-def test_a_short_run_finds_nothing(target, count):
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_short_run_finds_nothing(target):
+    count = COUNTS[target]
     result = fuzz([target], count, 60.0, 3, ["test"])
     item = result["targets"][target]
     assert item["cases"] == result["cases"] >= count // 2 and not item["kept"] and result["findings"] == 0

@@ -138,7 +138,7 @@ def load_optimizer(
     groups, states = saved.get("param_groups"), saved.get("state")
     if not isinstance(groups, list) or not isinstance(states, Mapping):
         raise ResumeError(path, "its optimizer has no groups or no state; the file is damaged")
-    given = [list(group.get("params", ())) if isinstance(group, Mapping) else [] for group in groups]
+    given = [_as_list(group.get("params")) if isinstance(group, Mapping) else [] for group in groups]
     if given != [group["params"] for group in ours["param_groups"]]:
         raise ResumeError(
             path,
@@ -147,7 +147,8 @@ def load_optimizer(
         )
     saved_names = content.get("parameter_names", names)
     if saved_names != names:
-        pairs = zip((x for group in saved_names for x in group), (x for group in names for x in group), strict=False)
+        theirs_all = [name for group in _as_list(saved_names) for name in _as_list(group)]
+        pairs = zip(theirs_all, (x for group in names for x in group), strict=False)
         theirs, mine = next((pair for pair in pairs if pair[0] != pair[1]), ("?", "?"))
         raise ResumeError(
             path, f"its optimizer has '{theirs}' where this run has '{mine}'; start a new run with --ckpts"
@@ -229,6 +230,11 @@ def check_training_parts(content: Mapping[str, Any], path: object) -> None:
             "cannot be trained further; start a new run from them with --ckpts, or finish such runs with keep=resume",
         )
     _check_kinds(content, FOR_TRAINING, path)
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A list of a file, an empty one if it is something else."""
+    return list(value) if isinstance(value, (list, tuple)) else []
 
 
 def _sizes(groups: Sequence[Sequence[Any]]) -> str:

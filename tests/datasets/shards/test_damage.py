@@ -34,7 +34,7 @@ def test_an_index_that_cannot_be(tmp_path, name):
     info = json.loads(path.read_text())
     CHANGES[name](info)
     path.write_text(json.dumps(info))
-    with pytest.raises(InputError, match="do not fit each other|has the label 1|do not belong"):
+    with pytest.raises(InputError, match="do not fit each other|has the label 1|is damaged"):
         read_all(tmp_path)
 
 

@@ -8,7 +8,6 @@ import json
 import pickle
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +17,16 @@ import torch
 
 from pointrecon.datasets import DATASETS
 from pointrecon.datasets.modelnet.class_names import MODELNET10, MODELNET40
+from pointrecon.datasets.opening import open_split
 from pointrecon.datasets.sets.scanobjectnn import CLASS_NAMES, VARIANTS
 from pointrecon.datasets.shapenetpart.files import CATEGORIES, FOLDER
+from pointrecon.datasets.splits import Choice
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
 from pointrecon.datasets.teacher_cache.writer import ImageFeatures, TextFeatures, write_features
+from tests.fuzzing.forms import Form, WrongResult
 from tests.fuzzing.mutations import spoil_array, spoil_bytes, spoil_hdf5, spoil_leaf, spoil_text, spoil_tree
 
 NUM_POINTS = 16
-
-
-class WrongResult(Exception):
-    """A spoilt file was read without complaint, and what came of it cannot be."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """One kind of input.
-
-    Attributes:
-        name: For the report.
-        write: Writes valid files into a folder.
-        read: Reads them; raises WrongResult.
-        spoil: Spoils one of the files.
-        spare: Ends of names of files that are left as they are.
-    """
-
-    name: str
-    write: Callable[[Path], None]
-    read: Callable[[Path], None]
-    spoil: Callable[[Path, random.Random], None]
-    spare: tuple[str, ...] = ()
 
 
 def spoil_file(path: Path, rng: random.Random) -> None:
@@ -88,7 +67,7 @@ def check_items(dataset: Any, num_points: int | None = NUM_POINTS, parts: int = 
     """
     labels = [int(label) for label in dataset.labels]
     is_consistent = len(dataset) == len(labels) == len(dataset.ids) == len(dataset.names)
-    if not is_consistent or any(not -1 <= label < dataset.num_classes for label in labels):
+    if not is_consistent or any(not -1 <= label < (dataset.num_classes or 1 << 63) for label in labels):
         raise WrongResult("labels, ids and names do not belong together")
     shapes = set()
     for row in range(len(dataset)):
@@ -115,15 +94,24 @@ def check_items(dataset: Any, num_points: int | None = NUM_POINTS, parts: int = 
 def read_dataset(
     kind: str, splits: tuple[str, ...], size: int | None = NUM_POINTS, parts: int = 0, **options: Any
 ) -> Callable[[Path], None]:
-    """Makes a function that reads the splits of a data set, and asks for its state."""
+    """Makes a function that reads the splits of a data set, and asks for its state.
+
+    Args:
+        kind: Name of the data set.
+        splits: The ones to open.
+        size: Points a cloud; None: any number.
+        parts: Number of part labels.
+        options: Fields of `Choice`, and options of the data set.
+    """
+    chosen = {name: options.pop(name) for name in ("fold", "shots", "way") if name in options}
 
     def read(folder: Path) -> None:
         for state in DATASETS.get(kind).survey(str(folder)):
             if state.status not in ("complete", "incomplete", "not found"):
                 raise WrongResult("the survey has no status")
         for split in splits:
-            dataset = DATASETS.build({"type": kind, "root": str(folder), "split": split, **options})
-            check_items(dataset, size, parts)
+            choice = Choice(split=split, **({} if split != "train" and "way" not in chosen else chosen))
+            check_items(open_split(kind, str(folder), choice, options), size, parts)
 
     return read
 
@@ -193,7 +181,7 @@ def write_modelnet_packed(folder: Path) -> None:
     """ModelNet10 as it is packed, without what it was packed from."""
     write_modelnet_dat(folder)
     for split in ("train", "test"):
-        DATASETS.build({"type": "ModelNet10", "root": str(folder), "split": split, "num_stored": NUM_POINTS})
+        open_split("ModelNet10", str(folder), Choice(split=split), {"num_stored": NUM_POINTS})
     for path in (folder / "ModelNet" / "modelnet40_normal_resampled").glob("*.dat"):
         path.unlink()
 
@@ -241,7 +229,8 @@ def write_shapenetpart(folder: Path) -> None:
 def write_shapenetpart_packed(folder: Path) -> None:
     """The same with its packed file, which is made again if it is found to be damaged."""
     write_shapenetpart(folder)
-    DATASETS.build({"type": "ShapeNetPart", "root": str(folder), "num_points": NUM_POINTS})
+    for split in ("train", "test"):
+        open_split("ShapeNetPart", str(folder), Choice(split=split), {"num_points": NUM_POINTS})
 
 
 def write_sweethome3d(folder: Path) -> None:

@@ -21,7 +21,7 @@ from pointrecon.tools.checkpoints.checkpoint import load_weights, read_checkpoin
 from pointrecon.tools.checkpoints.convert import convert
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.weights import write_safetensors
-from tests.fuzzing.datasets import Form, WrongResult
+from tests.fuzzing.forms import Form, WrongResult
 from tests.fuzzing.mutations import VALUES, spoil_bytes, spoil_leaf, spoil_safetensors, spoil_tree, spoil_zip
 
 SIZES = {"embed_dim": 12, "depth": 2, "num_heads": 2, "num_groups": 8, "group_size": 4, "patch_width": 8}
@@ -72,7 +72,7 @@ def spoil_checkpoint(path: Path, rng: random.Random) -> None:
     elif kind < 0.5:
         content = torch.load(path, weights_only=True)
         is_zip = data.startswith(b"PK")
-        spoilt = spoil_tree(content, rng, _spoil_tensor)
+        spoilt = spoil_tree(content, rng, spoil_tensor)
         torch.save(spoilt, path, _use_new_zipfile_serialization=is_zip)
     elif kind < 0.8 and data.startswith(b"PK"):
         path.write_bytes(spoil_zip(data, rng))
@@ -80,7 +80,8 @@ def spoil_checkpoint(path: Path, rng: random.Random) -> None:
         path.write_bytes(spoil_bytes(data, rng))
 
 
-def _spoil_tensor(value: Any, rng: random.Random) -> Any:
+def spoil_tensor(value: Any, rng: random.Random) -> Any:
+    """Changes a tensor, or anything else that a checkpoint holds."""
     if not isinstance(value, Tensor):
         return spoil_leaf(value, rng)
     changes: dict[str, Callable[[], Any]] = {

@@ -10,7 +10,7 @@ import yaml
 
 from pointrecon.utils.config import flatten, load_config, save_config, to_plain
 from pointrecon.utils.errors import InputError
-from tests.fuzzing.datasets import Form, WrongResult
+from tests.fuzzing.forms import Form, WrongResult
 from tests.fuzzing.mutations import TOKENS, spoil_bytes, spoil_text, spoil_tree
 
 LEAF = """_base_: [middle.yaml, other.yaml]

@@ -1,0 +1,16 @@
+"""What is fuzzed, by the name that --target takes."""
+
+from tests.fuzzing.forms import Form
+from tests.fuzzing.targets import configs, datasets, meshes, packages, pickles, resume, samples, weights
+
+TARGETS: dict[str, tuple[Form, ...]] = {
+    "config": configs.FORMS,
+    "datasets": datasets.FORMS,
+    "checkpoint": weights.FORMS,
+    "pickles": pickles.FORMS,
+    "resume": resume.FORMS,
+    "meshes": meshes.FORMS,
+    "packages": packages.FORMS,
+    "shards": samples.SHARD_FORMS,
+    "debshapes": samples.DEBSHAPES_FORMS,
+}
