@@ -8,7 +8,7 @@ from torch import nn
 
 from pointrecon.tools.tasks.classify import ClassifyTask
 from pointrecon.tools.training import runner
-from pointrecon.tools.training.ema import WeightAverage
+from pointrecon.tools.training.hooks.ema import WeightAverage
 from pointrecon.utils.errors import InputError
 from tests.tools.training.test_resume import Killed, assert_same_run, content, kill_at
 
