@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import pointrecon.tools.debshapes.build as module
-from pointrecon.datasets.sets.debshapes import DebShapes
+from pointrecon.datasets.opening import open_split
 from pointrecon.datasets.sets.manifest import MANIFEST, POINTS, VIEWS
+from pointrecon.datasets.splits import Choice
 from pointrecon.tools.debshapes.build import SUMMARY, Options, format_summary, prepare
 from pointrecon.tools.debshapes.select import Rules
 from pointrecon.tools.debshapes.work import Work
@@ -30,7 +31,9 @@ def contents(folder):
 def test_makes_a_data_set_that_loads(tmp_path, toys, make, write_packages):
     summary = make(tmp_path, write_packages(tmp_path / "debs"))
     assert (summary["num_meshes"], summary["num_shapes"], summary["warnings"]) == (5, 5, [])
-    parts = [DebShapes(str(tmp_path), split=split, images=True) for split in ("pretrain", "test")]
+    parts = [
+        open_split("DebShapes", str(tmp_path), Choice(split=split), {"images": True}) for split in ("pretrain", "test")
+    ]
     ids = sorted(parts[0].ids + parts[1].ids)
     assert ids == [f"toys:toys-a/data/ball{number}.toy" for number in range(4)] + ["toys:toys-b/data/other.toy"]
     assert parts[0][0]["points"].shape == (8192, 3) and parts[0][0]["image"].shape == (3, 128, 128)

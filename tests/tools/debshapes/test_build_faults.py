@@ -117,7 +117,7 @@ def test_what_does_not_belong_together_is_made_anew(tmp_path, toys, make, write_
     else:
         (folder / SUMMARY).write_text("[]" if spoil == "summary" else "{")
     assert make(tmp_path, debs)["checksum"] == wanted
-    assert len(DebShapes(str(tmp_path), split="pretrain").ids) > 0
+    assert len(DebShapes(str(tmp_path)).ids) > 0
 
 
 def test_another_version_in_the_folder_is_read_and_not_what_was_listed_before(tmp_path, toys, make, write_packages):

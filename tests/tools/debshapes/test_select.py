@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from pointrecon.datasets.sets.sweethome3d import SweetHome3D
+from pointrecon.datasets.opening import open_split
+from pointrecon.datasets.splits import Choice
 from pointrecon.extensions import ops
 from pointrecon.tools.debshapes.select import Rules, select
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
@@ -17,7 +18,7 @@ DATA = ROOT / "data"
 
 @pytest.fixture(scope="module")
 def bundled():
-    return SweetHome3D(str(DATA), split="pretrain")
+    return open_split("SweetHome3D", str(DATA), Choice(split="pretrain"))
 
 
 def write(folder, points):
