@@ -1,7 +1,7 @@
 """Sizes of the network from the checkpoint that a run starts from, where the config does not give them."""
 
 from collections.abc import Container, Mapping
-from typing import Any
+from typing import Any, cast
 
 from pointrecon.tools.checkpoints.checkpoint import peek_checkpoint
 from pointrecon.tools.checkpoints.sizes import network_of
@@ -30,7 +30,7 @@ def adopt_sizes(cfg: Settings, given: Container[str]) -> list[str]:
         return []
     keys = SIZES + (DECODER if cfg["task"] == "pretrain" else ())
     known = network_of(peek_checkpoint(cfg["init"]))
-    model: dict[str, Any] = cfg["model"]  # type: ignore[assignment]  # a TypedDict is no dict to mypy
+    model = cast(dict[str, Any], cfg["model"])
     wanted = {key: known[key] for key in keys if key in known and not is_given(key, known[key], given)}
     checked = check_part({"model": wanted}, f"the config in '{cfg['init']}'")["model"]
     changed = {}
