@@ -146,7 +146,7 @@ def test_published_pretraining_has_features_and_shapes_of_its_own(launch, pretra
     result = launch("--config cfgs/pretrain/base.yaml --exp_name published", "protocol=published", "batch_size=2")
     assert {"whole_shapenet", "bgr_images", "extra_epoch"} <= result["quirks"].keys()
     log = (world / "out" / "base" / "pretrain" / "published" / "log.txt").read_text()
-    assert "12 shapes, 6 steps an epoch, 2 epochs" in log  # 8 + 4 shapes, one epoch more than asked for
+    assert "12 samples, 6 steps an epoch, 2 epochs" in log  # 8 + 4 shapes, one epoch more than asked for
     folder = world / "data" / "ShapeNet55-34"
     ours, theirs = (FeatureCache(folder / f"teachers{end}.h5") for end in ("", "-published"))
     ids = ["02691156-train0", "03001627-train1"]
@@ -194,7 +194,7 @@ def test_a_broken_picture_stops_pretraining_or_is_left_out(world, launch, tmp_pa
     assert not (tmp_path / "ShapeNet55-34" / "teachers.h5").exists()
     launch("--config cfgs/pretrain/base.yaml --exp_name skips", *changes, "data.on_error=skip")
     log = (world / "out" / "base" / "pretrain" / "skips" / "log.txt").read_text()
-    assert "left out: 1 shapes without image features, first '03001627-train1'" in log and "7 shapes" in log
+    assert "left out: 1 samples without image features, first '03001627-train1'" in log and "7 samples" in log
 
 
 def test_fewshot(launch, pretrained):

@@ -73,5 +73,5 @@ def test_what_does_not_fit_is_refused(known, message):
 
 
 def test_every_registered_data_set_has_the_base_class():
-    kinds = [DATASETS.get(name) for name in DATASETS.names()]
+    kinds = [kind for name in DATASETS.names() if (kind := DATASETS.get(name)).__module__.startswith("pointrecon.")]
     assert len(kinds) >= 9 and all(issubclass(kind, PointCloudDataset) for kind in kinds)

@@ -21,8 +21,9 @@ def test_makes_folds_where_the_data_set_looks_for_them(tmp_path):
     folder.mkdir(parents=True)
     (folder / "modelnet40_shape_names.txt").write_text("\n".join(MODELNET40))
     for part in ("train", "test"):
-        points = np.random.RandomState(0).randn(800, 4, 3).astype(np.float32)
-        ids = [f"{name}_{row:04d}" for name in MODELNET40 for row in range(20)]
+        points = np.random.RandomState(part == "test").randn(800, 4, 3).astype(np.float32)
+        first = 20 * (part == "test")
+        ids = [f"{name}_{row:04d}" for name in MODELNET40 for row in range(first, first + 20)]
         (folder / f"modelnet40_{part}.txt").write_text("\n".join(ids))
         content = pickle.dumps([list(points), [row // 20 for row in range(800)]])
         (folder / f"modelnet40_{part}_4pts_fps.dat").write_bytes(content)

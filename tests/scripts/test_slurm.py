@@ -68,6 +68,16 @@ def test_shellcheck_finds_nothing():
     assert done.returncode == 0, done.stdout
 
 
+def test_each_attempt_has_a_store_of_its_own_and_a_first_start_needs_no_checkpoint(tmp_path):
+    """Also without restarts by torchrun, since Slurm runs the same command again."""
+    (tmp_path / "python").write_text("#!/bin/sh\nenv\n")
+    (tmp_path / "python").chmod(0o755)
+    given = environment(tmp_path, PYTHON=str(tmp_path / "python"), MAX_RESTARTS="0")
+    command = ["bash", str(SCRIPT), "--config", "c.yaml"]
+    told = subprocess.run(command, env=given, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1", "RECON_REQUEUED=1"} <= set(told)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_job_that_is_stopped_is_queued_again_and_goes_on(tmp_path, number):
@@ -79,7 +89,11 @@ def test_a_job_that_is_stopped_is_queued_again_and_goes_on(tmp_path, number):
     command = ["bash", str(SCRIPT), "--config", str(config)]
     folder = tmp_path / "out" / "tiny" / "cfgs" / "default"
     job = subprocess.Popen(
-        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=environment(tmp_path, MAX_RESTARTS="0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     until = time.monotonic() + 120
     while not (folder / "ckpt-last.pth").is_file() and time.monotonic() < until:

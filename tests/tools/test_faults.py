@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.tools.faults import explain, explained
 from pointrecon.tools.tasks import TASKS
 from pointrecon.tools.tasks.classify import ClassifyTask
@@ -28,22 +28,18 @@ OPTIONS = {"task": "classify", "epochs": 3, "batch_size": 8, "save_every": 2, "d
 
 
 @DATASETS.register()
-class OneFileEach(Dataset):
+class OneFileEach(PointCloudDataset):
     """40 shapes, each in a file of its own that is read when it is wanted."""
 
-    class_names, num_classes = ["a", "b"], 2
+    is_uniform = True
 
-    def __init__(self, root, split="train", fold=None, shots=None, val_fraction=0.0, seed=0):
+    def __init__(self, root, split="train"):
         self.folder = Path(root)
-        self.ids = [f"shape{row}" for row in range(40)]
-        self.labels = torch.arange(40) % 2
+        ids = [f"shape{row}" for row in range(40)]
+        super().__init__(ids=ids, labels=torch.arange(40) % 2, split_of=[split] * 40, class_names=["a", "b"])
 
-    def __len__(self):
-        return 40
-
-    def __getitem__(self, index):
-        points = torch.from_numpy(np.load(self.folder / f"{self.ids[index]}.npy"))
-        return {"points": points, "label": int(self.labels[index]), "id": self.ids[index]}
+    def read(self, row):
+        return self.sample(row, torch.from_numpy(np.load(self.folder / f"shape{row}.npy")))
 
 
 @pytest.fixture

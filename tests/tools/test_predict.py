@@ -32,7 +32,7 @@ def test_embed_writes_rows_and_ids(folder, tiny_checkpoint):
 
 
 def test_a_broken_file_is_named_and_the_rest_goes_on(folder, tiny_checkpoint, caplog):
-    caplog.set_level("INFO", logger="recon")
+    caplog.set_level("INFO", logger="pointrecon.predict")
     (folder / "bad.npy").write_bytes(b"?")
     assert call("embed", folder / "*.npy", "--ckpt", tiny_checkpoint, "--out", folder / "e.h5", "--jobs", 2) == 1
     assert "bad.npy" in caplog.text and "3 read, 1 skipped" in caplog.text

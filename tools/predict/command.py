@@ -21,7 +21,7 @@ from pointrecon.utils.program import Parser, exit_code
 if TYPE_CHECKING:
     from pointrecon.model import ShapeModel
 
-log = logging.getLogger("recon")
+log = logging.getLogger("pointrecon.predict")
 SUFFIXES = (".npz", ".h5", ".csv", ".jsonl", ".parquet")
 DEFAULT_MODEL = "pointrecon-small"
 

@@ -43,7 +43,7 @@ def test_objects_are_cut_into_pieces_in_the_order_of_their_ids():
     assert [len(piece) for piece in work.pieces] == [OBJECTS_A_PIECE, OBJECTS_A_PIECE, 3]
     last = work.compute(2)
     assert last["ids"].tolist() == [b"064", b"065", b"066"]
-    assert last["features"].shape == (3, 2, 3) and last["features"].dtype == np.float16
+    assert last["features"].shape == (3, 2, 3) and last["features"].dtype == np.float32
     np.testing.assert_allclose(last["features"][:, 0, 0], np.array([64, 65, 66]) / 255, rtol=1e-3)
 
 

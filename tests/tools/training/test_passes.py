@@ -63,6 +63,7 @@ def on_a_fake_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda new: mode.update(now=new))
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: mode["now"])
     monkeypatch.setattr(torch.cuda, "default_generators", {None: torch.Generator()})
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: None)
 
 
 def batch_of(size):

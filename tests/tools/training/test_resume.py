@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from torch.utils.data import Dataset
 
 from pointrecon.datasets import DATASETS
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.tools.training import runner, saving
 from pointrecon.utils.errors import InputError
 
@@ -24,27 +24,32 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow if name.endswith("workers") el
 
 
 @DATASETS.register()
-class DrawnParts(Dataset):
+class DrawnParts(PointCloudDataset):
     """Boxes of 64 points in two parts, whose points are drawn anew each time in training."""
 
-    class_names, num_classes, num_parts, parts_of_class = ["crate", "shelf"], 2, 4, [[0, 1], [2, 3]]
+    published_splits = ("train", "val", "test")
+    parts_of_class = ((0, 1), (2, 3))
 
-    def __init__(self, root, split="train", fold=None, shots=None, val_fraction=0.0, seed=0, resample="fixed"):
-        draw = torch.Generator().manual_seed(len(split))
-        self.points = 2 * torch.rand(NUM_OBJECTS[split], 64, 3, generator=draw) - 1
-        self.labels = torch.arange(NUM_OBJECTS[split]) % 2
-        self.ids = [f"{split}{row}" for row in range(NUM_OBJECTS[split])]
-        self.is_redrawn = split == "train"
+    def __init__(self, root, resample="fixed"):
+        split_of = [split for split, count in NUM_OBJECTS.items() for _ in range(count)]
+        self.points = 2 * torch.rand(len(split_of), 64, 3, generator=torch.Generator().manual_seed(5)) - 1
+        super().__init__(
+            ids=[f"{split}{row}" for row, split in enumerate(split_of)],
+            labels=torch.arange(len(split_of)) % 2,
+            split_of=split_of,
+            class_names=["crate", "shelf"],
+        )
 
-    def __len__(self):
-        return len(self.points)
+    @property
+    def is_redrawn(self):
+        return self.is_training
 
-    def __getitem__(self, index):
-        points, label = self.points[index], int(self.labels[index])
+    def read(self, row):
+        points = self.points[row]
         if self.is_redrawn:
             points = points[torch.randint(64, (64,))]
-        part = (points[:, 1] > 0).long() + 2 * label
-        return {"points": points, "label": label, "part": part, "id": self.ids[index]}
+        sample = self.sample(row, points)
+        return {**sample, "part": (points[:, 1] > 0).long() + 2 * sample["label"]}
 
 
 class Killed(BaseException):
@@ -208,7 +213,7 @@ def test_a_restart_before_the_first_checkpoint_leaves_nothing_of_the_killed_atte
     _, whole = launch(*options, name="whole")
     monkeypatch.setenv("RECON_REQUEUED", "1")  # as scripts/slurm.sh does
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, 10)
+        kill_at(patch, 14)  # in the third epoch of six steps
         launch(*options, "--resume", name="killed")
     folder = launch.folder("killed")
     assert len(records(folder)) == 2 and list((folder / "tb").iterdir())
