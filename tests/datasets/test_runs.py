@@ -41,7 +41,7 @@ def test_objects_that_a_cache_lacks_are_left_out_and_counted(launch, scans, caps
     assert "lacks the features of 4 of 30 objects, first 'pb_t50_rs-train-00000'" in capsys.readouterr().err
     code, folder = launch(*options, "data.on_error=skip", name="skips")
     log = (folder / "log.txt").read_text()
-    assert code == 0 and "left out: 4 shapes without image features, first 'pb_t50_rs-train-00000'" in log
+    assert code == 0 and "left out: 4 samples without image features, first 'pb_t50_rs-train-00000'" in log
     assert "26 samples" in log or "26 shapes" in log
 
 

@@ -167,7 +167,7 @@ def leave_out_unseen(cfg: Settings, dataset: Any, ctx: Any) -> None:
     for name in (name for name in names_of(cfg) if is_read_from_file(cfg, name, dataset)):
         missing = open_cache(cfg, name, dataset).missing(kind_of(cfg, name), dataset.ids)
         if missing:
-            ctx.logger.info(f"left out: {len(missing)} shapes without {name} features, first '{missing[0]}'")
+            ctx.logger.info(f"left out: {len(missing)} samples without {name} features, first '{missing[0]}'")
             dataset.leave_out(missing)
 
 

@@ -141,10 +141,10 @@ def write_shapenet(folder: Path) -> None:
 def _write_modelnet_lists(folder: Path) -> list[str]:
     folder.mkdir(parents=True)
     (folder / "modelnet10_shape_names.txt").write_text("\n".join(MODELNET10))
-    ids = [f"{name}_0001" for name in MODELNET10]
-    for part in ("train", "test"):
-        (folder / f"modelnet10_{part}.txt").write_text("\n".join(ids))
-    return ids
+    ids = {part: [f"{name}_{number}" for name in MODELNET10] for part, number in (("train", "0001"), ("test", "0002"))}
+    for part, names in ids.items():
+        (folder / f"modelnet10_{part}.txt").write_text("\n".join(names))
+    return [*ids["train"], *ids["test"]]
 
 
 def write_modelnet_dat(folder: Path) -> None:
@@ -159,9 +159,9 @@ def write_modelnet_dat(folder: Path) -> None:
 def write_modelnet_txt(folder: Path) -> None:
     """ModelNet10 as text files, each with more points than are kept."""
     folder = folder / "ModelNet" / "modelnet40_normal_resampled"
-    for name, points in zip(_write_modelnet_lists(folder), np.random.RandomState(0).randn(10, 20, 6), strict=True):
+    for name, points in zip(_write_modelnet_lists(folder), np.random.RandomState(0).randn(20, 20, 6), strict=True):
         path = folder / name.rpartition("_")[0] / f"{name}.txt"
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         np.savetxt(path, points, delimiter=",", fmt="%.4f")
 
 

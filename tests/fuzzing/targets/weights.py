@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pointrecon.models.classifier import PointClassifier
+from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PointEncoder
+from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.published.encoder import to_published
 from pointrecon.models.recon import ReCon
 from pointrecon.models.segmenter import PointSegmenter
@@ -29,8 +31,8 @@ DTYPES = (torch.float16, torch.float64, torch.int64, torch.bool, torch.complex64
 
 
 def _pretrainer(kind: type[nn.Module], encoder: type[nn.Module]) -> nn.Module:
-    loss = {"chamfer": {"type": "l2"}, "image": {"type": "smooth_l1"}, "text": {"type": "smooth_l1"}}
-    return kind(encoder(**SIZES), 1, 2, 0.0, 0.6, "random", 10, 6, loss | {"contrast": {"weight": 0}})
+    decoder = MaskedDecoder(SIZES["embed_dim"], 1, 2, SIZES["group_size"])
+    return kind(encoder(**SIZES), decoder, teachers={"image": Distillation(10), "text": Distillation(6)})
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
