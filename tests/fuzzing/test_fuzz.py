@@ -60,12 +60,30 @@ def test_faults_are_found_and_the_run_goes_on(monkeypatch, kind):
         path.write_text(rng.choice(("spoilt", "whole")))
 
     monkeypatch.setitem(TARGETS, "made up", (Form("form", write, read, spoil),))
-    monkeypatch.setattr(program, "SECONDS_A_CASE", 1.0 if kind == "hang" else 20.0)  # a busy machine is no fault
+    monkeypatch.setattr(program, "WALL_SECONDS_A_CASE", 3.0 if kind == "hang" else 600.0)  # a busy machine is no fault
     said = []
     result = fuzz(["made up"], 6, None, 0, [], said.append)["targets"]["made up"]
     bad = result["refused"] if kind == "refused" else result["kinds"][kind]
     assert result["cases"] == 6 and bad >= 1 and result["read"] == 6 - bad
     assert len(said) == result["findings"] == (0 if kind == "refused" else bad)
+
+
+def test_what_keeps_the_processor_busy_hangs_and_what_waits_does_not(monkeypatch):
+    monkeypatch.setattr(program, "SECONDS_A_CASE", 0.3)
+
+    def read(folder):
+        if (folder / "a.txt").read_text() == "busy":
+            while True:
+                pass
+        time.sleep(1.0)
+
+    def spoil(path, rng):
+        path.write_text(rng.choice(("busy", "idle")))
+
+    form = Form("form", lambda folder: (folder / "a.txt").write_text("idle"), read, spoil)
+    monkeypatch.setitem(TARGETS, "made up", (form,))
+    result = fuzz(["made up"], 4, None, 1, [])["targets"]["made up"]
+    assert result["kinds"].keys() == {"hang"} and result["read"] == 4 - result["kinds"]["hang"] > 0
 
 
 def test_a_case_is_the_same_each_time(tmp_path):

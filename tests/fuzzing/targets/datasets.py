@@ -173,7 +173,7 @@ def write_modelnet_hdf5(folder: Path) -> None:
     for part in ("train", "test"):
         (folder / f"{part}_files.txt").write_text(f"data/modelnet40_ply_hdf5_2048/ply_data_{part}0.h5\n")
         with h5py.File(folder / f"ply_data_{part}0.h5", "w") as file:
-            file.create_dataset("data", data=_clouds(40), compression="gzip")
+            file.create_dataset("data", data=_clouds(40) * (2 if part == "test" else 1), compression="gzip")
             file.create_dataset("label", data=np.arange(40, dtype=np.uint8)[:, None], compression="gzip")
 
 
@@ -202,7 +202,7 @@ def write_scanobjectnn(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         options = {"compression": "gzip"} if part == "test" else {}
         with h5py.File(path, "w") as file:
-            file.create_dataset("data", data=_clouds(len(CLASS_NAMES)), **options)
+            file.create_dataset("data", data=_clouds(len(CLASS_NAMES)) * (2 if part == "test" else 1), **options)
             file.create_dataset("label", data=np.arange(len(CLASS_NAMES), dtype=np.int32), **options)
 
 
