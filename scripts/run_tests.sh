@@ -12,6 +12,6 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-
 export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 
 "$python" -m ruff check .
-# bash scripts/check_types.sh  # to be switched on when it is clean
+bash scripts/check_types.sh
 
 "$python" -m pytest -c .pytest.ini --rootdir . -q "$@"
