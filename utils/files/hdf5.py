@@ -19,7 +19,7 @@ from pointrecon.utils.files.checks.hdf5_chunks import ChunkError, check_chunks
 from pointrecon.utils.files.checks.hdf5_heap import check_heaps
 from pointrecon.utils.files.checks.limits import allowed_bytes
 
-UNREAD = 256 << 20  # bytes that may be claimed by what may never be read, such as a mask of one value
+UNREAD = 128 << 20  # bytes that may be claimed by what may never be read, such as a mask of one value
 SMALL = 64 << 20  # bytes of a file that is searched as a whole; of larger ones, only what lies between the arrays
 MAX_OBJECTS = 10_000
 MAX_ATTRIBUTE_VALUES = 10_000

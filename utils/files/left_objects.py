@@ -94,6 +94,7 @@ class LeftObjects:
             return known[id(value)]
         known[id(value)] = None
         if isinstance(value, dict):
+            _drop_attributes(value)
             for key in list(value):
                 inner = f"{place}.{_shorten(key)}".lstrip(".")
                 name = key.type_name if isinstance(key, LeftObject) else self._look(value[key], inner, found, known)
@@ -105,6 +106,17 @@ class LeftObjects:
             names = [self._look(item, place, found, known) for item in value]
             known[id(value)] = next((name for name in names if name is not None), None)
         return known[id(value)]
+
+
+def _drop_attributes(mapping: dict) -> None:
+    """Drops what a file has given a dictionary beside its content, such as another `items`.
+
+    torch itself keeps `_metadata` there, the versions of modules, which it asks for when it loads weights.
+    """
+    for name, value in list(getattr(mapping, "__dict__", {}).items()):
+        is_metadata = name == "_metadata" and isinstance(value, dict)
+        if not is_metadata or not all(isinstance(item, dict) for item in value.values()):
+            del mapping.__dict__[name]
 
 
 def _shorten(key: Any) -> str:
