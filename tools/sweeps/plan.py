@@ -1,5 +1,6 @@
 """A run of many: what main.py would be called with, where its results lie, and what has to be there first."""
 
+import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,19 +52,30 @@ class Run:
         return [sys.executable, *(launcher if self.num_processes > 1 else []), str(MAIN), *self.command_line(*more)]
 
     def configure(self) -> Any:
-        """The resolved config.
+        """The resolved config, not to be changed: it is read once until `forget_configs`.
 
         Raises:
             InputError: A mistake in the config or in the arguments.
         """
-        flags = cli.parse(self.command_line())
-        cfg = load_config(flags.config, cli.to_overrides(flags))
-        checks.check(flags, cfg)
-        return cfg
+        return _configure(self)
 
     def folder(self) -> Path:
         """The run folder."""
         return run_folder(self.configure().output_root, self.config, self.exp_name)
+
+
+@functools.lru_cache(maxsize=8192)
+def _configure(run: Run) -> Any:
+    """Reading a few YAML files takes 20 ms, and a table of hundreds of runs is looked at several times."""
+    flags = cli.parse(run.command_line())
+    cfg = load_config(flags.config, cli.to_overrides(flags))
+    checks.check(flags, cfg)
+    return cfg
+
+
+def forget_configs() -> None:
+    """Has configs read again: their files may have changed."""
+    _configure.cache_clear()
 
 
 def check_plan(runs: Sequence[Run]) -> None:
@@ -73,6 +85,7 @@ def check_plan(runs: Sequence[Run]) -> None:
         InputError: Two runs of one name or in one folder, a run that waits for one that is not there or comes later,
             or a config that is not right.
     """
+    forget_configs()
     names: set[str] = set()
     folders: dict[Path, str] = {}
     for run in runs:

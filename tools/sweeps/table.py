@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pointrecon.tools.context import run_folder
 from pointrecon.tools.sweeps import fingerprint
-from pointrecon.tools.sweeps.plan import CHECKPOINT, RESULT, Run
+from pointrecon.tools.sweeps.plan import CHECKPOINT, RESULT, Run, forget_configs
 from pointrecon.tools.sweeps.summary import Record
 from pointrecon.utils.config import load_config
 from pointrecon.utils.errors import InputError, closest
@@ -266,6 +266,7 @@ def collect(
     Raises:
         InputError: A result lacks a metric of the table.
     """
+    forget_configs()
     records: list[Record] = []
     costs: dict[str, list[dict[str, float]]] = {}
     missing: dict[str, int] = {}
