@@ -45,6 +45,7 @@ class Folder(PointCloudDataset):
 
     has_folds = True
     is_fps_ordered = True
+    is_uniform = True  # every cloud is cut to the same number of points
 
     def __init__(
         self,
