@@ -69,8 +69,9 @@ def read_weights(path: str | Path) -> WeightsFile:
         stand_ins = [*_SCALARS, *left.stand_ins]
         with torch.serialization.safe_globals(stand_ins):
             content = torch.load(path, map_location="cpu", weights_only=True)
+        left_out = left.take_out(content)
         check_expansion(content, allowed_bytes(size))
-        return WeightsFile(content, left.take_out(content))
+        return WeightsFile(content, left_out)
     except (TorchFileError, ExpansionError) as error:
         raise InputError(
             f"checkpoint '{path}' ({size:,} bytes) is damaged, or holds objects other than tensors and plain values: "

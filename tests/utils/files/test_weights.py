@@ -91,11 +91,11 @@ def test_a_file_that_is_nothing_but_an_object_is_refused(tmp_path):
 def test_dictionaries_have_no_attributes_but_those_of_torch(tmp_path):
     state = torch.nn.Linear(1, 1).state_dict()
     spoilt = collections.OrderedDict(a=torch.ones(1))
-    spoilt.items, spoilt.get, spoilt._metadata = 5, None, "text"
+    spoilt.values, spoilt.get, spoilt._metadata = 5, None, "text"
     torch.save({"state": state, "spoilt": spoilt}, tmp_path / "a.pth")
     found = read_weights(tmp_path / "a.pth").content
     assert found["state"]._metadata == state._metadata and list(found["state"].items())
-    assert list(found["spoilt"].items()) and not hasattr(found["spoilt"], "_metadata")
+    assert list(found["spoilt"].values()) and not hasattr(found["spoilt"], "_metadata")
 
 
 def test_many_objects_are_not_all_named(tmp_path):
