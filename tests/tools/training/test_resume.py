@@ -78,8 +78,8 @@ def records(folder):
 
 
 def result(folder):
-    """What result.json says, without how long it took and what the run and its folder are called."""
-    own = ("seconds", "run", "checkpoint")
+    """What result.json says, without how long it took, what the run is called and which commit it is."""
+    own = ("seconds", "run", "checkpoint", "commit")
     return {key: value for key, value in json.loads((folder / "result.json").read_text()).items() if key not in own}
 
 
