@@ -178,6 +178,7 @@ def test_comments_are_no_other_code():
     assert not any(place.startswith(("tools/sweeps", "tests")) for place in places)
 
 
+@pytest.mark.slow
 def test_the_digest_of_the_code_is_the_same_in_every_process():
     command = "from pointrecon.tools.sweeps.fingerprint import code_digest as f; print(f())"
     done = [
