@@ -216,6 +216,36 @@ def test_a_stopped_loading_process_does_not_keep_a_run_from_ending(start, tmp_pa
 
 
 @SLOW
+def test_a_stopped_loading_process_of_another_process_does_not_keep_the_run_from_being_saved(start_all, tmp_path):
+    """The main process waits in an exchange, where no signal reaches it, until the other one gives up."""
+
+    def prepare():
+        from pointrecon.tools.training import runner
+
+        original = runner.Runner.train_step
+
+        def train_step(self, *arguments):
+            if self.state.step == 3 and os.environ["RANK"] == "1":
+                children = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
+                for child in open(children).read().split():
+                    os.kill(int(child), signal.SIGSTOP)
+            original(self, *arguments)
+
+        runner.Runner.train_step = train_step
+
+    runs = start_all(2, "epochs=200", "num_workers=2", prepare=prepare, RECON_TIMEOUT="600")
+    assert all(run.wait_for_step(4) for run in runs)
+    time.sleep(4)
+    begin = time.monotonic()
+    for run in runs:
+        os.kill(run.pid, signal.SIGTERM)
+    codes = [run.wait() for run in runs]
+    assert codes[0] == 143 and time.monotonic() - begin < 60, [run.log.read_text() for run in runs]
+    assert torch.load(folder_of(tmp_path) / "ckpt-last.pth", weights_only=True)["step"] >= 3
+    assert start_all(1, "epochs=200", "--resume")[0].wait_for_step(1)
+
+
+@SLOW
 def test_loading_processes_that_give_nothing_end_the_run_which_is_saved(start, tmp_path):
     def prepare():
         from pointrecon.tools.training import runner
