@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
+from torch.serialization import StorageType
+
 from pointrecon.utils.files.checks.pickle_policies import TORCH
 from pointrecon.utils.files.checks.pickle_scan import Scan
 from pointrecon.utils.files.checks.torch_archive import TorchFileError
@@ -86,6 +88,8 @@ class LeftObjects:
         """Takes what must go out of the dictionaries in a value; if the value itself must go, returns the reason."""
         if isinstance(value, LeftObject) or (isinstance(value, type) and issubclass(value, LeftObject)):
             return value.type_name
+        if isinstance(value, StorageType):  # torch's own, which belong into references to storages
+            return f"torch.{value!r}"[:_MAX_KEY]
         if id(value) in self._filled:
             return self._filled[id(value)][1]
         if not isinstance(value, (dict, list, tuple, set)):

@@ -111,6 +111,13 @@ class _Scanner:
         del self.stack[place:]
         return taken
 
+    def data(self, items: list[Item]) -> list[Item]:
+        """Returns items that become part of the content: no function may be among them."""
+        for item in items:
+            if item.kind == "name" and not self.policy.is_value(item.value) and not self.policy.is_left(item.value):
+                refuse(f"it holds '{item.value[:100].replace(' ', '.')}' as a value")
+        return items
+
     def push(self, item: Item) -> None:
         """Puts an item on the stack."""
         self.stack.append(item)
@@ -160,7 +167,7 @@ class _Scanner:
             self.seen.filled.add(target.value)
         elif target.kind != "dict":
             refuse(f"it fills an object of kind '{target.kind}' like a dictionary")
-        self.hashing.check(items[::2])
+        self.hashing.check(self.data(items)[::2])
 
     def refer(self, reference: Item) -> None:
         """Something outside the pickle."""
@@ -199,14 +206,14 @@ def _call(scanner: _Scanner, _: Any) -> None:
 
 
 def _inst(scanner: _Scanner, name: Any) -> None:
-    arguments = make_tuple(scanner.take_to_mark())
+    arguments = make_tuple(scanner.data(scanner.take_to_mark()))
     scanner.push_name(name)
     scanner.call(scanner.stack.pop(), arguments)
 
 
 def _obj(scanner: _Scanner, _: Any) -> None:
     function, *arguments = scanner.take_to_mark()
-    scanner.call(function, make_tuple(arguments))
+    scanner.call(function, make_tuple(scanner.data(arguments)))
 
 
 def _setitem(scanner: _Scanner, _: Any) -> None:
@@ -215,28 +222,28 @@ def _setitem(scanner: _Scanner, _: Any) -> None:
 
 
 def _additems(scanner: _Scanner, _: Any) -> None:
-    items = scanner.take_to_mark()
+    items = scanner.data(scanner.take_to_mark())
     scanner.top("set")
     scanner.hashing.check(items)
 
 
 def _append(scanner: _Scanner, _: Any) -> None:
-    item = scanner.pop()
-    scanner.top("list").value.append(item)
+    items = scanner.data([scanner.pop()])
+    scanner.top("list").value.extend(items)
 
 
 def _appends(scanner: _Scanner, _: Any) -> None:
-    items = scanner.take_to_mark()
+    items = scanner.data(scanner.take_to_mark())
     scanner.top("list").value.extend(items)
 
 
 def _frozenset(scanner: _Scanner, _: Any) -> None:
-    scanner.hashing.check(scanner.take_to_mark())
+    scanner.hashing.check(scanner.data(scanner.take_to_mark()))
     scanner.push(Item("set", weight=1))
 
 
 def _dict(scanner: _Scanner, _: Any) -> None:
-    scanner.hashing.check(scanner.take_to_mark()[::2])
+    scanner.hashing.check(scanner.data(scanner.take_to_mark())[::2])
     scanner.push(Item("dict"))
 
 
@@ -245,7 +252,7 @@ def _frame(scanner: _Scanner, size: Any) -> None:
 
 
 def _tuple_of(count: int) -> Callable[[_Scanner, Any], None]:
-    return lambda scanner, _: scanner.push(make_tuple([scanner.pop() for _ in range(count)][::-1]))
+    return lambda scanner, _: scanner.push(make_tuple(scanner.data([scanner.pop() for _ in range(count)][::-1])))
 
 
 def _refused(scanner: _Scanner, _: Any) -> None:
@@ -255,7 +262,7 @@ def _refused(scanner: _Scanner, _: Any) -> None:
 _HANDLERS: dict[str, Callable[[_Scanner, Any], None]] = {
     "PROTO": lambda scanner, _: None,
     "FRAME": _frame,
-    "STOP": lambda scanner, _: scanner.push(scanner.pop()),
+    "STOP": lambda scanner, _: scanner.push(*scanner.data([scanner.pop()])),
     "MARK": lambda scanner, _: scanner.marks.append(len(scanner.stack)),
     "POP": _pop,
     "POP_MARK": lambda scanner, _: scanner.take_to_mark().clear(),
@@ -264,9 +271,9 @@ _HANDLERS: dict[str, Callable[[_Scanner, Any], None]] = {
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),
-    "TUPLE": lambda scanner, _: scanner.push(make_tuple(scanner.take_to_mark())),
+    "TUPLE": lambda scanner, _: scanner.push(make_tuple(scanner.data(scanner.take_to_mark()))),
     "EMPTY_LIST": lambda scanner, _: scanner.push(Item("list", [])),
-    "LIST": lambda scanner, _: scanner.push(Item("list", scanner.take_to_mark())),
+    "LIST": lambda scanner, _: scanner.push(Item("list", scanner.data(scanner.take_to_mark()))),
     "APPEND": _append,
     "APPENDS": _appends,
     "EMPTY_DICT": lambda scanner, _: scanner.push(Item("dict")),

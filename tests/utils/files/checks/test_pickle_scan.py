@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pointrecon.utils.files.checks.pickle_items import PickleError
+from pointrecon.utils.files.checks.pickle_items import PickleError, RefusedPickleError
 from pointrecon.utils.files.checks.pickle_policies import ARRAYS, TORCH
 from pointrecon.utils.files.checks.pickle_scan import scan_pickle
 
@@ -44,3 +44,23 @@ def test_nonsense_is_refused(data):
         data = b"I1\np-1\n."
     with pytest.raises(PickleError):
         scan_pickle(data, ARRAYS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"c_codecs\nencode\n.",
+        b"]c_codecs\nencode\na.",
+        b"](c_codecs\nencode\ne.",
+        b"(c_codecs\nencode\nl.",
+        b"(c_codecs\nencode\nt.",
+        b"c_codecs\nencode\n\x85.",
+        b"}K\x01c_codecs\nencode\ns.",
+        b"(K\x01c_codecs\nencode\nd.",
+        b"\x8f(c_codecs\nencode\n\x90.",
+    ],
+)
+@pytest.mark.parametrize("policy", [ARRAYS, TORCH])
+def test_functions_are_called_and_never_kept(data, policy):
+    with pytest.raises(RefusedPickleError, match="it holds '_codecs.encode' as a value"):
+        scan_pickle(data, policy)
