@@ -44,7 +44,8 @@ class Mesh:
         self.vertices = np.asarray(self.vertices, np.float64).reshape(-1, 3)
         self.faces = np.asarray(self.faces, np.int64).reshape(-1, 3)
         if self.colors is not None:
-            self.colors = np.clip(np.asarray(self.colors, np.float32).reshape(-1, 3), 0.0, 1.0)
+            colors = np.nan_to_num(np.asarray(self.colors, np.float32), nan=0.7)  # a grey, as for faces without any
+            self.colors = np.clip(colors.reshape(-1, 3), 0.0, 1.0)
 
     def check(self, name: str) -> "Mesh":
         """Refuses a mesh that nothing can be done with, and returns it otherwise.

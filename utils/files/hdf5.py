@@ -60,8 +60,11 @@ class CheckedFile(h5py.File):
         try:
             if self.id.get_create_plist().get_sizes() != (8, 8):
                 raise self._refusal("its offsets are not of 8 bytes")
+            # The library goes to the heaps as soon as it opens what keeps a list there, such as a virtual data set.
+            is_small = self._size <= SMALL
+            self._heaps = self._find_heaps() if is_small else set()
             self._check_group(self, [0])
-            self._heaps = self._find_heaps()
+            self._heaps = self._heaps if is_small else self._find_heaps()
         except BaseException as error:
             self.close()
             self._tell(error)

@@ -89,7 +89,9 @@ def open_archive(path: Path) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo
 @functools.lru_cache(maxsize=4)
 def _open_archive(path: Path, changed: int) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
     file = zipfile.ZipFile(path)
-    return file, {posixpath.normpath(info.filename).lower(): info for info in file.infolist() if not info.is_dir()}
+    return file, {
+        posixpath.normpath(info.filename).lower(): info for info in file.infolist() if not info.filename.endswith("/")
+    }
 
 
 @functools.lru_cache(maxsize=4096)

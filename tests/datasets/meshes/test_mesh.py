@@ -42,3 +42,8 @@ def test_bad_meshes_say_their_cause(mesh, cause):
     assert error.value.cause == cause
     again = pickle.loads(pickle.dumps(error.value))  # it comes back from a child process
     assert again.cause == cause and str(again) == str(error.value)
+
+
+def test_colours_that_are_no_numbers_are_grey():
+    mesh = Mesh(np.eye(3), [[0, 1, 2]], [[np.nan, np.inf, -1.0]])
+    np.testing.assert_allclose(mesh.colors, [[0.7, 1, 0]])

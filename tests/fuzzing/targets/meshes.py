@@ -174,7 +174,7 @@ def _check(read: Callable[[], Mesh | PointSet]) -> None:
         faces, colors = found.faces, found.colors
         is_right = faces.ndim == 2 and faces.shape[1] == 3 and found.vertices.shape[1:] == (3,)
         is_right &= not len(faces) or (0 <= faces.min() and faces.max() < len(found.vertices))
-        is_right &= bool(np.isfinite(found.vertices).all())
+        is_right &= bool(np.isfinite(found.vertices[faces.ravel()]).all())
         is_right &= colors is None or colors.shape == faces.shape
     if not is_right or (colors is not None and not (np.isfinite(colors).all() and colors.min(initial=0) >= 0)):
         raise WrongResult("the mesh or the cloud cannot be")

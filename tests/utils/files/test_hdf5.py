@@ -132,6 +132,17 @@ def test_text_of_no_size(tmp_path, assert_refused):
     assert_refused(path, read, "claims 0 bytes")
 
 
+def test_virtual_data_set_whose_list_has_no_size(tmp_path, assert_refused):
+    """The library goes round in the list when the data set is opened, before anybody can ask what it is."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        virtual(file)
+    data = path.read_bytes()
+    place = data.find(b"GCOL") + 16
+    path.write_bytes(data[:place] + bytes(16) + data[place + 16 :])
+    assert_refused(path, open_hdf5, "claims 0 bytes")
+
+
 @pytest.fixture
 def sound(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w", userblock_size=512) as file:

@@ -34,3 +34,27 @@ def test_archive_reads_members_and_says_what_is_broken(tmp_path, monkeypatch):
 
 def test_beside_joins_like_a_path():
     assert beside("a/b.obj", "..\\t\\x.png ") == "t/x.png"
+
+
+def test_a_member_without_a_name_is_none_of_the_files(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.obj", b"v 0 0 0")
+        archive.writestr("b", b"")
+        archive.filelist[-1].filename = ""
+        archive.filelist[-1].orig_filename = ""
+    assert ZipFiles(tmp_path / "a.zip").read("a.obj") == b"v 0 0 0"
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_that_unpack_without_a_limit_are_refused(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", kind) as archive:
+        archive.writestr("a.obj", b"v 0 0 0")
+    with pytest.raises(MeshError, match="use deflate"):
+        ZipFiles(tmp_path / "a.zip").read("a.obj")
+
+
+def test_a_member_that_grows_too_much_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.obj", bytes(100 << 20))
+    with pytest.raises(MeshError, match="at most"):
+        ZipFiles(tmp_path / "a.zip").read("a.obj")
