@@ -16,6 +16,7 @@ from h5py import h5d
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.checks.hdf5_chunks import ChunkError, check_chunks
+from pointrecon.utils.files.checks.hdf5_headers import is_virtual
 from pointrecon.utils.files.checks.hdf5_heap import check_heaps
 from pointrecon.utils.files.checks.limits import allowed_bytes
 
@@ -164,6 +165,8 @@ class CheckedFile(h5py.File):
                 raise self._refusal(f"it has more than {MAX_OBJECTS:,} objects, or more than 8 groups in groups")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise self._refusal(f"'{place}' is a link, possibly to another file")
+            if self._is_virtual(group, name):
+                raise self._refusal(f"the values of '{place}' are in another file")
             item = group[name]
             if isinstance(item, h5py.Group):
                 self._check_group(item, count, depth + 1)
@@ -188,6 +191,11 @@ class CheckedFile(h5py.File):
         self._check_size(values, spare=UNREAD)
         self._check_chunks(values, name)
         self._check_attributes(values)
+
+    def _is_virtual(self, group: h5py.Group, name: str) -> bool:
+        address = group.id.links.get_info(self._e(name)).u
+        with open(self._path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return is_virtual(data, address, self.userblock_size)
 
     def _check_chunks(self, values: h5py.Dataset, name: str) -> None:
         key = (self._path.resolve(), self._state.st_ino, self._state.st_mtime_ns, self._size, name)

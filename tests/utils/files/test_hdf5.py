@@ -132,15 +132,21 @@ def test_text_of_no_size(tmp_path, assert_refused):
     assert_refused(path, read, "claims 0 bytes")
 
 
-def test_virtual_data_set_whose_list_has_no_size(tmp_path, assert_refused):
+@pytest.mark.parametrize("small", [0, 64 << 20])
+@pytest.mark.parametrize("versions", [("earliest", "latest"), ("latest", "latest")])
+@pytest.mark.parametrize("userblock", [0, 512])
+def test_virtual_data_set_whose_list_has_no_size(tmp_path, assert_refused, monkeypatch, small, versions, userblock):
     """The library goes round in the list when the data set is opened, before anybody can ask what it is."""
+    monkeypatch.setattr("pointrecon.utils.files.hdf5.SMALL", small)
     path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        virtual(file)
+    with h5py.File(path, "w", libver=versions, userblock_size=userblock) as file:
+        virtual(file.create_group("inside"))
+        for number in range(40):  # the header goes on elsewhere
+            file["inside/data"].attrs[f"a{number}"] = number
     data = path.read_bytes()
     place = data.find(b"GCOL") + 16
     path.write_bytes(data[:place] + bytes(16) + data[place + 16 :])
-    assert_refused(path, open_hdf5, "claims 0 bytes")
+    assert_refused(path, open_hdf5, "are in another file" if small == 0 else "claims 0 bytes")
 
 
 @pytest.fixture
