@@ -199,5 +199,5 @@ def check_config(saved: Mapping[str, Any], cfg: Settings, logger: Logger) -> Non
 def check_versions(saved: Mapping[str, Any], logger: Logger) -> None:
     """Says which versions differ from those of a checkpoint: other versions may round in other ways."""
     for name, version in describe_versions().items():
-        if name in saved and saved[name] != version:
+        if isinstance(saved, Mapping) and isinstance(saved.get(name), str) and saved[name] != version:
             logger.warning(f"resume: {name} was {saved[name]} and is {version}; results may differ in the last digits")

@@ -1,9 +1,12 @@
 """Optimizer groups and names in a checkpoint that are no lists."""
 
+import logging
+
 import pytest
 import torch
 
 from pointrecon.tools.checkpoints.resume import load_optimizer
+from pointrecon.tools.checkpoints.snapshot import check_versions
 from pointrecon.utils.errors import InputError
 
 
@@ -22,3 +25,16 @@ def test_groups_that_are_no_lists(params):
     state["param_groups"][0]["params"] = params
     with pytest.raises(InputError, match="cannot resume"):
         load_optimizer(optimizer, {"optimizer": state}, [["weight", "bias"]], "a.pth")
+
+
+@pytest.mark.parametrize("saved", [5, 0.5, b"torch", None, ["torch"], {"torch": 5}, {"torch": torch.ones(2)}])
+def test_versions_that_are_none_are_passed_over(saved, caplog):
+    check_versions(saved, logging.getLogger("recon"))
+    assert not caplog.records
+
+
+def test_other_versions_are_told(caplog):
+    with caplog.at_level("WARNING"):
+        logger = logging.getLogger("test of versions")
+        check_versions({"torch": "0.1"}, logger)
+    assert "torch was 0.1" in caplog.text
