@@ -22,7 +22,7 @@ class PointTransform:
     """Sampling, then the unit sphere, then augmentation, in this order as published.
 
     Args:
-        num_points: n, points a cloud after sampling.
+        num_points: n, points per cloud after sampling.
         sampling: `random` (a fresh subset each time), `first` (the first n stored points) or `fps`.
         normalize: centre on the mean and scale the farthest point to radius 1.
         augment: the section `data.augment`, or None.

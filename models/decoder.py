@@ -1,6 +1,6 @@
 """The reconstruction decoder.
 
-Shape legend: B batch, G groups, K points a group, M masked groups, T visible tokens, C channels.
+Shape legend: B batch, G groups, K points per group, M masked groups, T visible tokens, C channels.
 """
 
 import torch
@@ -17,7 +17,7 @@ class MaskedDecoder(nn.Module):
         embed_dim: width C, that of the encoder.
         depth: number of blocks.
         num_heads: attention heads.
-        group_size: points a patch, K.
+        group_size: points per patch, K.
         mlp_ratio: hidden width of the MLPs over C.
         drop_path: rate of the last block; it rises linearly from 0.
     """

@@ -1,6 +1,6 @@
 """The encoder.
 
-Shape legend: B batch, N points, G groups, K points a group, T patch tokens seen, C channels, Q queries of all names.
+Shape legend: B batch, N points, G groups, K points per group, T patch tokens seen, C channels, Q queries of all names.
 """
 
 from collections.abc import Collection, Mapping
@@ -57,8 +57,8 @@ class PointEncoder(PatchEncoder):
         embed_dim: width C.
         depth: number of blocks.
         num_heads: attention heads; must divide embed_dim.
-        num_groups: patches a cloud, G.
-        group_size: points a patch, K.
+        num_groups: patches per cloud, G.
+        group_size: points per patch, K.
         mlp_ratio: hidden width of the MLPs over C.
         drop_path: rate of the last block; it rises linearly from 0.
         stop_grad: cut the gradient from the queries into the patch tokens (pretraining).

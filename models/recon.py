@@ -1,6 +1,6 @@
 """The pretraining network.
 
-Shape legend: B batch, N points, G groups, K points a group, M masked groups, T visible tokens, C channels,
+Shape legend: B batch, N points, G groups, K points per group, M masked groups, T visible tokens, C channels,
 Q queries of all names, q queries of one name, D width of a teacher's features, R targets of a sample.
 """
 

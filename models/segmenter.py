@@ -1,6 +1,6 @@
 """The part segmenter: the encoder without stop-gradient, all patches visible, and a head that labels every point.
 
-Shape legend: B batch, N points, G groups, K points a group, C width of the encoder, L features of the patches
+Shape legend: B batch, N points, G groups, K points per group, C width of the encoder, L features of the patches
 (C for each block that is read), P parts.
 """
 

@@ -3,7 +3,7 @@
 Tower 1 is a plain pre-norm masked autoencoder. Tower 2 is a plain pre-norm transformer over two queries and all
 patches, with self-attention among everything. The losses are ReCon's.
 
-Shape legend: B batch, N points, G groups, K points a group, T patch tokens seen, E tokens in front, C channels,
+Shape legend: B batch, N points, G groups, K points per group, T patch tokens seen, E tokens in front, C channels,
 Q queries of all names.
 """
 
@@ -106,8 +106,8 @@ class TwoTowerEncoder(Tower):
         embed_dim: width C of both.
         depth: blocks of each.
         num_heads: attention heads of both.
-        num_groups: patches a cloud, G.
-        group_size: points a patch, K.
+        num_groups: patches per cloud, G.
+        group_size: points per patch, K.
         mlp_ratio: hidden width of the MLPs over C.
         drop_path: rate of the last block; it rises linearly from 0.
         stop_grad: without effect: the teachers reach no token of tower 1 anyway.
@@ -172,7 +172,7 @@ class TwoTowerClassifier(PointClassifier):
         stream: `all`, `local` (tower 1) or `global` (tower 2); the other one is not run.
 
     Raises:
-        InputError: another stream, or fewer than three patches a cloud.
+        InputError: another stream, or fewer than three patches per cloud.
 
     Attributes:
         may_lack: the class token of tower 1, which pretraining has no use for, so that its files have none.

@@ -23,7 +23,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
-        raise InputError(f"{message}; python {self.prog} --help lists all flags")
+        command = f"python {self.prog}" if self.prog.endswith(".py") else self.prog
+        raise InputError(f"{message}; {command} --help lists all flags")
 
 
 def use_plain_console() -> None:

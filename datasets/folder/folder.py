@@ -1,6 +1,6 @@
 """Folder: a user's own meshes and point clouds as a data set.
 
-Shape legend: n shapes, N points a shape (8192).
+Shape legend: n shapes, N points per shape (8192).
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 Distances of a shape's points to each other find candidates, whichever way the shapes are turned; the Chamfer distance
 of the shapes in their four positions on the ground decides.
-Shape legend: n shapes, M points a shape, D numbers that describe a shape.
+Shape legend: n shapes, M points per shape, D numbers that describe a shape.
 """
 
 import re

@@ -1,6 +1,6 @@
 """DebShapes: shapes made from the meshes in Debian packages, for pretraining. How: tools/debshapes/README.md.
 
-Shape legend: n shapes, N points a shape (8192), K pictures a shape (4).
+Shape legend: n shapes, N points per shape (8192), K pictures a shape (4).
 """
 
 import hashlib

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..interpolate.reference import gather
 from ..knn import reference as knn
 
-SMALL_PAIR = 64  # points a cloud up to which kernels take a Chamfer distance in one go; an index fits into a byte
+SMALL_PAIR = 64  # points per cloud up to which kernels take a Chamfer distance in one go; an index fits into a byte
 
 
 def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:

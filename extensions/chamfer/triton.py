@@ -107,7 +107,7 @@ class _SmallPairs(torch.autograd.Function):
 
 
 def _sizes(a: Tensor, b: Tensor, norm: int) -> tuple[tuple[int, int], dict[str, int]]:
-    """The last arguments of the kernels: points a cloud, then what is fixed at compile time."""
+    """The last arguments of the kernels: points per cloud, then what is fixed at compile time."""
     blocks = [max(MIN_BLOCK, triton.next_power_of_2(cloud.shape[1])) for cloud in (a, b)]
     num_warps = max(1, blocks[0] * blocks[1] // DISTANCES_PER_WARP)
     return (a.shape[1], b.shape[1]), {

@@ -19,7 +19,7 @@ from . import reference
 
 # Points a tile. Those of a small one that come in cost less; a large cloud, whose points seldom do, goes by faster.
 SMALL_BLOCK, LARGE_BLOCK = 64, 512
-LARGE = 32_768  # points a cloud
+LARGE = 32_768  # points per cloud
 WARP = 32
 MAX_NEIGHBORS = 512  # more would not stay in registers: the reference sorts better then
 

@@ -1,6 +1,6 @@
 """Clouds cut into overlapping patches: the public function.
 
-Shape legend: B batch, N points, G groups, K points a group.
+Shape legend: B batch, N points, G groups, K points per group.
 """
 
 from torch import Tensor
@@ -20,7 +20,7 @@ def patchify(points: Tensor, num_groups: int, group_size: int) -> tuple[Tensor, 
     Args:
         points: (B, N, 3) float32.
         num_groups: 1..N.
-        group_size: points a patch, 1..N.
+        group_size: points per patch, 1..N.
 
     Returns:
         Centres (B, G, 3); patches (B, G, K, 3) minus their centres, nearest point first; both differentiable in points.

@@ -1,6 +1,6 @@
 """The definition of overlapping patches in plain torch.
 
-Shape legend: B batch, N points, G groups, K points a group.
+Shape legend: B batch, N points, G groups, K points per group.
 """
 
 from torch import Tensor

@@ -1,6 +1,6 @@
 """Overlapping patches as an operation of torch.
 
-Shape legend: B batch, N points, G groups, K points a group.
+Shape legend: B batch, N points, G groups, K points per group.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Point patches: centres by farthest point sampling, then neighbours, coordinates and centring in one kernel.
 
-Shape legend: B batch, N points, G groups, K points a group.
+Shape legend: B batch, N points, G groups, K points per group.
 """
 
 # mypy: disable-error-code="no-untyped-def"

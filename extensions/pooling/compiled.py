@@ -1,6 +1,6 @@
 """The maximum over points of a linear map by the CPU library: a backward pass that knows which point has it.
 
-Shape legend: P patches, K points a patch, D width of a point, C channels.
+Shape legend: P patches, K points per patch, D width of a point, C channels.
 """
 
 from typing import Any

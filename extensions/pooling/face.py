@@ -1,6 +1,6 @@
 """The maximum over each patch's points of a linear map: the public function.
 
-Shape legend: P patches, K points a patch, D width of a point, C channels.
+Shape legend: P patches, K points per patch, D width of a point, C channels.
 """
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from ..registry import is_transformed
 from . import reference
 from .registered import registered_pool_max
 
-MAX_POOLED = 256  # points a patch whose place fits into a byte
+MAX_POOLED = 256  # points per patch whose place fits into a byte
 
 
 def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:

@@ -1,6 +1,6 @@
 """Definitions in plain torch of the maximum over the points of a patch.
 
-Shape legend: P patches, K points a patch, D width of a point, C channels.
+Shape legend: P patches, K points per patch, D width of a point, C channels.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """The maximum over the points of a patch as an operation of torch.
 
-Shape legend: P patches, K points a patch, C channels.
+Shape legend: P patches, K points per patch, C channels.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The maximum over the points of a patch, read once.
 
-Shape legend: P patches, K points a patch, C channels.
+Shape legend: P patches, K points per patch, C channels.
 """
 
 # mypy: disable-error-code="no-untyped-def"

@@ -1,6 +1,6 @@
 """The reconstruction loss.
 
-Shape legend: B batch, M masked groups, K points a group.
+Shape legend: B batch, M masked groups, K points per group.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Point patches: centres by farthest point sampling, neighbourhoods by exact kNN.
 
-Shape legend: B batch, N points, G groups, K points a group.
+Shape legend: B batch, N points, G groups, K points per group.
 """
 
 from torch import Tensor, nn

@@ -3,7 +3,7 @@
 Where the mean and the variance of a layer's output follow from those of its input, the output need not be made twice,
 once to be measured and once to be normalised.
 
-Shape legend: n rows, P patches, K points a patch, C channels.
+Shape legend: n rows, P patches, K points per patch, C channels.
 """
 
 from typing import Any

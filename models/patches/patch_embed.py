@@ -1,6 +1,6 @@
 """Patch embedding.
 
-Shape legend: B batch, G groups, T groups kept, P = B * G patches, K points a group, C channels.
+Shape legend: B batch, G groups, T groups kept, P = B * G patches, K points per group, C channels.
 """
 
 import torch

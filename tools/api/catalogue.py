@@ -46,20 +46,6 @@ MODELS = (
         RECON,
         "MIT",
     ),
-    ModelCard(
-        "recon-small-pretrain",
-        "recon_small_pretrain.pth",
-        "ReCon small pretrained on ShapeNet-55 (ICML 2023)",
-        RECON,
-        "MIT",
-    ),
-    ModelCard(
-        "recon-tiny-pretrain",
-        "recon_tiny_pretrain.pth",
-        "ReCon tiny pretrained on ShapeNet-55 (ICML 2023)",
-        RECON,
-        "MIT",
-    ),
 )
 
 

@@ -1,6 +1,7 @@
 """A loaded network with everything around it that a user needs: from files or arrays to embeddings, labels, pictures.
 
-Shape legend: B shapes, N points, G patches, K points a patch, M masked patches, Q queries, C channels, D feature width.
+Shape legend: B shapes, N points, G patches, K points per patch, M masked patches, Q queries, C channels, D feature
+width.
 """
 
 from collections.abc import Iterator, Sequence

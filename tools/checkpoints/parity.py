@@ -2,7 +2,7 @@
 
 What the folder does not have is not compared.
 
-Shape legend: B batch, G groups, K points a group, M masked groups, T visible tokens, C channels.
+Shape legend: B batch, G groups, K points per group, M masked groups, T visible tokens, C channels.
 """
 
 from collections.abc import Iterator, Mapping

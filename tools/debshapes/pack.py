@@ -1,6 +1,6 @@
 """The files of the finished data set: points, pictures and a manifest that belong together.
 
-Shape legend: n shapes, N points a shape, K pictures a shape.
+Shape legend: n shapes, N points per shape, K pictures a shape.
 """
 
 import hashlib

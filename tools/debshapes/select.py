@@ -1,6 +1,6 @@
 """Which of the shapes that were made stay in the data set, and why the others do not.
 
-Shape legend: n shapes, M points a shape.
+Shape legend: n shapes, M points per shape.
 """
 
 import logging

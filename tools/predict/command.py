@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pointrecon.predict")
 SUFFIXES = (".npz", ".h5", ".csv", ".jsonl", ".parquet")
-DEFAULT_MODEL = "pointrecon-small"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,7 +47,7 @@ def make_parser() -> Parser:
     shared.add_argument(
         "inputs", nargs="*", help="files, folders, CSV tables, patterns, or - for names on standard input"
     )
-    shared.add_argument("--ckpt", "--model", dest="ckpt", default=DEFAULT_MODEL, help="checkpoint or name of a model")
+    shared.add_argument("--ckpt", "--model", dest="ckpt", required=True, help="checkpoint, or name of a model")
     shared.add_argument("--out", help=f"file to write ({' '.join(SUFFIXES)}); default: standard output as JSON lines")
     shared.add_argument("--up", default="y", help="up axis of the files: y, z, -y, -z, x, -x or auto (default: y)")
     shared.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that read files")
@@ -71,7 +70,7 @@ def make_parser() -> Parser:
     rebuild.add_argument("--mask_ratio", type=float, default=0.6, help="share of patches that is hidden (default: 0.6)")
     rebuild.set_defaults(action=do_reconstruct)
     export = commands.add_parser("export", help="write the embedder as .onnx or .pt2, to run without this project")
-    export.add_argument("--ckpt", "--model", dest="ckpt", default=DEFAULT_MODEL, help="checkpoint or name of a model")
+    export.add_argument("--ckpt", "--model", dest="ckpt", required=True, help="checkpoint, or name of a model")
     export.add_argument("--to", required=True, metavar="FILE", help="file to write: .onnx or .pt2")
     export.set_defaults(action=do_export, out=None, device="cpu")
     return parser

@@ -1,7 +1,7 @@
 """Networks as files that run without this project: ONNX with standard operators alone, or torch.export.
 
 Everything is inside, patches included: farthest point sampling is unrolled, neighbours are a top-k of distances.
-Shape legend: B shapes, N points, G patches, K points a patch, C channels, D feature width.
+Shape legend: B shapes, N points, G patches, K points per patch, C channels, D feature width.
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 Every source has `dim` and `draw(batch, rows, generator)`. A live source draws from the generator what a cached one
 draws, so both give the same targets wherever the cache holds what the live teacher would be shown.
 
-Shape legend: n samples, B samples of a batch, U different names, V views, P prompts a name, D feature width.
+Shape legend: n samples, B samples of a batch, U different names, V views, P prompts per name, D feature width.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """The sheet of reconstructions: what the network was given, what it saw of that, what it made of the rest.
 
-Shape legend: n shapes, N points, G groups, K points a group, M masked groups.
+Shape legend: n shapes, N points, G groups, K points per group, M masked groups.
 """
 
 from collections.abc import Mapping
@@ -82,7 +82,7 @@ def draw_reconstructions(source: Path, target: Path, *, has_title: bool = True) 
         raise InputError(f"'{source}': mask must be bool, True = masked, but is {mask.dtype}")
     if (mask.sum(axis=1) != rebuilt.shape[1]).any():
         raise InputError(
-            f"'{source}': mask hides {mask.sum(axis=1).min()} to {mask.sum(axis=1).max()} patches a shape, "
+            f"'{source}': mask hides {mask.sum(axis=1).min()} to {mask.sum(axis=1).max()} patches per shape, "
             f"but rebuilt has {rebuilt.shape[1]}"
         )
     total, (num_groups, num_masked) = len(mask), (mask.shape[1], rebuilt.shape[1])

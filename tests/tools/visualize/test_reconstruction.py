@@ -51,7 +51,7 @@ def test_a_sheet_is_drawn(reconstructions, tmp_path, check_picture):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("rebuilt", lambda array: array[:, :1], "mask hides 2 to 2 patches a shape, but rebuilt has 1"),
+        ("rebuilt", lambda array: array[:, :1], "mask hides 2 to 2 patches per shape, but rebuilt has 1"),
         ("mask", lambda array: array.astype(int), "mask must be bool"),
         ("centers", lambda array: array[:, :3], "centers has the shape"),
         ("points", lambda array: array * np.nan, "points holds NaN"),
