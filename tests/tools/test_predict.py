@@ -107,7 +107,7 @@ def test_exported_files_give_the_same_embeddings(folder, tiny_checkpoint, suffix
     else:
         embedding = onnxruntime.InferenceSession(str(out)).run(["embedding"], {"points": clouds})[0]
     from pointrecon.encoders import load_model
-    from pointrecon.tools.predict.export import ExportedEmbedder
+    from pointrecon.tools.predict.portable import ExportedEmbedder
 
     with torch.no_grad():
         wanted = ExportedEmbedder(load_model(tiny_checkpoint).network)(torch.from_numpy(clouds))[0]
