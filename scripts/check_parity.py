@@ -2,7 +2,8 @@
 """Compares this project with the published implementation: python scripts/check_parity.py FOLDER
 
 FOLDER holds weights in the published format and what the published implementation computes with them; an example, and
-a description of its files, is tests/fixtures/official_tiny. Prints the largest difference of every output, loss,
+a description of its files, is tests/fixtures/official_tiny (alternatives_tiny for Uni3D, OpenShape-PointBERT and
+ULIP-2). Prints the largest difference of every output, loss,
 gradient and running statistic. Exit code: 0 all within tolerance, 1 one is not, 2 bad input.
 """
 
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from pointrecon.tools.checkpoints.parity import compare, not_compared
+from pointrecon.tools.open.parity import compare_open, is_open_fixture
 from pointrecon.utils.program import Parser, exit_code
 
 
@@ -19,10 +21,17 @@ def main() -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder with the weights and the expected numbers")
     folder = parser.parse_args().folder
-    comparisons = compare(folder)
-    skipped = not_compared(folder, comparisons)
+    if is_open_fixture(folder):
+        comparisons, skipped = compare_open(folder)
+        precision = "embeddings in float32; what comes before them in float64"
+    else:
+        comparisons = compare(folder)
+        skipped = not_compared(folder, comparisons)
+        precision = (
+            "outputs and losses in float32; out.train.total, gradients (relative L2) and running statistics in float64"
+        )
     print(*comparisons, sep="\n")
-    print("outputs and losses in float32; out.train.total, gradients (relative L2) and running statistics in float64")
+    print(precision)
     if skipped:
         print(f"not compared, since the true gradient is zero or the name is not known: {', '.join(skipped)}")
     wrong = [comparison for comparison in comparisons if not comparison.is_within]

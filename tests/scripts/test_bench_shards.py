@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from bench_shards import bench, generate, memory_mb, read_here
+from bench_parts.bench_shards import bench, generate, memory_mb, read_here
 
 
 def test_an_epoch_is_read(tmp_path, capsys):

@@ -2,9 +2,9 @@
 
 import json
 
-import bench_views
 import pytest
-from bench_views import LIVE, Cell, ViewsBench, format_table, summarize, write_report
+from bench_parts import bench_views
+from bench_parts.bench_views import LIVE, Cell, ViewsBench, format_table, summarize, write_report
 
 from pointrecon.tools.sweeps.execute import Outcome
 from pointrecon.tools.sweeps.plan import check_plan

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from pointrecon.tools.checkpoints.pretrained import load_pretrained
 from tests import ROOT
 
 PROGRAM = ROOT / "scripts" / "convert_checkpoint.py"
@@ -57,3 +59,14 @@ def test_it_can_be_called_from_anywhere(tmp_path):
     program = [sys.executable, PROGRAM, SOURCE, "a.pth", "--overwrite"]
     done = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "a.pth").is_file(), done.stderr
+
+
+def test_half_precision_is_for_matrices_alone_and_loads(run, tmp_path):
+    assert run(SOURCE, "half.safetensors", "--half")[0] == 0 and run(SOURCE, "full.safetensors")[0] == 0
+    half, full = (load_file(tmp_path / f"{name}.safetensors") for name in ("half", "full"))
+    for key, value in full.items():
+        is_matrix = value.ndim > 1 and value.is_floating_point()
+        assert half[key].dtype == (torch.float16 if is_matrix else value.dtype)
+        torch.testing.assert_close(half[key].to(value.dtype), value, rtol=1e-3, atol=1e-6)
+    network, _ = load_pretrained(tmp_path / "half.safetensors", num_heads=2)
+    assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float32}

@@ -50,13 +50,17 @@ def class_features(labels: Sequence[str], info: PretrainedInfo) -> np.ndarray:
         return _from_table(names)
 
 
-def encode_with_teacher(names: Sequence[str]) -> np.ndarray:
+def encode_with_teacher(names: Sequence[str], num_prompts: int | None = None) -> np.ndarray:
     """(L, D) float32 of unit length, from the small text teacher that comes in a Python package.
+
+    Args:
+        names: L words.
+        num_prompts: Templates to average over, evenly drawn; None: all.
 
     Raises:
         InputError: It is not installed.
     """
-    return _from_teacher(names, *_offline_teacher())
+    return _from_teacher(names, *_offline_teacher(), num_prompts)
 
 
 def _offline_teacher() -> tuple[str, dict[str, Any]]:
@@ -66,11 +70,15 @@ def _offline_teacher() -> tuple[str, dict[str, Any]]:
     return options.pop("type"), options
 
 
-def _from_teacher(names: Sequence[str], kind: str, options: dict[str, Any]) -> np.ndarray:
+def _from_teacher(
+    names: Sequence[str], kind: str, options: dict[str, Any], num_prompts: int | None = None
+) -> np.ndarray:
     teacher = _load_teacher(kind, tuple(sorted(options.items())))
     rows = []
     for name in names:
-        prompts = teacher.forward_text(prompts_for(name)).float()
+        texts = prompts_for(name)
+        texts = [texts[row] for row in np.linspace(0, len(texts) - 1, num_prompts or len(texts)).astype(int)]
+        prompts = teacher.forward_text(texts).float()
         mean = torch.nn.functional.normalize(prompts, dim=-1).mean(dim=0)
         rows.append(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
     return np.stack(rows)

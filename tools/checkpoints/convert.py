@@ -18,7 +18,9 @@ TARGETS = ("ours", "published", "safetensors")
 KEPT = ("epoch", "step", "metrics", "best_metrics", "config")
 
 
-def convert(source: str | Path, target: str | Path, to: str = "ours", is_overwrite: bool = False) -> str:
+def convert(
+    source: str | Path, target: str | Path, to: str = "ours", is_overwrite: bool = False, is_half: bool = False
+) -> str:
     """Converts a checkpoint; optimizer and random state stay behind, since no other program could go on from them.
 
     Args:
@@ -26,6 +28,7 @@ def convert(source: str | Path, target: str | Path, to: str = "ours", is_overwri
         target: file to write; with the ending .safetensors it becomes one, whichever names it has.
         to: `ours`, `published`, or `safetensors` (our names, and the ending has to be right).
         is_overwrite: replace a file that is there.
+        is_half: matrices in half precision; biases and statistics stay as they are.
 
     Returns:
         What was done, in a sentence.
@@ -51,6 +54,10 @@ def convert(source: str | Path, target: str | Path, to: str = "ours", is_overwri
     block = network_of(content).get("block", "ReConBlock")
     if to == "published" and block != "ReConBlock":
         raise InputError(f"'{source}' is of a network of {block}s, which no published file holds; use --to safetensors")
+    if is_half:
+        state = {
+            key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()
+        }
     kept = {name: content[name] for name in KEPT if name in content and _is_plain(content[name])}
     if to == "published":
         _write_published(to_published(state), kept, target)

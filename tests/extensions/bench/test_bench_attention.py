@@ -2,9 +2,9 @@
 
 import json
 
-import bench_attention
 import pytest
-from bench_attention import Size, bench, table
+from bench_parts import bench_attention
+from bench_parts.bench_attention import Size, bench, table
 
 from pointrecon.extensions import ops
 from pointrecon.utils.errors import InputError

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Times attention on the CPU against torch's own: python scripts/bench_attention.py [--repeats 9] [--json FILE]
+"""Times attention on the CPU against torch's own: python scripts/bench_parts/bench_attention.py [--json FILE]
 
 Forward and backward, in turns. The number of threads is torch's: OMP_NUM_THREADS sets it.
 

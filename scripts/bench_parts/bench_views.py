@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measures how many cached views of a picture are enough, on the bundled data.
 
-  python scripts/bench_views.py --views 1 2 4 8 16 live --seeds 0 1 2 --jobs 2 --json views.json [key=value ...]
+  python scripts/bench_parts/bench_views.py --views 1 2 4 8 16 live --seeds 0 1 2 --jobs 2 --json views.json [k=v ...]
 
 For each number of views and each seed: pretraining, SVM probe and zero-shot, by the quickstart's configs; key=value
 goes to the pretraining. The views of a smaller number are the first ones of one cache, so that runs differ in nothing
@@ -31,7 +31,7 @@ from pointrecon.utils.files.io import check_file, read_json, write_json
 from pointrecon.utils.program import Parser, exit_code
 
 LIVE = "live"
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "cache_teacher_features.py"
 # The offline teachers of the extra 'teachers', as that script uses them.
 IMAGE = {

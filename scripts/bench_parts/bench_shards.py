@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measures reading from shards: python scripts/bench_shards.py --folder DIR [--json .github/bench/shards_cpu.json]
+"""Measures reading from shards: python scripts/bench_parts/bench_shards.py --folder DIR [--json FILE]
 
 Generates shapes of 256 points (50,000, 100,000 and 200,000 by default, 2 GB), then reads an epoch of each in one
 process and of the largest in several: seconds, shapes a second, memory at a tenth and at the end of the epoch.
