@@ -9,6 +9,7 @@ class Sample(TypedDict, total=False):
     """One object. A data set fills in what it has; collating stacks tensors and numbers and lists texts."""
 
     points: Tensor  # (N, 3) float32, y up, in the unit sphere unless the data set's published protocol says otherwise
+    colors: Tensor  # (N, 3) float32 RGB in 0..1, of the points as they are stored
     label: int  # class index; -1: none of the classes
     part: Tensor  # (N,) int64 part label
     image: Tensor  # (3, H, W) float32 RGB in 0..1; each teacher applies its own mean and std
@@ -22,6 +23,7 @@ class Batch(TypedDict, total=False):
     """B samples of one data set: it has the keys that each of them has."""
 
     points: Tensor  # (B, N, 3) float32
+    colors: Tensor  # (B, N, 3) float32
     label: Tensor  # (B,) int64
     part: Tensor  # (B, N) int64
     image: Tensor  # (B, 3, H, W) float32

@@ -61,7 +61,7 @@ def build_dataset(cfg: Settings, split: str, **options: Any) -> PointCloudDatase
     )
     if data["on_error"] != "raise":  # a data set that cannot leave anything out refuses it by name
         own["on_error"] = data["on_error"]
-    dataset = open_split(data["type"], cfg["data_root"], choice, own, cache_root=data["cache_root"])
+    dataset = open_split(data["type"], data["root"] or cfg["data_root"], choice, own, cache_root=data["cache_root"])
     check_sizes(dataset, data["num_points"])
     return dataset
 

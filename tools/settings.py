@@ -67,6 +67,7 @@ class DataSettings(TypedDict):
     """Section `data`."""
 
     type: str
+    root: str | None
     num_points: int
     normalize: bool
     fold: int | None
@@ -191,4 +192,3 @@ class Settings(TypedDict):
     segmenter: SegmenterSettings
     loss: LossSettings
     teachers: Mapping[str, TeacherSettings | None]
-

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,22 @@ import torch
 from pointrecon.datasets.folder.listing import FileItem
 from pointrecon.datasets.folder.sampling import SampledFile, sample_file
 from pointrecon.datasets.folder.up_axis import UpGuess, guess_up
+from pointrecon.datasets.packed.places import alone
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, open_hdf5
 from pointrecon.utils.log import progress_bar
 from pointrecon.utils.processes.pool import Failure, TaskPool
 
-FORMAT = "pointrecon folder 1"
+FORMAT = "pointrecon folder 2"
 CACHE_NAME = ".pointrecon"  # folder for the file, in the user's folder or, if that is read-only, in the user's cache
 TIME_LIMIT = 120.0  # seconds for one file
 MEMORY = 4 << 30  # bytes that a reading process may hold
 NUM_GUESSED = 200  # files that the up axis is guessed from
+ROUND = 4000  # files after which the cache is written, so that a call that is stopped loses no more than these
+MAX_TOLD = 20  # skipped files that the log names; the report names all
+REPORT = "skipped.txt"
+# Files whose name differs in the suffix alone and that belong to a shape.
+COMPANIONS = {".gltf": (".bin",), ".obj": (".mtl",)}
 
 log = logging.getLogger("recon")
 
@@ -38,14 +44,19 @@ class Converted:
     """The clouds of a folder.
 
     Attributes:
-        path: The HDF5 file: `points` (n, N, 3) float16 in the files' axes, in the unit sphere, farthest points first.
-        items: The n files that were read, in the order of the rows.
+        path: The HDF5 file: `points` (rows, N, 3) float16 in the files' axes, in the unit sphere, farthest points
+            first; `colors` (rows, N, 3) uint8 if some file has colours.
+        items: The n files that were read.
+        rows: (n,) the row of each in the HDF5 file.
+        has_colors: (n,) bool.
         skipped: id -> why a file could not be read.
         up: The guess of the up axis.
     """
 
     path: Path
     items: list[FileItem]
+    rows: np.ndarray
+    has_colors: np.ndarray
     skipped: dict[str, str]
     up: UpGuess
 
@@ -54,9 +65,10 @@ def convert_files(
     items: Sequence[FileItem],
     cache_folder: Path,
     *,
-    num_points: int = 8192,
+    num_points: int = 4096,
     seed: int = 0,
     jobs: int | None = None,
+    time_limit: float = TIME_LIMIT,
 ) -> Converted:
     """Samples every file that the cache does not have yet, and writes the cache anew if anything has changed.
 
@@ -66,35 +78,29 @@ def convert_files(
         num_points: N.
         seed: Of the sampling.
         jobs: Child processes; None: one for each core.
+        time_limit: Seconds for one file.
 
     Raises:
         InputError: No file can be read, or the cache cannot be written.
     """
     path = cache_folder / f"shapes-{num_points}-{seed}.h5"
     keys = {item.id: _key_of(item.path) for item in items}
-    old = _Cache(path)
-    known = {name: row for name, row in old.rows.items() if name in keys and old.keys[name] == keys[name]}
-    refused = {name: why for name, (key, why) in old.skipped.items() if keys.get(name) == key}
-    todo = [item for item in items if item.id not in known and item.id not in refused]
-    is_same = not todo and len(known) == len(old.rows) and len(refused) == len(old.skipped)
-    fresh: dict[str, SampledFile] = {}
-    for item, result in _sample_all(todo, num_points, seed, jobs or os.cpu_count() or 1):
-        if isinstance(result, Failure):
-            refused[item.id] = result.message
-            log.warning(f"skipped '{item.path}': {result.message}")
-        else:
-            fresh[item.id] = result
-    kept = [item for item in items if item.id in known or item.id in fresh]
+    cache = Cache(path)
+    if not _is_complete(cache, keys):
+        with alone(path, "the clouds of these files"):  # of several processes one reads the files
+            cache = Cache(path)
+            if not _is_complete(cache, keys):
+                tasks = Reading(num_points, seed, jobs or os.cpu_count() or 1, time_limit)
+                cache = _read_changed(cache, items, keys, tasks)
+    kept = [item for item in items if item.id in cache.rows]
+    refused = {name: why for name, (_, why) in cache.skipped.items() if name in keys}
     if not kept:
         raise InputError(f"none of the {len(items)} files can be read; the first: {next(iter(refused.values()))}")
-    if not is_same:
-        points = [old.points(known[item.id]) if item.id in known else fresh[item.id].points for item in kept]
-        _write(path, kept, np.stack(points).astype(np.float16), keys, refused)
+    rows = np.array([cache.rows[item.id] for item in kept])
     every = max(1, len(kept) // NUM_GUESSED)
-    cache = _Cache(path)
-    clouds = [cache.points(cache.rows[item.id])[:1024].astype(np.float64) for item in kept[::every]]
+    clouds = [cache.points(row)[:1024].astype(np.float64) for row in rows[::every]]
     up = guess_up(clouds, [item.path.suffix for item in kept[::every]])
-    return Converted(path, kept, refused, up)
+    return Converted(path, kept, rows, cache.has_colors[rows], refused, up)
 
 
 def cache_folder_of(root: Path) -> Path:
@@ -113,14 +119,25 @@ def cache_folder_of(root: Path) -> Path:
     return Path(base) / "pointrecon" / f"{folder.name}-{name}"
 
 
-class _Cache:
-    """What an earlier call has left; empty if nothing or something else is there."""
+class Cache:
+    """What an earlier call has left; empty if nothing or something else is there.
+
+    Args:
+        path: The HDF5 file.
+
+    Attributes:
+        rows: id -> row.
+        keys: id -> what told the file's content when it was read.
+        skipped: id -> that key, and why the file could not be read.
+        has_colors: (rows,) bool.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[str, int] = {}
         self.keys: dict[str, str] = {}
         self.skipped: dict[str, tuple[str, str]] = {}
+        self.has_colors = np.zeros(0, bool)
         self._file: Any = None
         if not path.is_file():
             return
@@ -129,56 +146,137 @@ class _Cache:
                 if file.text_attribute("format") != FORMAT:
                     return
                 names, keys = file.read_texts("ids"), file.read_texts("keys")
-                self.skipped = {name: (key, why) for name, key, why in json.loads(file.read_texts("skipped")[0])}
-        except (InputError, KeyError, ValueError, IndexError):
+                skipped = {name: (key, why) for name, key, why in json.loads(file.read_texts("skipped")[0])}
+                has_colors = file.read("has_colors", "u", 1).astype(bool)
+            rows = {name: row for row, name in enumerate(names)}
+            self.keys = dict(zip(names, keys, strict=True))
+            self.rows, self.skipped, self.has_colors = rows, skipped, has_colors
+        except (InputError, KeyError, ValueError, IndexError, TypeError):
             log.warning(f"'{path}' is damaged and is made again")
-            return
-        self.rows = {name: row for row, name in enumerate(names)}
-        self.keys = dict(zip(names, keys, strict=True))
 
     def points(self, row: int) -> np.ndarray:
         """(N, 3) float16."""
+        return self._values("points")[row]
+
+    def colors(self, row: int) -> np.ndarray | None:
+        """(N, 3) uint8, or None."""
+        return self._values("colors")[row] if self.has_colors[row] else None
+
+    def _values(self, name: str) -> Any:
         if self._file is None:
             self._file = h5py.File(self.path, "r")
-        return self._file["points"][row]
+        return self._file[name]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read: points each, seed, processes, seconds for one."""
+
+    num_points: int
+    seed: int
+    jobs: int
+    time_limit: float
+
+
+def _is_complete(cache: Cache, keys: Mapping[str, str]) -> bool:
+    """Whether the cache has these files as they are now; it may have others."""
+    known = {**cache.keys, **{name: key for name, (key, _) in cache.skipped.items()}}
+    return all(known.get(name) == key for name, key in keys.items())
+
+
+def _read_changed(old: Cache, items: Sequence[FileItem], keys: dict[str, str], reading: Reading) -> Cache:
+    """Reads what the cache lacks, in rounds; returns the new cache. What it has of other files stays.
+
+    Raises:
+        InputError: Nothing can be read.
+    """
+    keys = {**old.keys, **keys}
+    known = [name for name in old.rows if keys[name] == old.keys[name]]
+    refused = {name: (key, why) for name, (key, why) in old.skipped.items() if keys.get(name, key) == key}
+    done = {*known, *refused}
+    todo = [item for item in items if item.id not in done]
+    told = 0
+    for start in range(0, max(len(todo), 1), ROUND):
+        fresh: dict[str, SampledFile] = {}
+        for item, result in _sample_all(todo[start : start + ROUND], reading):
+            if not isinstance(result, Failure):
+                fresh[item.id] = result
+                continue
+            # A file that lacks a package is tried again the next time.
+            refused[item.id] = ("" if result.cause == "missing package" else keys[item.id], result.message)
+            told += 1
+            if told <= MAX_TOLD:
+                log.warning(f"skipped '{item.path}': {result.message}")
+        names = [*known, *fresh]
+        if not names:
+            continue
+        if fresh or len(names) != len(old.rows) or refused != old.skipped:
+            _write(old, names, fresh, keys, refused)
+        known, old = names, Cache(old.path)
+    if not known:
+        raise InputError(f"none of the {len(items)} files can be read; the first: {next(iter(refused.values()))[1]}")
+    if told > MAX_TOLD:
+        log.warning(f"{told} files were skipped; all are named in '{old.path.parent / REPORT}'")
+    report = "".join(f"{name}\t{why}\n" for name, (_, why) in sorted(refused.items()))
+    with atomic_write(old.path.parent / REPORT) as temporary:
+        temporary.write_text(report, encoding="utf-8")
+    return old
 
 
 def _write(
-    path: Path, items: Sequence[FileItem], points: np.ndarray, keys: dict[str, str], skipped: dict[str, str]
+    old: Cache,
+    names: Sequence[str],
+    fresh: Mapping[str, SampledFile],
+    keys: Mapping[str, str],
+    skipped: Mapping[str, tuple[str, str]],
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes the clouds of `names`, each from `fresh` or from the old cache."""
     text = h5py.string_dtype()
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+    first = next(iter(fresh.values()), None)
+    size = len(first.points) if first is not None else len(old.points(0)) if old.rows else 0
+    has_colors = [
+        fresh[name].colors is not None if name in fresh else bool(old.has_colors[old.rows[name]]) for name in names
+    ]
+    with atomic_write(old.path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"] = FORMAT
-        file.create_dataset("points", data=points)
-        file.create_dataset("ids", data=[item.id for item in items], dtype=text)
-        file.create_dataset("keys", data=[keys[item.id] for item in items], dtype=text)
-        left = [[name, keys[name], why] for name, why in skipped.items()]
+        points = file.create_dataset("points", (len(names), size, 3), np.float16)
+        colors = file.create_dataset("colors", (len(names), size, 3), np.uint8) if any(has_colors) else None
+        for row, name in enumerate(names):
+            is_fresh = name in fresh
+            points[row] = fresh[name].points if is_fresh else old.points(old.rows[name])
+            if colors is not None and has_colors[row]:
+                colors[row] = fresh[name].colors if is_fresh else old.colors(old.rows[name])
+        file.create_dataset("has_colors", data=np.array(has_colors, np.uint8))
+        file.create_dataset("ids", data=list(names), dtype=text)
+        file.create_dataset("keys", data=[keys[name] for name in names], dtype=text)
+        left = [[name, key, why] for name, (key, why) in skipped.items()]
         file.create_dataset("skipped", data=[json.dumps(left)], dtype=text)
 
 
 def _key_of(path: Path) -> str:
-    """Says whether a file is still the one that was read."""
-    try:
-        status = path.stat()
-    except OSError:
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+    """Says whether a file, with those that belong to it, is still the one that was read."""
+    parts = []
+    for place in (path, *(path.with_suffix(suffix) for suffix in COMPANIONS.get(path.suffix.lower(), ()))):
+        try:
+            status = place.stat()
+            parts.append(f"{status.st_size} {status.st_mtime_ns}")
+        except OSError:
+            parts.append("missing")
+    return ", ".join(parts)
 
 
-def _sample_all(items: Sequence[FileItem], num_points: int, seed: int, jobs: int) -> Any:
+def _sample_all(items: Sequence[FileItem], reading: Reading) -> Iterator[tuple[FileItem, SampledFile | Failure]]:
     """Yields (item, SampledFile or Failure) as files are done."""
     if not items:
         return
-    by_path = {str(item.path): item for item in items}
-    tasks = [(path, num_points, seed) for path in by_path]
-    with TaskPool(sample_task, min(jobs, len(tasks)), TIME_LIMIT, MEMORY) as pool:
+    tasks = [(str(row), str(item.path), reading.num_points, reading.seed) for row, item in enumerate(items)]
+    with TaskPool(sample_task, min(reading.jobs, len(tasks)), reading.time_limit, MEMORY) as pool:
         for task, result in progress_bar(pool.run(tasks), "reading shapes", len(tasks)):
-            yield by_path[task[0]], result
+            yield items[int(task[0])], result
 
 
-def sample_task(task: tuple[str, int, int]) -> SampledFile:
-    """(path, num_points, seed) -> the cloud; for child processes."""
+def sample_task(task: tuple[str, str, int, int]) -> SampledFile:
+    """(row, path, num_points, seed) -> the cloud; for child processes."""
     torch.set_num_threads(1)
-    path, num_points, seed = task
+    _, path, num_points, seed = task
     return sample_file(Path(path), num_points=num_points, seed=seed)

@@ -1,6 +1,6 @@
 """Folder: a user's own meshes and point clouds as a data set.
 
-Shape legend: n shapes, N points per shape (8192).
+Shape legend: n shapes, N points per shape.
 """
 
 import logging
@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pointrecon.datasets import DATASETS
 from pointrecon.datasets.dataset import PointCloudDataset
-from pointrecon.datasets.folder.convert import cache_folder_of, convert_files
+from pointrecon.datasets.folder.convert import TIME_LIMIT, Converted, cache_folder_of, convert_files
 from pointrecon.datasets.folder.listing import FileItem, list_files
+from pointrecon.datasets.folder.packed_file import GREY, PackedShapes, is_packed, read_packed
+from pointrecon.datasets.folder.pictures import make_pictures
 from pointrecon.datasets.folder.up_axis import rotation_of
 from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.pictures import PictureError, decode_picture
 
 TEST_SHARE = 0.2  # of each class, where nothing says what is for testing
 AUTO = "auto"
@@ -33,11 +37,19 @@ class Folder(PointCloudDataset):
     What cannot be read is left out, named in the log and counted.
 
     Args:
-        root: The folder, or a CSV file.
+        root: The folder, a CSV file, or an HDF5 file that `pointrecon prepare pack` wrote.
         up: The axis that is up in the files: y, z, -y, -z, x, -x, or auto to guess one for all of them.
+        table: A CSV file that counts instead of what the folder says; its paths are relative to `root`.
         num_stored: N, points kept a shape.
         cache: Folder for the clouds; None: inside `root`, or in the user's cache folder if that is read-only.
         jobs: Processes that read files; None: one for each core.
+        time_limit: Seconds for one file.
+        images: Also give a picture of each shape, drawn of its mesh, or of its points where it has no faces.
+        colors: Also give `colors` (N, 3) in 0..1; grey where a file has none.
+
+    Attributes:
+        up: The axis that was taken to be up, with how sure a guess is; None where a packed file is read.
+        skipped: id -> why a file could not be read.
 
     Raises:
         InputError: There is no such folder, no file in it can be read, or an argument is out of range.
@@ -52,55 +64,110 @@ class Folder(PointCloudDataset):
         root: str,
         *,
         up: str = AUTO,
-        num_stored: int = 8192,
+        table: str | None = None,
+        num_stored: int = 4096,
         cache: str | None = None,
         jobs: int | None = None,
+        time_limit: float = TIME_LIMIT,
+        images: bool = False,
+        colors: bool = False,
     ) -> None:
         if up != AUTO:
             rotation_of(up)
         if num_stored < 16:
             raise InputError(f"data.options.num_stored is {num_stored}, but must be at least 16")
-        folder = Path(root).expanduser()
-        items = list_files(folder)
-        converted = convert_files(
-            items, Path(cache) if cache else cache_folder_of(folder), num_points=num_stored, jobs=jobs
-        )
-        axis = converted.up.axis if up == AUTO else up
-        chosen = f"{converted.up}; another one: data.options.up" if up == AUTO else f"up is {axis}, as given"
-        log.info(f"{folder}: {len(converted.items)} files read, {len(converted.skipped)} skipped; {chosen}")
-        self._rotation = torch.from_numpy(rotation_of(axis).astype(np.float32))
-        self._points = HDF5Points(converted.path, "points")
-        class_names = sorted({item.label for item in converted.items if item.label is not None})
+        place = Path(root).expanduser()
+        self.up: str | None = None
+        self.skipped: dict[str, str] = {}
+        self._rotation = torch.eye(3)
+        if is_packed(place):
+            self._open_packed(read_packed(place, images=images))
+        else:
+            folder = Path(cache).expanduser() if cache else cache_folder_of(place)
+            found = convert_files(
+                list_files(place, table), folder, num_points=num_stored, jobs=jobs, time_limit=time_limit
+            )
+            axis = found.up.axis if up == AUTO else up
+            chosen = f"{found.up}; another one: data.options.up" if up == AUTO else f"up is {axis}, as given"
+            log.info(f"{place}: {len(found.items)} files read, {len(found.skipped)} skipped; {chosen}")
+            self.up = axis
+            self._open_converted(found)
+            self._pictures = make_pictures(found, axis, jobs, time_limit) if images else None
+        self._gives_colors = colors
+
+    def _open_converted(self, found: Converted) -> None:
+        class_names = sorted({item.label for item in found.items if item.label is not None})
         label_of = {name: label for label, name in enumerate(class_names)}
-        labels = np.array([-1 if item.label is None else label_of[item.label] for item in converted.items])
+        labels = np.array([-1 if item.label is None else label_of[item.label] for item in found.items])
         super().__init__(
-            ids=[item.id for item in converted.items],
-            names=[item.text for item in converted.items],
+            ids=[item.id for item in found.items],
+            names=[item.text for item in found.items],
             labels=labels,
-            split_of=splits_of(converted.items, labels),
+            split_of=splits_of(found.items, labels),
             class_names=class_names,
         )
-        self.num_skipped = len(converted.skipped)
-        self.features_path = converted.path.parent / "teachers.h5"
+        self.items, self._place_of = found.items, found.rows
+        self._rotation = torch.from_numpy(rotation_of(str(self.up)).astype(np.float32))
+        self._points = HDF5Points(found.path, "points")
+        self._colors = HDF5Points(found.path, "colors") if found.has_colors.any() else None
+        self._has_colors = found.has_colors
+        self.skipped, self.num_skipped = found.skipped, len(found.skipped)
+        self.features_path = found.path.parent / "teachers.h5"
+
+    def _open_packed(self, packed: PackedShapes) -> None:
+        is_split = any(packed.splits)
+        split_of = np.where(packed.splits == "", "train", packed.splits) if is_split else draw_test(packed.labels)
+        super().__init__(
+            ids=packed.ids,
+            names=packed.texts,
+            labels=packed.labels,
+            split_of=split_of,
+            class_names=packed.class_names,
+        )
+        self._place_of, self._points, self._colors = np.arange(len(packed.ids)), packed.points, packed.colors
+        self._has_colors = np.full(len(packed.ids), packed.colors is not None)
+        self._pictures = packed.pictures
+        self.features_path = packed.path.with_name(f"{packed.path.stem}-teachers.h5")
 
     def read(self, row: int) -> Sample:
         """Points (N, 3) with +y up, in the unit sphere."""
-        points = torch.from_numpy(np.asarray(self._points[row], dtype=np.float32))
-        return self.sample(row, points @ self._rotation.T)
+        points = torch.from_numpy(np.asarray(self._points[int(self._place_of[row])], dtype=np.float32))
+        if not bool(points.isfinite().all()):
+            raise InputError(f"shape '{self._all.ids[row]}' in '{self._points.path}' is damaged; remove that file")
+        sample = self.sample(row, points @ self._rotation.T)
+        if self._gives_colors:
+            sample["colors"] = self.colors(row)
+        if self._pictures is not None:
+            sample["image"] = _decode(self._pictures[row], sample["id"])
+        return sample
+
+    def colors(self, row: int) -> Tensor:
+        """(N, 3) in 0..1, in the order of the points of that row; grey where the file has none."""
+        if self._colors is None or not self._has_colors[row]:
+            return torch.full((self._points.shape[1], 3), GREY / 255)
+        return torch.from_numpy(np.asarray(self._colors[int(self._place_of[row])], dtype=np.float32)) / 255
 
 
 def splits_of(items: Sequence[FileItem], labels: np.ndarray) -> np.ndarray:
-    """(n,) train, val or test: as the folder says or, if it says nothing, a fifth of each class is for testing.
-
-    The draw depends on the names of the files alone.
-    """
+    """(n,) train, val or test: as the folder says or, if it says nothing, a fifth of each class is for testing."""
     given = [item.split for item in items]
-    if any(given):
-        return np.array([split or "train" for split in given])
-    split_of = np.full(len(items), "train", dtype="<U5")
+    return np.array([split or "train" for split in given]) if any(given) else draw_test(labels)
+
+
+def draw_test(labels: np.ndarray) -> np.ndarray:
+    """(n,) train or test: a fifth of each class; the draw depends on the labels in their order alone."""
+    split_of = np.full(len(labels), "train", dtype="<U5")
     random = np.random.RandomState(0)
     for label in np.unique(labels[labels >= 0]):
         rows = random.permutation(np.flatnonzero(labels == label))
         if len(rows) > 1:
             split_of[rows[: max(1, round(TEST_SHARE * len(rows)))]] = "test"
     return split_of
+
+
+def _decode(data: bytes, name: str) -> Tensor:
+    try:
+        pixels = decode_picture(data)
+    except PictureError as error:
+        raise InputError(f"the picture of '{name}' is damaged; make the pictures again ({error})") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255

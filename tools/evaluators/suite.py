@@ -17,7 +17,7 @@ from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.seed import rng_state, set_rng_state
 
 # What a section `data` says of its own data set and of no other.
-OF_ONE_DATASET: dict[str, Any] = {"fold": None, "way": None, "shots": None, "options": {}}
+OF_ONE_DATASET: dict[str, Any] = {"root": None, "fold": None, "way": None, "shots": None, "options": {}}
 
 
 class EvaluatorSuite:
@@ -153,7 +153,7 @@ def undisturbed() -> Iterator[None]:
 def own_data(cfg: Settings, name: str, changes: Mapping[str, Any] | None) -> DataSettings:
     """The section `data` of an evaluator: that of the run with the evaluator's changes.
 
-    With another `type`, what the run says of its own data set (fold, way, shots, options) does not count.
+    With another `type`, what the run says of its own data set (root, fold, way, shots, options) does not count.
 
     Args:
         cfg: the whole config.

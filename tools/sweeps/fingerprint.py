@@ -164,7 +164,7 @@ def data_digests(cfg: Any) -> dict[str, str]:
 
 def _data_places(cfg: Any) -> list[Path]:
     """Files and folders that a config reads data from, each once."""
-    root = Path(cfg["data_root"])
+    root = Path(cfg["data"].get("root") or cfg["data_root"])
     places: list[Path] = []
     for section in _sections(cfg):
         name = section.get("type")

@@ -105,7 +105,8 @@ def seen_by(content: Mapping[str, Any], cfg: Settings) -> SeenObjects:
 def object_keys(data: DataSettings, ids: Iterable[str]) -> np.ndarray:
     """(n,) int64, a number for each object: equal where the data set and the id are."""
     kind = FAMILIES.get(data["type"], data["type"])
-    where = data["options"].get("root", "") if kind == "Folder" else ""
+    where = str(data.get("root") or data["options"].get("root", "")) if kind == "Folder" else ""
+    where = str(Path(where).expanduser().resolve()) if where else ""
     digests = [hashlib.blake2b(f"{kind}\0{where}\0{key}".encode(), digest_size=8).digest() for key in ids]
     return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
 
