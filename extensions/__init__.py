@@ -2,6 +2,7 @@
 
 from .dispatch import use_backend
 from .ops import (
+    assign,
     attention,
     chamfer_distance,
     cross_attention,
@@ -18,6 +19,7 @@ from .ops import (
 __version__ = "0.2.0"
 
 __all__ = [
+    "assign",
     "attention",
     "chamfer_distance",
     "cross_attention",

@@ -6,6 +6,7 @@ stride, and none loops over the batch. NaN and infinite coordinates, and indices
 on a GPU the check would make the processor wait at every call, so it has to be asked for: POINT_OPS_CHECK=1.
 """
 
+from .assignment.face import assign
 from .attention.face import attention, cross_attention
 from .chamfer.face import chamfer_distance
 from .fps.face import fps
@@ -14,5 +15,5 @@ from .knn.face import knn
 from .patchify.face import patchify
 from .pooling.face import linear_max
 
-__all__ = ["attention", "chamfer_distance", "cross_attention", "fps", "gather", "group", "knn", "linear_max"]
-__all__ += ["patchify", "three_interpolate", "three_nn"]
+__all__ = ["assign", "attention", "chamfer_distance", "cross_attention", "fps", "gather", "group", "knn"]
+__all__ += ["linear_max", "patchify", "three_interpolate", "three_nn"]

@@ -2,4 +2,4 @@
 
 from pointrecon.utils.registry import Registry
 
-MODELS = Registry("model", "pointrecon.models")
+MODELS = Registry("model", "pointrecon.models", rooms=("reconpp",))

@@ -111,15 +111,21 @@ class ReCon(nn.Module):
         """Losses from queries (B, Q, C), rebuilt and hidden (B, M, K, 3); the rest as in `forward`."""
         # Coordinates and distances stay in float32: squared distances of patches vanish in half precision.
         with torch.autocast(rebuilt.device.type, enabled=False):
-            terms = {"chamfer": self.chamfer(_at_least_float32(rebuilt), hidden)}
-            queries = _at_least_float32(queries)
-            for name, student in self.project(queries).items():
-                if name in targets:
-                    terms[name] = self.teachers[name](student, targets[name], targets.get(name + MASK))
+            terms = {"chamfer": self.chamfer(at_least_float32(rebuilt), hidden)}
+            queries = at_least_float32(queries)
+            terms |= self.distil(queries, targets)
             if self.contrast is not None and self.contrast_head is not None and labels is not None:
                 embedding = self.contrast_head(self.encoder.queries.pick(queries, "cls"))
                 terms["self"] = self.contrast(embedding, labels)
         return terms
+
+    def distil(self, queries: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weighted term of each teacher that says something: queries (B, Q, C), targets as in `forward`."""
+        return {
+            name: self.teachers[name](student, targets[name], targets.get(name + MASK))
+            for name, student in self.project(queries).items()
+            if name in targets
+        }
 
     def project(self, queries: Tensor) -> dict[str, Tensor]:
         """Queries (B, Q, C) -> by teacher, its queries in its space: (B, D), or (B, q, D) of several."""
@@ -142,5 +148,6 @@ def _projection(dim: int, feature_dim: int) -> nn.Linear:
     return linear
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in its own precision, or in float32 if that has more digits."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

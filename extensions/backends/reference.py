@@ -1,5 +1,6 @@
 """Plain torch definitions of the operations: the truth that every other backend is tested against."""
 
+from ..assignment.reference import assign
 from ..attention.reference import attention, cross_attention
 from ..chamfer.reference import (
     chamfer_distance,
@@ -16,6 +17,7 @@ from ..patchify.reference import patchify
 from ..pooling.reference import linear_max, pool_max
 
 __all__ = [
+    "assign",
     "attention",
     "chamfer_distance",
     "chamfer_gradient",

@@ -60,21 +60,23 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; qkv without bias, output projection with one."""
+    """Multi-head self-attention; qkv without bias unless asked for, output projection with one."""
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, bias: bool = False) -> None:
         super().__init__()
         check_heads(dim, num_heads)
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """(B, T, C) -> (B, T - first, C): all tokens are attended to, the first ones do not ask."""
         if first:
-            for_query, for_source = self.qkv.weight.split([x.shape[-1], 2 * x.shape[-1]])
-            q = F.linear(x[:, first:], for_query).unflatten(-1, (self.num_heads, -1))
-            kv = F.linear(x, for_source).unflatten(-1, (2, self.num_heads, -1))
+            sizes = [x.shape[-1], 2 * x.shape[-1]]
+            for_query, for_source = self.qkv.weight.split(sizes)
+            of_query, of_source = (None, None) if self.qkv.bias is None else self.qkv.bias.split(sizes)
+            q = F.linear(x[:, first:], for_query, of_query).unflatten(-1, (self.num_heads, -1))
+            kv = F.linear(x, for_source, of_source).unflatten(-1, (2, self.num_heads, -1))
             return self.proj(ops.cross_attention(q, kv))
         return self.proj(ops.attention(self.qkv(x).unflatten(-1, (3, self.num_heads, -1))))
 
@@ -82,12 +84,12 @@ class Attention(nn.Module):
 class CrossAttention(nn.Module):
     """Multi-head attention of queries to a source; projections in as in `Attention`."""
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, bias: bool = False) -> None:
         super().__init__()
         check_heads(dim, num_heads)
         self.num_heads = num_heads
-        self.q = nn.Linear(dim, dim, bias=False)
-        self.kv = nn.Linear(dim, 2 * dim, bias=False)
+        self.q = nn.Linear(dim, dim, bias=bias)
+        self.kv = nn.Linear(dim, 2 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, queries: Tensor, source: Tensor) -> Tensor:

@@ -29,14 +29,18 @@ class PointGroup(nn.Module):
         Raises:
             InputError: the clouds have fewer points than groups or than points in a group.
         """
+        self.check(points)
+        centers, patches, _ = ops.patchify(points, self.num_groups, self.group_size)
+        return patches, centers
+
+    def check(self, points: Tensor) -> None:
+        """Raises InputError if the clouds (B, N, ...) have fewer points than groups or than points in a group."""
         needed = max(self.num_groups, self.group_size)
         if points.shape[1] < needed:
             raise InputError(
                 f"the clouds have {points.shape[1]} points, but {self.num_groups} groups of {self.group_size} need at "
                 f"least {needed}; raise data.num_points or lower model.num_groups and model.group_size"
             )
-        centers, patches, _ = ops.patchify(points, self.num_groups, self.group_size)
-        return patches, centers
 
     def extra_repr(self) -> str:
         return f"num_groups={self.num_groups}, group_size={self.group_size}"

@@ -22,11 +22,12 @@ class MiniPointNet(nn.Module):
     Args:
         dim: C.
         width: W, a multiple of 4; published 512.
+        channels: of a point, 3 unless it has more than coordinates.
     """
 
-    def __init__(self, dim: int, width: int = 512) -> None:
+    def __init__(self, dim: int, width: int = 512, channels: int = 3) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(3, width // 4)
+        self.fc1 = nn.Linear(channels, width // 4)
         self.norm1 = BatchNorm1d(width // 4)
         self.fc2 = nn.Linear(width // 4, width // 2)
         self.fc3 = nn.Linear(width, width)  # input order: [patch maximum, per point]

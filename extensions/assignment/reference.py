@@ -1,0 +1,91 @@
+"""Assignment problems of one size, solved side by side in plain torch.
+
+Shape legend: B problems, Q rows, R columns, S = max(Q, R).
+"""
+
+import torch
+from torch import Tensor
+
+
+def assign(scores: Tensor, present: Tensor) -> Tensor:
+    """(B, Q, R), (B, R) bool -> (B, Q) int64; see `ops.assign`."""
+    return read_columns(solve(square_costs(scores, present))[:, : scores.shape[1]], present)
+
+
+def square_costs(scores: Tensor, present: Tensor) -> Tensor:
+    """The same problems as square ones to be minimised: (B, Q, R), (B, R) -> (B, S, S) float64.
+
+    A row that is added, or that is paired with a column that is added, costs nothing. A row that is paired with a column
+    that is not present costs more than all other pairs could save, so that there are as few of these as can be.
+    """
+    batch, rows, columns = scores.shape
+    size = max(rows, columns)
+    scores = scores.detach().to(torch.float64).nan_to_num(0.0, 1e30, -1e30)
+    scores = scores.masked_fill(~present.unsqueeze(1), 0.0)
+    costs = scores.new_zeros(batch, size, size)
+    if scores.numel() == 0:
+        return costs
+    top, low = scores.amax(dim=(1, 2)), scores.amin(dim=(1, 2))
+    absent = (top - low + 1.0) * (size + 1)
+    costs[:, :rows] = absent[:, None, None]
+    costs[:, :rows, :columns] = torch.where(present.unsqueeze(1), top[:, None, None] - scores, absent[:, None, None])
+    return costs
+
+
+def read_columns(chosen: Tensor, present: Tensor) -> Tensor:
+    """Columns of square problems (B, Q) -> (B, Q) int64, -1 for those that are not there."""
+    columns = present.shape[1]
+    if columns == 0:
+        return torch.full_like(chosen, -1)
+    is_there = (chosen < columns) & present.gather(1, chosen.clamp(max=columns - 1))
+    return chosen.where(is_there, -1)
+
+
+def solve(costs: Tensor) -> Tensor:
+    """Shortest augmenting paths (Kuhn, 1955; Jonker and Volgenant, 1987), a row at a time in all problems.
+
+    The number of steps depends on the size alone, so that a device is never waited for.
+
+    Args:
+        costs: (B, S, S).
+
+    Returns:
+        (B, S) int64, the column of each row; the sum of their costs is the smallest there is.
+    """
+    batch, size, _ = costs.shape
+    every = torch.arange(batch, device=costs.device)
+    # Row 0 and column 0 are the ends of paths; u and v are the prices, so that no cost minus its prices is negative.
+    u, v = costs.new_zeros(batch, size + 1), costs.new_zeros(batch, size + 1)
+    owner = every.new_zeros(batch, size + 1)
+    for row in range(1, size + 1):
+        owner[:, 0] = row
+        column, back = every.new_zeros(batch), every.new_zeros(batch, size + 1)
+        slack = costs.new_full((batch, size + 1), torch.inf)
+        is_seen = torch.zeros(batch, size + 1, dtype=torch.bool, device=costs.device)
+        for _ in range(row):
+            current = owner[every, column]
+            is_open = current != 0
+            if costs.device.type == "cpu" and not is_open.any():
+                break
+            is_seen[every, column] |= is_open
+            reduced = costs[every, current - 1] - u[every, current].unsqueeze(1) - v[:, 1:]
+            is_less = (reduced < slack[:, 1:]) & ~is_seen[:, 1:] & is_open.unsqueeze(1)
+            slack[:, 1:] = torch.where(is_less, reduced, slack[:, 1:])
+            back[:, 1:] = torch.where(is_less, column.unsqueeze(1), back[:, 1:])
+            left = slack.masked_fill(is_seen, torch.inf)
+            left[:, 0] = torch.inf
+            delta, nearest = left.min(dim=1)
+            step = torch.where(is_open, delta, 0.0).unsqueeze(1)
+            raised = step * is_seen
+            u.scatter_add_(1, owner, raised)
+            v -= raised
+            slack = torch.where(is_seen, slack, slack - step)
+            column = torch.where(is_open, nearest, column)
+        for _ in range(row):
+            before = back[every, column]
+            moved = torch.where(column != 0, owner[every, before], owner[every, column])
+            owner[every, column] = moved
+            column = torch.where(column != 0, before, column)
+    chosen = every.new_zeros(batch, size + 1)
+    chosen.scatter_(1, owner[:, 1:], torch.arange(size, device=costs.device).expand(batch, size))
+    return chosen[:, 1:]

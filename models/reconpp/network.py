@@ -1,0 +1,148 @@
+"""Pretraining of ReCon++.
+
+Shape legend: B batch, N points, G groups, K points per group, ch channels of a point, M rebuilt groups, C channels,
+Q queries of all names, q queries of one name, D width of a teacher's features, R targets of a sample.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pointrecon.models import MODELS
+from pointrecon.models.losses.chamfer import Chamfer
+from pointrecon.models.patches.masking import MASKS, Split, take_groups
+from pointrecon.models.recon import ReCon, at_least_float32
+from pointrecon.models.reconpp.classifier import ReConPPClassifier
+from pointrecon.models.reconpp.decoder import ReConPPDecoder
+from pointrecon.models.reconpp.encoder import CAUSAL, ReConPPEncoder
+from pointrecon.models.reconpp.order import CausalSplit, causal_mask, num_hidden
+from pointrecon.utils.errors import InputError, check_choice
+
+STEPS = ("all", "reconstruct", "contrast")
+
+
+@MODELS.register()
+class ReConPP(ReCon):
+    """Reconstruction and distillation of many views and texts a shape (Qi et al., ShapeLLM, ECCV 2024).
+
+    Args:
+        encoder: of either variant.
+        decoder: of the same variant, as wide as the encoder.
+        mask_ratio: part of the patches that is hidden, or in the causal variant that only themselves see.
+        mask_type: one of `mask_types`.
+        teachers: what is learnt from each teacher, by the name of its queries.
+        chamfer: the reconstruction loss.
+        contrast: None; there is no cls query.
+        step: `reconstruct`: without teachers, `contrast`: without reconstruction, or `all`.
+
+    Raises:
+        InputError: a teacher without queries, a class-wise contrast, or a step of distillation without a teacher.
+    """
+
+    encoder_class, decoder_class, classifier_class = ReConPPEncoder, ReConPPDecoder, ReConPPClassifier
+    mask_types = (*MASKS, CAUSAL)
+    encoder: ReConPPEncoder
+    decoder: Any
+
+    def __init__(
+        self,
+        encoder: ReConPPEncoder,
+        decoder: ReConPPDecoder,
+        *,
+        mask_ratio: float = 0.7,
+        mask_type: str = "random",
+        step: str = "all",
+        **options: Any,
+    ) -> None:
+        if options.get("contrast") is not None:
+            raise InputError(
+                "loss.contrast.weight is not 0, but the class-wise contrast reads the cls query, which ReCon++ does "
+                "not have in pretraining; set loss.contrast.weight=0 or model.type=ReCon"
+            )
+        is_causal = mask_type == CAUSAL
+        options.setdefault("chamfer", Chamfer("both"))
+        super().__init__(
+            encoder, decoder, mask_ratio=mask_ratio, mask_type="random" if is_causal else mask_type, **options
+        )
+        check_choice("model.step", step, STEPS)
+        self.step = step
+        if is_causal:
+            self.draw_mask, self.num_masked = causal_mask, num_hidden(encoder.group.num_groups, mask_ratio)
+        if step == "contrast" and not self.teachers:
+            raise InputError("model.step is contrast, but there is no teacher; give one, or set model.step=reconstruct")
+
+    def forward(
+        self,
+        points: Tensor,
+        targets: Mapping[str, Tensor] | None = None,
+        *,
+        labels: Tensor | None = None,
+        split: Split | CausalSplit | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the losses.
+
+        Args:
+            points: (B, N, 3), or (B, N, 6) with colours.
+            targets: what the frozen teachers say, by name, as in `ReCon`; of (B, R, D) some rows may be missing, and
+                all of them too.
+            labels: not read.
+            split: which patches are hidden; None draws it.
+            generator: for that draw, on the device of points.
+
+        Returns:
+            Weighted scalar terms: `chamfer`, `color`, one by the name of each teacher; their sum is the loss.
+        """
+        patches, centers = self.encoder.group(points)
+        split = self.draw_split(centers, generator) if split is None else split
+        queries, tokens = self.encoder(patches, centers, split, is_local=self.step == "reconstruct")
+        terms: dict[str, Tensor] = {}
+        if self.step != "contrast":
+            rebuilt = self.decoder(tokens, centers, split)
+            terms |= self.forward_rebuilt(rebuilt, hidden_patches(patches, split))
+        if self.step != "reconstruct":
+            terms |= self.forward_queries(queries, targets or {})
+        return terms
+
+    def forward_rebuilt(self, rebuilt: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """(B, M, K, ch) twice -> the terms `chamfer` and, of networks with colours, `color`."""
+        with torch.autocast(rebuilt.device.type, enabled=False):
+            return self.chamfer.terms(at_least_float32(rebuilt), hidden)
+
+    def forward_queries(self, queries: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """(B, Q, C) and the targets -> a term for each teacher."""
+        with torch.autocast(queries.device.type, enabled=False):
+            return self.distil(at_least_float32(queries), targets)
+
+    @torch.no_grad()
+    def reconstruct(self, points: Tensor, split: Any = None) -> tuple[Tensor, Tensor, Any, Tensor]:
+        """Reconstruct for a picture: (B, N, 3 or 6) -> patches, centers, split and rebuilt (B, M, K, 3)."""
+        patches, centers = self.encoder.group(points)
+        split = self.draw_split(centers) if split is None else split
+        _, tokens = self.encoder(patches, centers, split, is_local=True)
+        return patches[..., :3], centers, split, self.decoder(tokens, centers, split)[..., :3]
+
+    def embed(self, points: Tensor, ratio: float = 0.5) -> Tensor:
+        """Features for zero-shot recognition, in evaluation mode: mean image token + ratio * mean text token.
+
+        Args:
+            points: (B, N, 3), or (B, N, 6) with colours, in the unit sphere.
+            ratio: of the texts (published: 0.5, and 0.3 on ScanObjectNN).
+
+        Returns:
+            (B, D), not of unit length; the scores are its products with unit class features.
+        """
+        queries, _ = self.encoder.embed(points)
+        means = {
+            name: F.normalize(x if x.dim() == 3 else x.unsqueeze(1), dim=-1).mean(dim=1)
+            for name, x in self.project(queries).items()
+        }
+        return means["image"] + ratio * means["text"]
+
+
+def hidden_patches(patches: Tensor, split: Split | CausalSplit) -> Tensor:
+    """What is to be rebuilt: (B, G, K, ch) -> (B, M, K, ch)."""
+    return patches if isinstance(split, CausalSplit) else take_groups(patches, split.masked)
