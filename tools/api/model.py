@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointrecon.attention import Attention, attend, query_names_of
 from pointrecon.models.heads import probe_feature
 from pointrecon.shapes import Clouds, Shapes, to_clouds
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
@@ -59,7 +60,7 @@ class ShapeModel:
     """A pretrained network for use. Make one with `load_model`.
 
     Args:
-        network: A pretraining network, or a bare encoder, in evaluation mode.
+        network: A pretraining network, a classifier or a bare encoder, in evaluation mode.
         info: What is known of it.
 
     Attributes:
@@ -101,46 +102,131 @@ class ShapeModel:
         """Whether shapes can be compared with words."""
         return getattr(self.network, "text_proj", None) is not None
 
+    @property
+    def has_image(self) -> bool:
+        """Whether shapes can be compared with pictures."""
+        return getattr(self.network, "image_proj", None) is not None
+
+    @property
+    def class_names(self) -> list[str]:
+        """What a trained classification head knows; empty without one."""
+        return list(self.info.class_names)
+
     def embed_all(
         self, shapes: Shapes, *, up: str = "y", batch_size: int = 32, jobs: int = 1
     ) -> tuple[Embeddings, np.ndarray | None]:
         """`embed`, and the same shapes in the text teacher's space (n, D) of unit length; None without that teacher."""
+        embedded, spaces = self._embed_in(("text",), shapes, up, batch_size, jobs)
+        return embedded, spaces.get("text")
+
+    def embed_spaces(
+        self, shapes: Shapes, *, up: str = "y", batch_size: int = 32, jobs: int = 1
+    ) -> tuple[Embeddings, dict[str, np.ndarray]]:
+        """`embed`, and the same shapes in the space of each teacher that they can be compared with.
+
+        Returns:
+            The embeddings, and by the name of the space (`text`, `image`) (n, D) float32 of unit length.
+        """
+        if not self.has_image:
+            embedded, text = self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)
+            return embedded, {} if text is None else {"text": text}
+        return self._embed_in(("text", "image"), shapes, up, batch_size, jobs)
+
+    def _embed_in(
+        self, names: Sequence[str], shapes: Shapes, up: str, batch_size: int, jobs: int
+    ) -> tuple[Embeddings, dict[str, np.ndarray]]:
         clouds = self._clouds(shapes, up, jobs)
-        parts, words = [], []
+        names = [name for name in names if getattr(self.network, f"{name}_proj", None) is not None]
+        parts: list[Tensor] = []
+        found: dict[str, list[Tensor]] = {name: [] for name in names}
         for queries, tokens in self._encode(clouds, batch_size):
             parts.append(probe_feature(queries, tokens).cpu())
-            if self.has_text:
-                words.append(F.normalize(self._project_text(queries), dim=-1).cpu())
-        in_words = torch.cat(words).numpy() if words else None
-        return Embeddings(clouds.ids, torch.cat(parts).numpy(), clouds.skipped), in_words
+            for name in names:
+                found[name].append(self._project(queries, name).cpu())
+        spaces = {name: torch.cat(rows).numpy() for name, rows in found.items()}
+        return Embeddings(clouds.ids, torch.cat(parts).numpy(), clouds.skipped), spaces
 
-    def _project_text(self, queries: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def _project(self, queries: Tensor, name: str) -> Tensor:
+        """(B, Q, C) -> (B, D) of unit length; of several queries of a name the mean direction."""
         network: Any = self.network
-        return network.project(queries)["text"]
+        rows = F.normalize(network.project(queries)[name].float(), dim=-1)
+        return F.normalize(rows.mean(dim=1), dim=-1) if rows.dim() == 3 else rows
 
     def classify(
-        self, shapes: Shapes, labels: Sequence[str], *, up: str = "y", batch_size: int = 32, jobs: int = 1
+        self,
+        shapes: Shapes,
+        labels: Sequence[str] | None = None,
+        *,
+        up: str = "y",
+        batch_size: int = 32,
+        jobs: int = 1,
     ) -> Classified:
-        """Gives each shape the label whose words are nearest (zero-shot recognition).
+        """Gives each shape a label: one of those given whose words are nearest, or a class of a trained head.
 
         Args:
             shapes: As for `embed`.
-            labels: Names to choose from, such as ["chair", "floor lamp"].
+            labels: Names to choose from, such as ["chair", "floor lamp"] (zero-shot recognition); None: the classes
+                that the network was fine-tuned on.
             up: As for `embed`.
             batch_size: As for `embed`.
             jobs: As for `embed`.
 
+        Returns:
+            Labels and scores (n, L): cosine similarities to words in -1..1, or the head's probabilities.
+
         Raises:
-            InputError: No label, one given twice or unknown, or a network without a text teacher.
+            InputError: No label, one given twice or unknown, a network without a text teacher, or no labels and a
+                network without a trained head.
         """
+        if labels is None:
+            return self._classify_by_head(shapes, up, batch_size, jobs)
         if not self.has_text:
-            raise InputError(f"'{self.info.path}' was trained without a text teacher, so it knows no words")
+            hint = "; leave the labels out to choose among the classes of its head" if self.class_names else ""
+            raise InputError(f"'{self.info.path}' has no text projection, so it knows no words{hint}")
         classes = class_features(list(labels), self.info)
         embedded, in_words = self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)
         assert in_words is not None
         scores = in_words @ classes.T
         best = [labels[row] for row in scores.argmax(1)]
         return Classified(embedded.ids, best, scores, list(labels), embedded.skipped)
+
+    @torch.inference_mode()
+    def _classify_by_head(self, shapes: Shapes, up: str, batch_size: int, jobs: int) -> Classified:
+        names = self.class_names
+        if not names:
+            raise InputError(
+                f"'{self.info.path}' ({self.info.kind}) has no trained classification head; give labels to choose "
+                "from, or a fine-tuned checkpoint"
+            )
+        clouds = self._clouds(shapes, up, jobs)
+        batches = torch.from_numpy(clouds.points).split(batch_size)
+        rows = [self.network(points.to(self.device)).float().softmax(dim=1).cpu() for points in batches]
+        scores = torch.cat(rows).numpy()
+        best = [names[row] for row in scores.argmax(1)]
+        return Classified(clouds.ids, best, scores, names, clouds.skipped)
+
+    def attention(self, shapes: Shapes, *, up: str = "y", batch_size: int = 16, jobs: int = 1) -> Attention:
+        """What each query attends to over the patches, and how far patches look, by layer.
+
+        Args:
+            shapes: As for `embed`.
+            up: As for `embed`.
+            batch_size: As for `embed`.
+            jobs: As for `embed`.
+
+        Returns:
+            NumPy arrays; see `Attention` for their shapes and units.
+
+        Raises:
+            InputError: A network without attention, or there is nothing that can be read.
+        """
+        clouds = self._clouds(shapes, up, jobs)
+        parts = [
+            attend(self.encoder, points.to(self.device)) for points in torch.from_numpy(clouds.points).split(batch_size)
+        ]
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return Attention(clouds.ids, query_names_of(self.encoder), skipped=clouds.skipped, **arrays)
 
     @torch.no_grad()
     def reconstruct(self, shapes: Shapes, *, mask_ratio: float = 0.6, up: str = "y", seed: int = 0) -> dict[str, Any]:

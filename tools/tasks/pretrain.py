@@ -57,6 +57,12 @@ class PretrainTask(Task):
         loss = sum(terms.values())
         return loss, {"loss": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
 
+    def checkpoint_notes(self) -> dict[str, Any]:
+        """Also what is subtracted from the teachers' features: whoever compares words or pictures needs it."""
+        means = {name: getattr(source, "mean", None) for name, source in self.teachers.sources.items()}
+        means = {name: mean.detach().float().cpu() for name, mean in means.items() if mean is not None}
+        return super().checkpoint_notes() | {"feature_means": means}
+
     def evaluate(self, split: str) -> dict[str, Any]:
         """What the evaluators say; they read their own splits."""
         if self.cfg["figures"] and self.ctx.is_main:

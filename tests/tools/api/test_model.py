@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 
+import main
 import pointrecon
+from pointrecon.shapes import to_clouds
+from pointrecon.tools.build import build_pretrainer
+from pointrecon.tools.checkpoints.checkpoint import save_checkpoint
+from pointrecon.utils.config import complete_config, to_plain
 from pointrecon.utils.errors import InputError
+from tests.miniature import CLASSES, TINY
 
 
 @pytest.fixture
@@ -90,6 +97,70 @@ def test_labels_are_checked_before_anything_else(tiny_checkpoint, clouds, monkey
     )
     result = model.classify(clouds, ["rod", "ball"])
     assert result.scores.shape == (5, 2) and result.labels == [["rod", "ball"][row] for row in result.scores.argmax(1)]
+
+
+@pytest.fixture(scope="module")
+def classifier_checkpoint(tmp_path_factory, data_root, tiny_checkpoint):
+    """Fine-tuned by main.py for one epoch."""
+    folder = tmp_path_factory.mktemp("classifier")
+    config = folder / "tiny.yaml"
+    tree = {**TINY, "task": "classify", "epochs": 1, "data_root": str(data_root), "output_root": str(folder / "out")}
+    config.write_text(yaml.dump({**tree, "init": str(tiny_checkpoint)}))
+    main.run(["--config", str(config), "--exp_name", "a"])
+    (path,) = (folder / "out").rglob("ckpt-last.pth")
+    return path
+
+
+def test_a_trained_head_gives_probabilities_of_its_classes(classifier_checkpoint, tiny_checkpoint, clouds):
+    model = pointrecon.load_model(classifier_checkpoint)
+    result = model.classify(clouds, batch_size=2)
+    assert result.names == model.class_names == CLASSES
+    np.testing.assert_allclose(result.scores.sum(1), 1, atol=1e-5)
+    assert result.labels == [CLASSES[row] for row in result.scores.argmax(1)]
+    logits = model.network(torch.from_numpy(to_clouds(clouds, num_points=48).points))
+    np.testing.assert_allclose(result.scores, logits.softmax(1), atol=1e-5)
+    assert model.embed(clouds).embeddings.shape == (5, 48)
+    with pytest.raises(InputError, match="knows no words; leave the labels out"):
+        model.classify(clouds, ["chair"])
+    with pytest.raises(InputError, match="no trained classification head; give labels"):
+        pointrecon.load_model(tiny_checkpoint).classify(clouds)
+
+
+@pytest.mark.parametrize("kind", ["ReCon", "TwoTower"])
+def test_attention_of_both_streams(kind, clouds, tmp_path):
+    cfg = complete_config({"model": {**TINY["model"], "type": kind}, "data": TINY["data"]}, "test")
+    network = build_pretrainer(cfg, {"image": 10, "text": 6})
+    save_checkpoint({"base_model": network.state_dict(), "config": to_plain(cfg)}, tmp_path / "a.pth")
+    model = pointrecon.load_model(tmp_path / "a.pth")
+    found = model.attention(clouds, batch_size=2)
+    names = ["cls", "image", "text"] if kind == "ReCon" else ["image", "text"]
+    assert found.query_names == names and found.ids == list("01234")
+    shapes = {"positions": (5, 8, 3), "queries": (5, 2, 2, len(names), 8), "patches": (5, 2, 8, 8)}
+    shapes |= {"distance": (5, 2, 2), "spread": (5, 2, 2, len(names))}
+    assert {name: getattr(found, name).shape for name in shapes} == shapes
+    np.testing.assert_allclose(found.patches.sum(-1), 1, atol=1e-5)
+    sums = found.queries.sum(-1)
+    assert np.allclose(sums, 1, atol=1e-5) if kind == "ReCon" else (sums < 1).all()
+    assert (0 < found.distance).all() and (found.distance < 2).all() and np.abs(found.positions).max() <= 1
+
+
+def test_attention_is_what_the_network_computes_with(tiny_checkpoint, clouds):
+    """The output of an attention layer follows from the shares that are given."""
+    model = pointrecon.load_model(tiny_checkpoint)
+    layer, kept = model.encoder.blocks[1].attn_contrast, {}
+    layer.register_forward_hook(lambda module, inputs, output: kept.update(source=inputs[1], output=output))
+    found = model.attention(clouds[:1])
+    values = layer.kv(kept["source"])[..., 24:].unflatten(-1, (2, 12)).transpose(1, 2)
+    mixed = torch.from_numpy(found.queries[:, 1]) @ values
+    np.testing.assert_allclose(layer.proj(mixed.transpose(1, 2).flatten(2)), kept["output"], atol=1e-5)
+
+
+def test_a_network_without_attention_says_so(tmp_path, clouds):
+    cfg = complete_config({"model": {**TINY["model"], "block": "MixerBlock"}, "data": TINY["data"]}, "test")
+    network = build_pretrainer(cfg, {"text": 6})
+    save_checkpoint({"base_model": network.state_dict(), "config": to_plain(cfg)}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="MixerBlock have no attention"):
+        pointrecon.load_model(tmp_path / "a.pth").attention(clouds)
 
 
 def test_names_that_are_no_model():
