@@ -4,7 +4,6 @@ What a mesh gives is kept as a file in <out>/work until all is packed, so nothin
 neither on the number of processes nor on interruptions.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -92,10 +91,8 @@ class Options:
 
     def describe(self) -> dict[str, Any]:
         """What the result depends on."""
-        rules = dataclasses.asdict(self.rules)
-        del rules["data_root"]
         sources = sorted(pick_sources(self.sources))
-        return {"recipe": RECIPE, "naming": NAMING, "sources": sources, "limit": self.limit, **rules}
+        return {"recipe": RECIPE, "naming": NAMING, "sources": sources, "limit": self.limit, **self.rules.describe()}
 
 
 def prepare(options: Options) -> dict[str, Any]:

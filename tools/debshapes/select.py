@@ -3,11 +3,14 @@
 Shape legend: n shapes, M points per shape.
 """
 
+import dataclasses
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +21,21 @@ from pointrecon.datasets.splits import Choice, pick
 from pointrecon.extensions import ops
 from pointrecon.tools.debshapes.shape import read_shape
 from pointrecon.tools.debshapes.sources.sources import Item
-from pointrecon.tools.debshapes.sources.text import family_of
+from pointrecon.tools.debshapes.sources.text import family_of, text_of
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.log import progress_bar
 
 LEAVE_OUT = ("labelled", "all", "none")
 NUM_GIVEN = 512  # bundled shapes have 2048 points as they were drawn; only a part of these is evenly spread
+
+VERSIONS = (1, 2)
+# Version 2 leaves out what a game never draws, and what stands for a place or a limit.
+NO_OBJECT = re.compile(
+    r"invis|collision|hit_?box|physics|physic_only|nodraw|no_draw|checkline|check_line|trigger|driveline|navmesh|bounding_?box"
+    r"|(^|[_\-. ])(limit|limits|null|dummy|empty|occluder|barrier_?limit)([_\-. 0-9]|$)",
+    re.IGNORECASE,
+)
+EXEMPT = ("dart", "kicad", "sweethome3d", "ufoai")  # no scenes of a game; hulls of robots are their shapes
 
 log = logging.getLogger("recon")
 
@@ -37,16 +49,29 @@ class Rules:
             any fold tests on), `all`, or `none`.
         per_family: Largest number of shapes whose names differ in numbers only.
         data_root: Where the bundled set is.
+        version: 1, as first published, or 2: without `NO_OBJECT`, and at most `per_text` shapes a source and text.
+        per_text: Largest number of shapes that one source gives the same text; of no meaning for version 1.
     """
 
     leave_out: str = "labelled"
     per_family: int = 64
     data_root: Path = Path("data")
+    version: int = 2
+    per_text: int = 96
 
     def __post_init__(self) -> None:
         check_choice("leave_out", self.leave_out, LEAVE_OUT)
-        if self.per_family < 1:
-            raise InputError(f"per_family is {self.per_family}, but must be at least 1")
+        for name in ("per_family", "per_text"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, but must be at least 1")
+        if self.version not in VERSIONS:
+            raise InputError(f"version is {self.version}, but must be one of {', '.join(map(str, VERSIONS))}")
+
+    def describe(self) -> dict[str, Any]:
+        """What the choice depends on; of version 1 as it was written then."""
+        rules = dataclasses.asdict(self)
+        del rules["data_root"]
+        return {key: rules[key] for key in ("leave_out", "per_family")} if self.version == 1 else rules
 
 
 def select(items: Sequence[Item], files: Sequence[Path], rules: Rules) -> tuple[list[Item], dict[str, Counter]]:
@@ -82,7 +107,17 @@ def select(items: Sequence[Item], files: Sequence[Path], rules: Rules) -> tuple[
     families = [family_of(item) for item in items]
     kept = limit_families(families, [item.path for item in items], rows, rules.per_family)
     leave_out(sorted(set(rows) - set(kept)), "large family")
+    if rules.version > 1:
+        drawn = [row for row in kept if not _is_no_object(items[row])]
+        leave_out(sorted(set(kept) - set(drawn)), "no object")
+        texts = [f"{item.source}:{text_of(item)}" for item in items]
+        kept = limit_families(texts, [item.path for item in items], drawn, rules.per_text)
+        leave_out(sorted(set(drawn) - set(kept)), "frequent text")
     return [items[row] for row in kept], counts
+
+
+def _is_no_object(item: Item) -> bool:
+    return item.source not in EXEMPT and NO_OBJECT.search(item.name) is not None
 
 
 def _like(points: np.ndarray, given: np.ndarray) -> np.ndarray:

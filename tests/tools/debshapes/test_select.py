@@ -1,6 +1,5 @@
 """What stays: nothing that the bundled set tests on, under whatever name; no copies; a few of each family."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ from pointrecon.extensions import ops
 from pointrecon.tools.debshapes.select import Rules, select
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
 from pointrecon.tools.debshapes.sources.sources import Item
+from pointrecon.utils.errors import InputError
 from tests import ROOT
 
 DATA = ROOT / "data"
@@ -56,3 +56,34 @@ def test_nothing_may_be_left(tmp_path, bundled):
     chair = bundled.labels.tolist().index(bundled.class_names.index("chair"))
     files = [write(tmp_path, bundled.points[chair])]
     assert causes([item("a")], files) == ([], {"like a bundled one": 1})
+
+
+def spikes(folder, number):
+    clouds = np.random.RandomState(1).randn(number, 2048, 3) ** 3
+    return [write(folder, cloud / np.abs(cloud).max()) for cloud in clouds]
+
+
+def named(source, name):
+    return Item(source, "data", "1", f"{source}/{name}", name)
+
+
+def test_version_2_leaves_out_what_is_never_drawn_and_what_is_too_frequent(tmp_path):
+    names = ["invisible_wall", "JungleTreeCollision", "limits", "Hitbox", "limitless", "door", "door"]
+    items = [named("toys", name) for name in names] + [named("dart", "elbow_collision")]
+    files = spikes(tmp_path, len(items))
+    kept, counts = select(items, files, Rules(data_root=DATA, leave_out="none", per_text=1))
+    assert [entry.name for entry in kept] == ["limitless", "door", "elbow_collision"]
+    assert counts["toys"] == {"no object": 4, "frequent text": 1}
+
+
+def test_version_1_can_still_be_made(tmp_path):
+    items = [named("toys", name) for name in ("invisible_wall", "door", "door")]
+    rules = Rules(data_root=DATA, leave_out="none", per_text=1, version=1)
+    assert select(items, spikes(tmp_path, 3), rules) == (items, {})
+    assert rules.describe() == {"leave_out": "none", "per_family": 64}
+    assert Rules().describe() == {"leave_out": "labelled", "per_family": 64, "version": 2, "per_text": 96}
+
+
+def test_an_unknown_version_is_refused():
+    with pytest.raises(InputError, match="version is 3"):
+        Rules(version=3)
