@@ -61,7 +61,7 @@ def draw_folder(folder: Path, against: Sequence[Path] = (), *, kind: str = "png"
     if against:
         from pointrecon.tools.visualize.curves import draw_curves
 
-        sources = {name: path / "metrics.jsonl" for name, path in _name_runs([folder, *against]).items()}
+        sources = {name: path / "metrics.jsonl" for name, path in name_runs([folder, *against]).items()}
         pictures += draw_curves(sources, folder / FIGURES / f"curves-against.{kind}", has_title=has_title)
     if not pictures:
         raise InputError(f"'{folder}' holds nothing to draw; a run folder has some of: {', '.join(SOURCES)}")
@@ -97,7 +97,7 @@ def _find_drawings(folder: Path, *, kind: str, has_title: bool) -> list[Callable
     return drawings
 
 
-def _name_runs(folders: Sequence[Path]) -> dict[str, Path]:
+def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
     """Calls each run by as many last parts of its path as tell it from the others."""
     folders = list(dict.fromkeys(folder.resolve() for folder in folders))
     length = 1

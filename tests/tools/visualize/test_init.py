@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pointrecon.tools.visualize import _name_runs, draw_folder, draw_run
+from pointrecon.tools.visualize import name_runs, draw_folder, draw_run
 from pointrecon.utils.errors import InputError
 
 
@@ -47,8 +47,8 @@ def test_a_broken_file_does_not_stop_a_run_but_the_command(folder, caplog, monke
 
 def test_runs_are_named_by_what_tells_them_apart(tmp_path):
     folders = [tmp_path / "a" / "run", tmp_path / "b" / "run", tmp_path / "a" / "run"]
-    assert list(_name_runs(folders)) == ["a/run", "b/run"]
-    assert list(_name_runs([tmp_path / "x", tmp_path / "y"])) == ["x", "y"]
+    assert list(name_runs(folders)) == ["a/run", "b/run"]
+    assert list(name_runs([tmp_path / "x", tmp_path / "y"])) == ["x", "y"]
 
 
 def test_importing_the_package_loads_no_matplotlib():

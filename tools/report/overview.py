@@ -1,0 +1,96 @@
+"""What the runs are: how far each is, what it came to, what differs between them, and the whole config of each."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from pointrecon.tools.report.page import Page, details, note, percent, table, text
+from pointrecon.tools.report.runs import VOLATILE, Run, shares
+from pointrecon.utils.config import to_plain
+
+DATA_KEYS = ("data.type", "data.fold", "data.shots")
+
+
+def add_overview(page: Page, groups: Mapping[str, Sequence[Run]]) -> None:
+    """The section of runs and results."""
+    runs = [run for members in groups.values() for run in members]
+    rows = [
+        (
+            run.name,
+            run.config.get("task", "?"),
+            run.config.get("data", {}).get("type", "?"),
+            run.seed,
+            describe_state(run),
+            str(run.folder),
+        )
+        for run in runs
+    ]
+    parts = [table(("run", "task", "data", "seed", "state", "folder"), rows, f"The {len(runs)} runs of this report")]
+    for run in runs:
+        parts += [note(f"{run.name}: {words}") for words in run.notes]
+        if run.result and run.result.get("note"):
+            parts.append(note(f"{run.name}: {run.result['note']}"))
+    names = list(dict.fromkeys(name for run in runs for name in shares(run.result)))
+    if names:
+        results = [(run.name, *(_result(run, name) for name in names)) for run in runs if shares(run.result)]
+        head = ("run", *(name.replace("_", " ") for name in names))
+        parts.append(table(head, results, "Results on the test split, with their 95 % interval over objects"))
+    page.add("runs", "Runs and results", "".join(parts))
+
+
+def describe_state(run: Run) -> str:
+    """How far a run is."""
+    done, planned = run.epochs
+    if run.result is not None:
+        return f"finished after {run.result['seconds']:.0f} s" if "seconds" in run.result else "finished"
+    return f"epoch {done} of {planned}" if planned else "has no result"
+
+
+def add_configuration(page: Page, groups: Mapping[str, Sequence[Run]]) -> None:
+    """The section of configs: what differs, then all of each."""
+    runs = [run for members in groups.values() for run in members if run.config]
+    if not runs:
+        page.add("configuration", "Configuration", note("No run has a config.yaml."))
+        return
+    parts = []
+    if len(runs) > 1:
+        differing = find_differences(runs)
+        if differing:
+            rows = [(key, *map(_value, values)) for key, values in differing.items()]
+            caption = f"The {len(differing)} settings that differ between the runs"
+            parts.append(table(("setting", *(run.name for run in runs)), rows, caption))
+        else:
+            parts.append(note("The settings of all runs are the same, but for the seed and where they ran."))
+    for run in runs:
+        inside = yaml.safe_dump(to_plain(run.config), sort_keys=False, allow_unicode=True)
+        words = f'<pre tabindex="0" aria-label="Config of {text(run.name)}">{text(inside)}</pre>'
+        parts.append(details(f"The whole config of {run.name}", words))
+    page.add("configuration", "Configuration", "".join(parts))
+
+
+def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """Dotted key -> its value in each run, of keys that differ; the seed is told, places and the like are not."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.flat))
+    found = {key: [run.flat.get(key) for run in runs] for key in keys if key == "seed" or key not in VOLATILE}
+    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+
+
+def _result(run: Run, name: str) -> str:
+    """An accuracy with its interval, if the result has one."""
+    result = run.result or {}
+    value = shares(result).get(name)
+    if value is None:
+        return ""
+    interval = result.get(f"{name}_interval")
+    is_sound = isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval))
+    return percent(value) + (f" ({percent(interval[0])} to {percent(interval[1])})" if is_sound else "")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _value(value: Any) -> str:
+    return "" if value is None else str(value)
