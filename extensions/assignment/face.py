@@ -33,7 +33,7 @@ def assign(scores: Tensor, present: Tensor | None = None) -> Tensor:
             f"assign takes present (B, R) bool for scores {tuple(scores.shape)}, got {tuple(present.shape)} "
             f"{present.dtype}"
         )
-    scores = scores.detach()
+    scores = scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
     if is_direct(scores, present):
         return registered.assign(scores, present)
     if not is_transformed():

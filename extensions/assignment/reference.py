@@ -6,6 +6,8 @@ Shape legend: B problems, Q rows, R columns, S = max(Q, R).
 import torch
 from torch import Tensor
 
+LARGEST = 1e30  # stands for an infinite score
+
 
 def assign(scores: Tensor, present: Tensor) -> Tensor:
     """(B, Q, R), (B, R) bool -> (B, Q) int64; see `ops.assign`."""
@@ -15,12 +17,12 @@ def assign(scores: Tensor, present: Tensor) -> Tensor:
 def square_costs(scores: Tensor, present: Tensor) -> Tensor:
     """The same problems as square ones to be minimised: (B, Q, R), (B, R) -> (B, S, S) float64.
 
-    A row that is added, or that is paired with a column that is added, costs nothing. A row that is paired with a column
-    that is not present costs more than all other pairs could save, so that there are as few of these as can be.
+    A row that is added costs nothing. A row that is paired with a column that is added, or not present, costs more than
+    all other pairs could save, so that there are as few of these as can be.
     """
     batch, rows, columns = scores.shape
     size = max(rows, columns)
-    scores = scores.detach().to(torch.float64).nan_to_num(0.0, 1e30, -1e30)
+    scores = scores.detach().to(torch.float64).nan_to_num(0.0).clamp(-LARGEST, LARGEST)
     scores = scores.masked_fill(~present.unsqueeze(1), 0.0)
     costs = scores.new_zeros(batch, size, size)
     if scores.numel() == 0:

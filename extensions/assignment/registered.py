@@ -6,13 +6,13 @@ Shape legend: B problems, Q rows, R columns.
 import torch
 from torch import Tensor
 
-from ..dispatch import select_backend
+from ..dispatch import select_function
 from ..registry import register
 
 
 def assign(scores: Tensor, present: Tensor) -> Tensor:
     """The operation itself, without torch's dispatcher; see `ops.assign`."""
-    return select_backend(scores, "assign").assign(scores, present)
+    return select_function(scores, "assign")(scores, present)
 
 
 def _fake(scores: Tensor, present: Tensor) -> Tensor:

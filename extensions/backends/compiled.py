@@ -1,5 +1,6 @@
 """CPU backend: C++ with vectors and threads."""
 
+from ..assignment.compiled import assign
 from ..attention.compiled import attention, cross_attention
 from ..chamfer.compiled import chamfer_distance, nearest
 from ..fps.compiled import fps
@@ -10,6 +11,7 @@ from ..pooling.compiled import linear_max
 from .library import is_available, unavailable_reason
 
 __all__ = [
+    "assign",
     "attention",
     "chamfer_distance",
     "cross_attention",

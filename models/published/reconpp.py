@@ -97,7 +97,7 @@ def from_vit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if match is None:
             if key.startswith("blocks."):
                 raise InputError(
-                    f"'{key}' has no place in a ReCon++ block, which is one of a plain ViT; give such a ViT, for example "
+                    f"'{key}' has no place in a ReCon++ block, which is that of a plain ViT; give one, such as "
                     "vit_base_patch32_clip_384.openai_ft_in12k_in1k"
                 )
             continue

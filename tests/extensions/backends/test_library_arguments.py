@@ -5,6 +5,7 @@ import ctypes
 import pytest
 import torch
 
+from pointrecon.extensions.assignment import compiled as assignment
 from pointrecon.extensions.attention import compiled as attention
 from pointrecon.extensions.backends import library
 from pointrecon.extensions.chamfer import compiled as chamfer
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.skipif(not library.is_available("cpu"), reason="the CPU
 
 # Function -> sizes that are right; the memory of the tests is far larger.
 FUNCTIONS = {
+    "assign": (assignment._assign, (1, 3, 4)),
     "fps": (fps._fps, (1, 5, 3)),
     "knn": (knn._knn, (1, 5, 4, 3)),
     "knn_wide": (knn._knn_wide, (1, 5, 4, 7, 3)),

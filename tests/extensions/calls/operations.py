@@ -13,6 +13,7 @@ CLOUD, OTHER = draw(2, 40, 3), draw(2, 9, 3, seed=1)
 INDEX = torch.randint(40, (2, 5, 3), generator=torch.Generator().manual_seed(0))
 # Name -> function of tensors, the tensors.
 OPERATIONS = {
+    "assign": (lambda x: ops.assign(x), (draw(2, 4, 5),)),
     "fps": (lambda x: ops.fps(x, 7), (CLOUD,)),
     "knn": (lambda x, y: ops.knn(x, y, 5), (CLOUD, OTHER)),
     "patchify": (lambda x: ops.patchify(x, 4, 5), (CLOUD,)),
