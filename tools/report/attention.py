@@ -1,107 +1,20 @@
-"""What the attention of an encoder looks at, recorded while it runs, and the section of the page that shows it.
+"""The section of attention: what each query looks at, and how far patches look, layer by layer.
 
-Shape legend: B batch or n objects, N points, G patches, L layers, H heads, Q queries, T tokens, C channels.
+Shape legend: n objects, N points, G patches, L layers, H heads, Q queries.
 """
 
 import base64
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pointrecon.models.blocks.layers import Attention, CrossAttention
+from pointrecon.attention import attend, query_names_of
 from pointrecon.tools.report.network import NUM_OBJECTS, Network
 from pointrecon.tools.report.page import Page, encode_levels, note, table, text
+from pointrecon.utils.errors import InputError
 
 MAX_QUERIES = 6
-
-
-class AttentionMaps(NamedTuple):
-    """Weights over the patches; each row sums to 1.
-
-    Attributes:
-        tokens: (L, B, H, G, G): what each patch looks at; L is 0 for an encoder without attention between patches.
-        queries: (L, B, H, Q, G): what each query looks at; L is 0 where queries do not attend.
-        centers: (B, G, 3) of the patches.
-    """
-
-    tokens: Tensor
-    queries: Tensor
-    centers: Tensor
-
-
-@torch.no_grad()
-def record_attention(encoder: nn.Module, points: Tensor) -> AttentionMaps:
-    """Runs an encoder and keeps the weights of its attention.
-
-    Args:
-        encoder: a `PatchEncoder` in evaluation mode.
-        points: (B, N, 3) float32 as the encoder takes them.
-    """
-    found: dict[str, list[Tensor]] = {"tokens": [], "queries": []}
-    network: Any = encoder
-    patches, centers = network.group(points)
-    num_groups, num_queries = centers.shape[1], network.queries.total
-
-    def keep_self(name: str) -> Callable[[Attention, tuple[Tensor, ...]], None]:
-        def hook(module: Attention, args: tuple[Tensor, ...]) -> None:
-            weights = self_weights(module, args[0])
-            extra = weights.shape[-1] - num_groups  # tokens in front of the patches
-            if "contrast_tower" in name:
-                found["queries"].append(_over(weights[:, :, :num_queries, extra:]))
-            else:
-                found["tokens"].append(_over(weights[:, :, extra:, extra:]))
-
-        return hook
-
-    def keep_cross(module: CrossAttention, args: tuple[Tensor, ...]) -> None:
-        found["queries"].append(cross_weights(module, *args))
-
-    handles = []
-    for name, module in encoder.named_modules():
-        if isinstance(module, Attention):
-            handles.append(module.register_forward_pre_hook(keep_self(name)))
-        elif isinstance(module, CrossAttention):
-            handles.append(module.register_forward_pre_hook(keep_cross))
-    try:
-        network(patches, centers)
-    finally:
-        for handle in handles:
-            handle.remove()
-    batch = len(points)
-    none = {"tokens": (0, batch, 0, num_groups, num_groups), "queries": (0, batch, 0, num_queries, num_groups)}
-    tokens, queries = (torch.stack(maps) if maps else points.new_zeros(none[key]) for key, maps in found.items())
-    return AttentionMaps(tokens, queries, centers)
-
-
-def self_weights(module: Attention, x: Tensor) -> Tensor:
-    """(B, T, C) -> (B, H, T, T), rows: who looks."""
-    q, k, _ = module.qkv(x).unflatten(-1, (3, module.num_heads, -1)).unbind(2)
-    return _softmax(q, k)
-
-
-def cross_weights(module: CrossAttention, queries: Tensor, source: Tensor) -> Tensor:
-    """(B, Q, C), (B, T, C) -> (B, H, Q, T)."""
-    k = module.kv(source).unflatten(-1, (2, module.num_heads, -1))[:, :, 0]
-    return _softmax(module.q(queries).unflatten(-1, (module.num_heads, -1)), k)
-
-
-def mean_distances(maps: AttentionMaps) -> Tensor:
-    """How far patches look: the mean distance to what they attend to (L, H), in radii of the unit sphere."""
-    distances = torch.cdist(maps.centers, maps.centers)  # (B, G, G)
-    return (maps.tokens * distances[None, :, None]).sum(dim=-1).mean(dim=(1, 3))
-
-
-def _softmax(q: Tensor, k: Tensor) -> Tensor:
-    """(B, Q, H, D), (B, T, H, D) -> (B, H, Q, T)."""
-    return F.softmax(torch.einsum("bqhd,bthd->bhqt", q, k).float() * q.shape[-1] ** -0.5, dim=-1)
-
-
-def _over(weights: Tensor) -> Tensor:
-    return weights / weights.sum(dim=-1, keepdim=True).clamp_min(1e-12)
 
 
 def add_attention(page: Page, networks: Sequence[Network]) -> None:
@@ -115,47 +28,35 @@ def add_attention(page: Page, networks: Sequence[Network]) -> None:
 
 
 def _attend(page: Page, key: str, network: Network) -> str:
+    objects = network.objects
+    ids = objects.pick(NUM_OBJECTS)
+    points = objects.points(ids)
     try:
-        encoder, objects = network.encoder, network.objects
-        ids = objects.pick(NUM_OBJECTS)
-        points = objects.points(ids)
-        maps = record_attention(encoder, points)
-    except AttributeError:  # an encoder of another make
-        return note("This encoder does not say how it attends.")
-    parts = []
-    names = [
-        f"{name} {number + 1}" if count > 1 else name
-        for name, count in encoder.queries.counts.items()
-        for number in range(count)
-    ][:MAX_QUERIES]
-    if len(maps.queries):
-        weights = maps.queries.mean(dim=2).numpy()  # over heads: (L, n, Q, G)
-        nearest = torch.cdist(points, maps.centers).argmin(dim=-1).numpy().astype("<u2")
-        shapes = [
-            {
-                "name": objects.name(name),
-                "cloud": page.add_cloud(f"{key}/{row}", points[row].numpy()),
-                "patches": base64.b64encode(nearest[row].tobytes()).decode(),
-                "weights": [
-                    [
-                        {
-                            "levels": encode_levels(layer[query] / layer[query].max()),
-                            "top": f"{100 * _top(layer[query]):.0f}",
-                        }
-                        for query in range(len(names))
-                    ]
-                    for layer in weights[:, row]
-                ],
-            }
-            for row, name in enumerate(ids)
-        ]
-        page.data.setdefault("attention", {})[key] = {"shapes": shapes, "queries": names, "layers": len(weights)}
-        parts.append(_attention_viewer(key, [shape["name"] for shape in shapes], names, len(weights)))
-    else:
-        parts.append(note("The queries of this encoder do not attend to patches."))
-    if len(maps.tokens):
-        parts.append(_distance_chart(page, f"{key}-distance", mean_distances(maps).numpy(), maps.centers))
-    return "".join(parts)
+        maps = attend(network.encoder, points)
+    except (InputError, AttributeError) as error:  # an encoder without attention, or of another make
+        return note(f"This encoder does not say how it attends: {error}")
+    queries = query_names_of(network.encoder)[:MAX_QUERIES]
+    weights = maps["queries"].mean(axis=2)  # over heads: (n, L, Q, G)
+    nearest = torch.cdist(points, torch.from_numpy(maps["positions"])).argmin(dim=-1).numpy().astype("<u2")
+    shapes = [
+        {
+            "name": objects.name(name),
+            "cloud": page.add_cloud(f"{key}/{row}", points[row].numpy()),
+            "patches": base64.b64encode(nearest[row].tobytes()).decode(),
+            "weights": [[_describe(layer[query]) for query in range(len(queries))] for layer in weights[row]],
+        }
+        for row, name in enumerate(ids)
+    ]
+    num_layers = weights.shape[1]
+    page.data.setdefault("attention", {})[key] = {"shapes": shapes, "queries": queries, "layers": num_layers}
+    viewer = _attention_viewer(key, [str(shape["name"]) for shape in shapes], queries, num_layers)
+    return viewer + _distance_chart(page, f"{key}-distance", maps["distance"].mean(axis=0), maps["positions"])
+
+
+def _describe(weights: np.ndarray) -> dict[str, str]:
+    """Attention over patches (G,), for the scripts."""
+    levels, share = encode_levels(weights / weights.max()), _top(weights / weights.sum())
+    return {"levels": levels, "top": f"{100 * share:.0f}"}
 
 
 def _top(weights: np.ndarray) -> float:
@@ -181,9 +82,9 @@ def _attention_viewer(key: str, names: Sequence[str], queries: Sequence[str], la
     )
 
 
-def _distance_chart(page: Page, key: str, distances: np.ndarray, centers: torch.Tensor) -> str:
+def _distance_chart(page: Page, key: str, distances: np.ndarray, centers: np.ndarray) -> str:
     layers = [layer + 1 for layer in range(len(distances))]
-    even = float(torch.cdist(centers, centers).mean())
+    even = float(np.linalg.norm(centers[:, :, None] - centers[:, None], axis=-1).mean())
     mean = distances.mean(axis=1)
     heads = [
         {
