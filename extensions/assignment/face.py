@@ -6,7 +6,7 @@ Shape legend: B problems, Q rows, R columns.
 import torch
 from torch import Tensor
 
-from ..registry import is_direct, is_transformed
+from ..registry import is_direct, is_in_onnx_export
 from . import reference, registered
 
 
@@ -36,6 +36,6 @@ def assign(scores: Tensor, present: Tensor | None = None) -> Tensor:
     scores = scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
     if is_direct(scores, present):
         return registered.assign(scores, present)
-    if not is_transformed():
-        return registered.registered_assign(scores, present)
-    return reference.assign(scores, present)
+    if is_in_onnx_export():
+        return reference.assign(scores, present)
+    return registered.registered_assign(scores, present)

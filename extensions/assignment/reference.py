@@ -55,39 +55,41 @@ def solve(costs: Tensor) -> Tensor:
         (B, S) int64, the column of each row; the sum of their costs is the smallest there is.
     """
     batch, size, _ = costs.shape
-    every = torch.arange(batch, device=costs.device)
     # Row 0 and column 0 are the ends of paths; u and v are the prices, so that no cost minus its prices is negative.
+    costs = torch.nn.functional.pad(costs, (1, 0, 1, 0))
     u, v = costs.new_zeros(batch, size + 1), costs.new_zeros(batch, size + 1)
-    owner = every.new_zeros(batch, size + 1)
+    numbers = torch.arange(size + 1, device=costs.device).unsqueeze(0)
+    owner = (numbers * 0).expand(batch, -1)
     for row in range(1, size + 1):
-        owner[:, 0] = row
-        column, back = every.new_zeros(batch), every.new_zeros(batch, size + 1)
+        owner = torch.where(numbers == 0, row, owner)
+        column, back = owner[:, :1] * 0, owner * 0
         slack = costs.new_full((batch, size + 1), torch.inf)
-        is_seen = torch.zeros(batch, size + 1, dtype=torch.bool, device=costs.device)
+        is_seen = owner < 0
         for _ in range(row):
-            current = owner[every, column]
+            current = owner.gather(1, column)
             is_open = current != 0
-            if costs.device.type == "cpu" and not is_open.any():
+            if _may_look(costs) and not is_open.any():
                 break
-            is_seen[every, column] |= is_open
-            reduced = costs[every, current - 1] - u[every, current].unsqueeze(1) - v[:, 1:]
-            is_less = (reduced < slack[:, 1:]) & ~is_seen[:, 1:] & is_open.unsqueeze(1)
-            slack[:, 1:] = torch.where(is_less, reduced, slack[:, 1:])
-            back[:, 1:] = torch.where(is_less, column.unsqueeze(1), back[:, 1:])
-            left = slack.masked_fill(is_seen, torch.inf)
-            left[:, 0] = torch.inf
-            delta, nearest = left.min(dim=1)
-            step = torch.where(is_open, delta, 0.0).unsqueeze(1)
-            raised = step * is_seen
-            u.scatter_add_(1, owner, raised)
-            v -= raised
+            is_seen = is_seen | ((numbers == column) & is_open)
+            cost = costs.gather(1, current.unsqueeze(-1).expand(-1, -1, size + 1))[:, 0]
+            reduced = cost - u.gather(1, current) - v
+            is_less = (reduced < slack) & ~is_seen & is_open & (numbers > 0)
+            slack = torch.where(is_less, reduced, slack)
+            back = torch.where(is_less, column, back)
+            delta, nearest = slack.masked_fill(is_seen | (numbers == 0), torch.inf).min(dim=1, keepdim=True)
+            step = torch.where(is_open, delta, 0.0)
+            raised = torch.where(is_seen, step, 0.0)
+            u = u.scatter_add(1, owner, raised)
+            v = v - raised
             slack = torch.where(is_seen, slack, slack - step)
             column = torch.where(is_open, nearest, column)
         for _ in range(row):
-            before = back[every, column]
-            moved = torch.where(column != 0, owner[every, before], owner[every, column])
-            owner[every, column] = moved
+            before = back.gather(1, column)
+            owner = torch.where((numbers == column) & (column != 0), owner.gather(1, before), owner)
             column = torch.where(column != 0, before, column)
-    chosen = every.new_zeros(batch, size + 1)
-    chosen.scatter_(1, owner[:, 1:], torch.arange(size, device=costs.device).expand(batch, size))
-    return chosen[:, 1:]
+    return owner[:, 1:].argsort(dim=1)
+
+
+def _may_look(costs: Tensor) -> bool:
+    """Whether looking at a result waits for no device, and nobody records what is done."""
+    return costs.device.type == "cpu" and not torch.jit.is_tracing()
