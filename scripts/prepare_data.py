@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Makes data sets: python scripts/prepare_data.py folder | pack | render | sweethome3d | debshapes | fewshot | shards."""
+"""Makes data sets, of your own shapes too: python scripts/prepare_data.py KIND [options]; --help lists the kinds."""
 
 import sys
 

@@ -17,7 +17,7 @@ from pointrecon.datasets.folder.convert import TIME_LIMIT, Converted, cache_fold
 from pointrecon.datasets.folder.listing import FileItem, list_files
 from pointrecon.datasets.folder.packed_file import GREY, PackedShapes, is_packed, read_packed
 from pointrecon.datasets.folder.pictures import make_pictures
-from pointrecon.datasets.folder.up_axis import rotation_of
+from pointrecon.datasets.folder.up_axis import UpGuess, rotation_of
 from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
 from pointrecon.utils.errors import InputError
@@ -48,8 +48,13 @@ class Folder(PointCloudDataset):
         colors: Also give `colors` (N, 3) in 0..1; grey where a file has none.
 
     Attributes:
-        up: The axis that was taken to be up, with how sure a guess is; None where a packed file is read.
+        up: The axis that was taken to be up; None where a packed file is read.
+        guess: What was guessed of it; None likewise.
+        items: The files of all shapes; empty likewise.
         skipped: id -> why a file could not be read.
+        cache_folder: Where the clouds are.
+        has_colors: (n,) bool.
+        pictures: n pictures as WebP, or None.
 
     Raises:
         InputError: There is no such folder, no file in it can be read, or an argument is out of range.
@@ -78,6 +83,8 @@ class Folder(PointCloudDataset):
             raise InputError(f"data.options.num_stored is {num_stored}, but must be at least 16")
         place = Path(root).expanduser()
         self.up: str | None = None
+        self.guess: UpGuess | None = None
+        self.items: list[FileItem] = []
         self.skipped: dict[str, str] = {}
         self._rotation = torch.eye(3)
         if is_packed(place):
@@ -90,9 +97,9 @@ class Folder(PointCloudDataset):
             axis = found.up.axis if up == AUTO else up
             chosen = f"{found.up}; another one: data.options.up" if up == AUTO else f"up is {axis}, as given"
             log.info(f"{place}: {len(found.items)} files read, {len(found.skipped)} skipped; {chosen}")
-            self.up = axis
+            self.up, self.guess = axis, found.up
             self._open_converted(found)
-            self._pictures = make_pictures(found, axis, jobs, time_limit) if images else None
+            self.pictures = make_pictures(found, axis, jobs, time_limit) if images else None
         self._gives_colors = colors
 
     def _open_converted(self, found: Converted) -> None:
@@ -110,9 +117,10 @@ class Folder(PointCloudDataset):
         self._rotation = torch.from_numpy(rotation_of(str(self.up)).astype(np.float32))
         self._points = HDF5Points(found.path, "points")
         self._colors = HDF5Points(found.path, "colors") if found.has_colors.any() else None
-        self._has_colors = found.has_colors
+        self.has_colors = found.has_colors
         self.skipped, self.num_skipped = found.skipped, len(found.skipped)
-        self.features_path = found.path.parent / "teachers.h5"
+        self.cache_folder = found.path.parent
+        self.features_path = self.cache_folder / "teachers.h5"
 
     def _open_packed(self, packed: PackedShapes) -> None:
         is_split = any(packed.splits)
@@ -125,8 +133,9 @@ class Folder(PointCloudDataset):
             class_names=packed.class_names,
         )
         self._place_of, self._points, self._colors = np.arange(len(packed.ids)), packed.points, packed.colors
-        self._has_colors = np.full(len(packed.ids), packed.colors is not None)
-        self._pictures = packed.pictures
+        self.has_colors = np.full(len(packed.ids), packed.colors is not None)
+        self.pictures = packed.pictures
+        self.cache_folder = packed.path.parent
         self.features_path = packed.path.with_name(f"{packed.path.stem}-teachers.h5")
 
     def read(self, row: int) -> Sample:
@@ -137,15 +146,22 @@ class Folder(PointCloudDataset):
         sample = self.sample(row, points @ self._rotation.T)
         if self._gives_colors:
             sample["colors"] = self.colors(row)
-        if self._pictures is not None:
-            sample["image"] = _decode(self._pictures[row], sample["id"])
+        if self.pictures is not None:
+            sample["image"] = _decode(self.pictures[row], sample["id"])
         return sample
 
     def colors(self, row: int) -> Tensor:
         """(N, 3) in 0..1, in the order of the points of that row; grey where the file has none."""
-        if self._colors is None or not self._has_colors[row]:
+        rgb = self.stored(row)[1]
+        if rgb is None:
             return torch.full((self._points.shape[1], 3), GREY / 255)
-        return torch.from_numpy(np.asarray(self._colors[int(self._place_of[row])], dtype=np.float32)) / 255
+        return torch.from_numpy(rgb.astype(np.float32)) / 255
+
+    def stored(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Points (N, 3) float16 in the axes of the file, and colours (N, 3) uint8 or None, of that row."""
+        place = int(self._place_of[row])
+        has_colors = self._colors is not None and bool(self.has_colors[row])
+        return self._points[place], self._colors[place] if has_colors and self._colors is not None else None
 
 
 def splits_of(items: Sequence[FileItem], labels: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from pointrecon.utils.processes.pool import Failure, TaskPool
 
 FORMAT = "pointrecon pictures 1"
 MAX_FACES = 400_000  # a larger mesh is drawn from its points
-NUM_DRAWN = 4096  # points of a cloud that become discs
+NUM_DRAWN = 2048  # points of a cloud that become discs
 NEIGHBOURS = 8
 
 log = logging.getLogger("recon")
@@ -65,8 +65,9 @@ def make_pictures(
 
 def draw_cloud(points: np.ndarray, colors: np.ndarray | None, up: str, azimuth: float = AZIMUTHS[0]) -> bytes:
     """A picture of (N, 3) points with (N, 3) uint8 colours or None, as WebP."""
-    turned = points[:NUM_DRAWN].astype(np.float64) @ rotation_of(up).T
-    mesh = discs(turned, None if colors is None else colors[:NUM_DRAWN].astype(np.float32) / 255)
+    _, rows = np.unique(points[:NUM_DRAWN], axis=0, return_index=True)  # small clouds repeat their points
+    turned = points[rows].astype(np.float64) @ rotation_of(up).T
+    mesh = discs(turned, None if colors is None else colors[rows].astype(np.float32) / 255)
     return encode(render_views(mesh, (azimuth,))[0])
 
 
@@ -82,9 +83,7 @@ def discs(points: np.ndarray, colors: np.ndarray | None = None) -> Mesh:
     near, rows = cKDTree(points).query(points, min(NEIGHBOURS, len(points)))
     offsets = points[rows] - points[rows].mean(1, keepdims=True)
     _, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))  # the thinnest direction comes first
-    # Points that lie on each other, as in small clouds that were repeated, say nothing of the spacing.
-    apart = near[near > 0]
-    typical = float(np.median(apart)) if len(apart) else 0.01
+    typical = float(np.median(near[:, 1:])) or 0.01
     half = np.clip(near[:, min(4, near.shape[1] - 1)], 0.5 * typical, 2 * typical)[:, None]
     right, along = axes[:, :, 2] * half, axes[:, :, 1] * half
     corners = np.stack([points + right, points + along, points - right, points - along], axis=1)

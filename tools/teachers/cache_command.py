@@ -36,7 +36,8 @@ def cache_features(args: argparse.Namespace) -> tuple[Path, int]:
     """
     keep_freed_memory()
     device = find_device(args.device)
-    options = {"images": True} if args.image else {}
+    options: dict[str, Any] = {**getattr(args, "options", {})}
+    options |= {"images": True} if args.image else {}
     options |= {"bgr": True} if args.image and args.published else {}
     sections = {kind: parse_teacher(getattr(args, kind)) for kind in ("image", "text")}
     datasets = [open_split(args.data, args.data_root, Choice(split=split), options) for split in args.splits]

@@ -1,0 +1,1 @@
+"""Getting data ready: own folders, packed files, pictures and features for teachers, the bundled set, shards."""
