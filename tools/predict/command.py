@@ -1,4 +1,4 @@
-"""Using a trained network from the shell: pointrecon embed|classify|search|reconstruct|export ...
+"""Using a trained network from the shell: pointrecon embed|classify|search|reconstruct|export|prepare ...
 
 The same as `python -m tools.predict ...` in a checkout. Exit codes: 0 all files were read; 1 some were skipped, each
 named, and the rest is done; 2 bad input.
@@ -11,12 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pointrecon.tools.predict import classify, embed, export, reconstruct, search
+from pointrecon.tools.predict import classify, embed, export, prepare_command, reconstruct, search
 from pointrecon.tools.predict.outputs import SUFFIXES, check_out
+from pointrecon.tools.report import command as report
 from pointrecon.utils.program import Parser, exit_code
 
 # Modules with `add_parser(commands, shared)`; what takes long to import is imported by the action, not by the module.
-COMMANDS = (embed, classify, search, reconstruct, export)
+COMMANDS = (embed, classify, search, reconstruct, export, report, prepare_command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
