@@ -1,6 +1,6 @@
-"""The sentences in which a text teacher reads a name: the 60 published templates (20 prefixes x 3 suffixes)."""
+"""The sentences in which a text teacher reads a name: ReCon's 60 (20 prefixes x 3 suffixes), and ULIP's 64."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pointrecon.utils.errors import InputError
 
@@ -11,6 +11,41 @@ _KINDS = (
 PREFIXES = ("", "A ", *(f"A {kind} of {article}" for kind in _KINDS for article in ("", "a ")))
 SUFFIXES = (".", " with white background.", " with black context.")
 TEMPLATES = tuple(f"{prefix}{{}}{suffix}" for prefix in PREFIXES for suffix in SUFFIXES)
+
+_LOOKS = ("nice", "cool", "weird", "small", "large", "clean", "dirty")
+_SHOTS = ("low resolution", "cropped", "close-up", "jpeg corrupted", "blurry", "pixelated")
+_STUFFS = ("a plastic", "a toy", "a plushie", "a cartoon", "an embroidered")
+
+
+def _both(text: str) -> Iterator[str]:
+    """With `a`, then with `the` in the place of ARTICLE."""
+    yield from (text.replace("ARTICLE", article) for article in ("a", "the"))
+
+
+def _ulip() -> Iterator[str]:
+    """ULIP's list (BSD-3), in which Uni3D and OpenShape read classes as well; its missing full stop included."""
+    yield "a point cloud model of {}."
+    yield from (f"There is {article} {{}} in the scene." for article in ("a", "the"))
+    yield from (f"a photo of {article} {{}} in the scene." for article in ("a", "the", "one"))
+    yield from (f"itap of {article} {{}}." for article in ("a", "my", "the"))
+    yield from (f"a photo of {article} {{}}." for article in ("a", "my", "the", "one", "many"))
+    for kind in ("good", "bad"):
+        yield from _both(f"a {kind} photo of ARTICLE {{}}.")
+    for look in _LOOKS:
+        yield from _both(f"a photo of ARTICLE {look} {{}}.")
+    for kind in ("bright", "dark"):
+        yield from _both(f"a {kind} photo of ARTICLE {{}}.")
+    yield from _both("a photo of ARTICLE hard to see {}.")
+    for shot in _SHOTS:
+        yield from _both(f"a {shot} photo of ARTICLE {{}}.")
+    yield from ("a black and white photo of the {}.", "a black and white photo of a {}")
+    for stuff in _STUFFS:
+        yield from (f"{stuff} {{}}.", f"the {stuff.split()[1]} {{}}.")
+    yield from ("a painting of the {}.", "a painting of a {}.")
+
+
+ULIP_TEMPLATES = tuple(_ulip())
+TEMPLATE_SETS = {"recon": TEMPLATES, "ulip": ULIP_TEMPLATES}
 
 
 def prompts_for(name: str, templates: Sequence[str] = TEMPLATES) -> list[str]:

@@ -57,10 +57,10 @@ class OpenAttention(nn.Module):
         return self.proj(ops.attention(self._split(x)))
 
     def weights(self, x: Tensor) -> Tensor:
-        """What the first token looks at: (B, T, C) -> (B, H, T), each row summing to 1."""
+        """How each token divides its attention: (B, T, C) -> (B, H, T, T), each row summing to 1."""
         q, k, _ = self._split(x).unbind(2)
-        scores = (q[:, :1].transpose(1, 2) @ k.permute(0, 2, 3, 1)).squeeze(2)
-        return (scores * q.shape[-1] ** -0.5).softmax(dim=-1)
+        scores = q.transpose(1, 2) @ k.permute(0, 2, 3, 1)
+        return (scores * q.shape[-1] ** -0.5).float().softmax(dim=-1)
 
     def _split(self, x: Tensor) -> Tensor:
         return self.qkv(x).unflatten(-1, (3, self.num_heads, -1))

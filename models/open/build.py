@@ -44,7 +44,6 @@ class OpenInfo:
     Attributes:
         family: Uni3D, OpenShape-PointBERT or ULIP-2.
         name: With its size, such as `Uni3D-b`.
-        recipe: How it wants its clouds.
         text_teacher: open_clip's model and tag, whose text shares its space; None: not known.
         guessed: What no weight shows and nobody gave: the published values are taken.
         unused: Keys of the file that are of no use here.
@@ -53,7 +52,6 @@ class OpenInfo:
 
     family: str
     name: str
-    recipe: Recipe
     text_teacher: tuple[str, str] | None
     guessed: tuple[str, ...]
     unused: tuple[str, ...]
@@ -85,17 +83,10 @@ def build_from_state(
     sizes = _Sizes(ours, family, changes)
     encoder, name = {UNI3D: _uni3d, OPENSHAPE: _openshape, ULIP2: _ulip2}[family](sizes)
     extra = _load(encoder, ours, family)
-    is_z_up = family == OPENSHAPE and encoder.out_dim == 1280
-    recipe = Recipe(
-        axes="y and z swapped" if is_z_up else "as stored",
-        is_refilled=family == OPENSHAPE,
-        has_guard=family == OPENSHAPE,
-    )
     scale = next((value for key, value in state.items() if key.endswith("logit_scale")), logit_scale)
     return encoder, OpenInfo(
         family,
         name,
-        recipe,
         TEXT_TEACHERS.get((family, encoder.out_dim)),
         tuple(sizes.guessed),
         (*unused, *extra),
@@ -190,7 +181,9 @@ def _openshape(sizes: _Sizes) -> tuple[OpenEncoder, str]:
     )
     inner = sizes.shape("blocks.0.attn.proj.weight")[1]
     block = sizes.block(inner // HEAD_WIDTH if inner % HEAD_WIDTH == 0 else None)
-    options: dict[str, Any] = {"positions": "none", "lifts_centers": True, "has_norm": False}
+    axes = "y and z swapped" if sizes.out_dim == 1280 else "as stored"
+    recipe = Recipe(axes=axes, is_refilled=True, has_guard=True)
+    options: dict[str, Any] = {"positions": "none", "lifts_centers": True, "has_norm": False, "recipe": recipe}
     encoder = OpenEncoder(patches, widths[-1], block, sizes.depth, sizes.out_dim, **options)
     return encoder, f"OpenShape-PointBERT ({sizes.out_dim}-d)"
 

@@ -3,6 +3,7 @@
 Shape legend: B batch, N points, G patches, T = G + 1 tokens, C channels, W width of a patch feature, E shared space.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from pointrecon.models.blocks.layers import PositionEmbedding
 from pointrecon.models.open.blocks import BlockShape, OpenBlock
+from pointrecon.models.open.patches import BallPatches, NearestPatches
+from pointrecon.models.open.recipes import Recipe
 from pointrecon.utils.errors import check_choice
 
 POSITIONS = ("once", "every", "none")  # added before the first block, before every block, or never
@@ -47,11 +50,12 @@ class OpenEncoder(nn.Module):
         lifts_centers: The map W -> C sees the centre too, in front, and a LayerNorm follows it (OpenShape).
         has_norm: A LayerNorm follows the last block.
         head_bias: The head has a bias.
+        recipe: How it wants its clouds; None: as Uni3D does.
     """
 
     def __init__(
         self,
-        patches: nn.Module,
+        patches: NearestPatches | BallPatches,
         width: int,
         block: BlockShape,
         depth: int,
@@ -62,6 +66,7 @@ class OpenEncoder(nn.Module):
         lifts_centers: bool = False,
         has_norm: bool = True,
         head_bias: bool = True,
+        recipe: Recipe | None = None,
     ) -> None:
         super().__init__()
         check_choice("positions", positions, POSITIONS)
@@ -69,6 +74,7 @@ class OpenEncoder(nn.Module):
         dim = block.dim
         self.embed_dim, self.out_dim, self.num_heads = dim, out_dim, block.num_heads
         self.positions, self.reads, self.lifts_centers = positions, reads, lifts_centers
+        self.recipe = recipe or Recipe()
         self.patches = patches
         self.lift = nn.Linear(width + (3 if lifts_centers else 0), dim)
         self.lift_norm = nn.LayerNorm(dim) if lifts_centers else nn.Identity()
@@ -92,37 +98,42 @@ class OpenEncoder(nn.Module):
     def encode(self, points: Tensor) -> OpenFeatures:
         """Everything of (B, N, 6) clouds that is prepared as the encoder's recipe says."""
         centers, tokens = self.tokenize(points)
+        x = self.transform(centers, tokens)
+        return OpenFeatures(self.head(self.feature(x)), x[:, :1], x[:, 1:], centers)
+
+    def transform(self, centers: Tensor, tokens: Tensor) -> Tensor:
+        """Centres (B, G, 3) and tokens (B, G, C) -> (B, T, C) after the last norm, the class token first."""
         x, positions = self.start(centers, tokens)
         for block in self.blocks:
             x = block(x + positions if self.positions == "every" else x)
-        x = self.norm(x)
-        return OpenFeatures(self.head(self.feature(x)), x[:, :1], x[:, 1:], centers)
+        return self.norm(x)
 
-    def attention(self, points: Tensor, layer: int = -1) -> tuple[Tensor, Tensor]:
-        """What the class token looks at.
+    def attention(self, points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """How tokens divide their attention, block after block.
 
         Args:
             points: (B, N, 6).
-            layer: Of which block.
 
-        Returns:
-            Centres (B, G, 3), and weights (B, H, G) of the patches; with the class token's own they sum to 1.
+        Yields:
+            Centres (B, G, 3), and weights (B, H, T, T), the class token first; each row sums to 1.
         """
         centers, tokens = self.tokenize(points)
         x, positions = self.start(centers, tokens)
-        last = range(len(self.blocks))[layer]
-        for block in self.blocks[:last]:
-            x = block(x + positions if self.positions == "every" else x)
-        block = self.blocks[last]
-        x = x + positions if self.positions == "every" else x
-        return centers, block.attn.weights(block.norm1(x))[..., 1:]
+        for block in self.blocks:
+            x = x + positions if self.positions == "every" else x
+            yield centers, block.attn.weights(block.norm1(x))
+            x = block(x)
 
     def tokenize(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, 6) -> centres (B, G, 3) and tokens (B, G, C) without positions."""
         centers, features = self.patches(points)
+        return centers, self.lift_up(centers, features)
+
+    def lift_up(self, centers: Tensor, features: Tensor) -> Tensor:
+        """Features of the patches (B, G, W) -> tokens (B, G, C) without positions."""
         if self.lifts_centers:
             features = torch.cat([centers.to(features.dtype), features], dim=-1)
-        return centers, self.lift_norm(self.lift(features))
+        return self.lift_norm(self.lift(features))
 
     def start(self, centers: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """What the first block sees (B, T, C), and the positions (B, T, C) for those that add them in every block."""

@@ -76,9 +76,11 @@ class NearestPatches(nn.Module):
         check_points(points, self.num_groups, self.group_size)
         places = points[..., :3].contiguous()
         centers = ops.gather(places, fps_off_centre(places, self.num_groups))
-        patches = ops.group(points, ops.knn(places, centers, self.group_size))
-        patches = torch.cat([patches[..., :3] - centers.unsqueeze(2), patches[..., 3:]], dim=-1)
-        return centers, self.embed(patches)
+        return centers, self.describe(ops.group(points, ops.knn(places, centers, self.group_size)), centers)
+
+    def describe(self, patches: Tensor, centers: Tensor) -> Tensor:
+        """Points of the patches (B, G, K, 6) and centres (B, G, 3) -> features (B, G, W)."""
+        return self.embed(torch.cat([patches[..., :3] - centers.unsqueeze(2), patches[..., 3:]], dim=-1))
 
 
 class BallPatches(nn.Module):
@@ -105,11 +107,15 @@ class BallPatches(nn.Module):
         check_points(points, self.num_groups, 1)
         places = points[..., :3].contiguous()
         centers = ops.gather(places, ops.fps(places, self.num_groups))
-        patches = ops.group(points, ball_query(places, centers, self.radius, self.group_size))
+        index = ball_query(places, centers, self.radius, self.group_size)
+        return centers, self.describe(ops.group(points, index), centers)
+
+    def describe(self, patches: Tensor, centers: Tensor) -> Tensor:
+        """Points of the patches (B, G, K, 6) and centres (B, G, 3) -> features (B, G, W)."""
         x = torch.cat([patches[..., :3] - centers.unsqueeze(2), patches], dim=-1)
         for layer, norm in zip(self.maps, self.norms, strict=True):
             x = norm_relu(norm, layer(x))
-        return centers, x.amax(dim=2)
+        return x.amax(dim=2)
 
 
 def check_points(points: Tensor, num_groups: int, group_size: int) -> None:

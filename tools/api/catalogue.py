@@ -1,6 +1,7 @@
 """Models by name: what ships with this project, and the published checkpoints with where to get them."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pointrecon.utils.errors import InputError, closest
 WEIGHTS = Path(__file__).resolve().parent / "weights"  # in an installed package
 CHECKOUT_WEIGHTS = Path(__file__).resolve().parents[2] / "data" / "weights"
 SUFFIXES = (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".tar")
+BEST_ON = {"lvis": "lvis", "modelnet40": "modelnet40_overall", "scanobjectnn": "scanobjectnn"}
 RECON = "https://github.com/qizekun/ReCon"
 
 
@@ -38,6 +40,43 @@ class ModelCard:
         return _find(self) is not None
 
 
+def _open_models() -> Iterator[ModelCard]:
+    """Open-vocabulary encoders; their publishers state no hashes."""
+    for size in ("base", "large"):
+        for best, on in BEST_ON.items():
+            yield ModelCard(
+                f"reconpp-{size}-{best}",
+                f"reconpp_{size}_{best}.pth",
+                f"ReCon++ {size}, the epoch that was best on {on}'s test objects (ECCV 2024)",
+                f"https://huggingface.co/qizekun/ReConV2 (zeroshot/{size}/best_{on}.pth)",
+                "Apache-2.0; trained on data that its page calls CC BY-NC 4.0",
+            )
+    for size in ("ti", "s", "b", "l", "g"):
+        for suffix, data in (("", "OpenShape's data"), ("-no-lvis", "OpenShape's data without Objaverse-LVIS")):
+            yield ModelCard(
+                f"uni3d-{size}{suffix}",
+                f"uni3d_{size}{suffix.replace('-', '_')}.pt",
+                f"Uni3D {size} trained on {data} (ICLR 2024)",
+                f"https://huggingface.co/BAAI/Uni3D (modelzoo/uni3d-{size}{suffix}/model.pt)",
+                "code MIT; the page of the weights names no licence",
+            )
+    for clip, width in (("vitg14", "1280-d, z up"), ("vitl14", "768-d, y up"), ("vitb32", "512-d, y up")):
+        yield ModelCard(
+            f"openshape-pointbert-{clip}",
+            f"openshape_pointbert_{clip}.pt",
+            f"OpenShape-PointBERT against CLIP {clip} ({width}; NeurIPS 2023)",
+            f"https://huggingface.co/OpenShape/openshape-pointbert-{clip}-rgb (model.pt)",
+            "Apache-2.0",
+        )
+    yield ModelCard(
+        "ulip2-pointbert",
+        "ulip2_pointbert.pt",
+        "ULIP-2's Point-BERT on 10,000 coloured points (CVPR 2024)",
+        "https://huggingface.co/datasets/SFXX/ulip (ULIP-2/pretrained_models)",
+        "BSD-3-Clause",
+    )
+
+
 MODELS = (
     ModelCard(
         "recon-base-pretrain",
@@ -46,6 +85,7 @@ MODELS = (
         RECON,
         "MIT",
     ),
+    *_open_models(),
 )
 
 
@@ -77,7 +117,7 @@ def find_weights_file(name: str | Path) -> Path:
     found = _find(card)
     if found is None:
         raise InputError(
-            f"'{card.name}' ({card.terms}) is not here: download it from {card.source} and save it as "
+            f"'{card.name}' (licence: {card.terms}) is not here: download it from {card.source} and save it as "
             f"'{CHECKOUT_WEIGHTS / card.file}'"
         )
     if card.sha256 is not None and (real := _sha256(found)) != card.sha256:

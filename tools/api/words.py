@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from pointrecon.catalogue import CHECKOUT_WEIGHTS, WEIGHTS
-from pointrecon.datasets.prompts import prompts_for, readable
+from pointrecon.datasets.prompts import TEMPLATE_SETS, TEMPLATES, prompts_for, readable
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError
 
+UNKNOWN_TEACHER = "unknown"  # of a network whose text teacher nobody named
 TABLE = "words.safetensors"  # words, and their features averaged over all prompts, of the teacher below
 TABLE_TEACHER = "all-MiniLM-L6-v2"
 TABLE_WIDTH = 384
@@ -41,9 +42,15 @@ def class_features(labels: Sequence[str], info: PretrainedInfo) -> np.ndarray:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"the label '{twice}' is given twice; give each once")
     options = (info.config.get("teachers") or {}).get("text") or {}
+    if options.get("type") == UNKNOWN_TEACHER:
+        raise InputError(
+            f"which text network '{info.path}' was trained against is not known, so words cannot be read; give the "
+            "labels' own features (label_features=...)"
+        )
     is_live = options.get("type") not in (None, "CachedFeatures")
     if is_live and options.get("options", {}).get("model") != TABLE_TEACHER:
-        return _from_teacher(names, options["type"], dict(options["options"]))
+        templates = TEMPLATE_SETS[options.get("templates", "recon")]
+        return _from_teacher(names, options["type"], dict(options["options"]), templates=templates)
     try:
         return encode_with_teacher(names)
     except InputError:
@@ -71,12 +78,16 @@ def _offline_teacher() -> tuple[str, dict[str, Any]]:
 
 
 def _from_teacher(
-    names: Sequence[str], kind: str, options: dict[str, Any], num_prompts: int | None = None
+    names: Sequence[str],
+    kind: str,
+    options: dict[str, Any],
+    num_prompts: int | None = None,
+    templates: Sequence[str] = TEMPLATES,
 ) -> np.ndarray:
     teacher = _load_teacher(kind, tuple(sorted(options.items())))
     rows = []
     for name in names:
-        texts = prompts_for(name)
+        texts = prompts_for(name, templates)
         texts = [texts[row] for row in np.linspace(0, len(texts) - 1, num_prompts or len(texts)).astype(int)]
         prompts = teacher.forward_text(texts).float()
         mean = torch.nn.functional.normalize(prompts, dim=-1).mean(dim=0)

@@ -25,5 +25,7 @@ def do_export(args: argparse.Namespace) -> int:
 
     model = open_model(args)
     export_embedder(model.network, args.to, num_points=model.num_points)
-    log.info(f"'{args.to}': points (batch, n, 3) -> embedding (batch, {2 * model.embed_dim})")
+    out_dim = getattr(model.network, "out_dim", None)  # of an open-vocabulary encoder
+    channels, width = (3, 2 * model.embed_dim) if out_dim is None else (6, out_dim)
+    log.info(f"'{args.to}': points (batch, n, {channels}) -> embedding (batch, {width})")
     return 0

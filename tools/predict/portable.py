@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.models.heads import probe_feature
+from pointrecon.models.open.encoder import OpenEncoder
+from pointrecon.tools.open.export import OpenEmbedder
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
 
@@ -26,6 +28,8 @@ class ExportedEmbedder(nn.Module):
     Args:
         network: A pretraining network or a bare encoder, in evaluation mode.
     """
+
+    channels = 3
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -68,7 +72,8 @@ def export_embedder(network: nn.Module, path: str | Path, *, num_points: int) ->
     """Writes the embedder.
 
     Args:
-        network: As for `ExportedEmbedder`; it is moved to the CPU.
+        network: As for `ExportedEmbedder`, or an open-vocabulary encoder, whose points carry colours; it is moved to
+            the CPU.
         path: Ends with .onnx (inputs `points`, outputs `embedding` and `text`) or .pt2 (torch.export).
         num_points: N of the example; batch and number of points stay free.
 
@@ -78,8 +83,9 @@ def export_embedder(network: nn.Module, path: str | Path, *, num_points: int) ->
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise InputError(f"--out is '{path}', but must end with one of: {' '.join(SUFFIXES)}")
-    embedder = ExportedEmbedder(network.cpu().eval())
-    example = torch.rand(2, num_points, 3, generator=torch.Generator().manual_seed(0))
+    network = network.cpu().eval()
+    embedder = OpenEmbedder(network) if isinstance(network, OpenEncoder) else ExportedEmbedder(network)
+    example = torch.rand(2, num_points, embedder.channels, generator=torch.Generator().manual_seed(0))
     fewest = max(embedder.num_groups, embedder.group_size)
     shapes = {"points": {0: torch.export.Dim("batch", max=4096), 1: torch.export.Dim("num_points", min=fewest)}}
     with torch.no_grad():

@@ -80,8 +80,9 @@ def test_openshape_knows_its_gravity_by_its_width(states):
     state = dict(states["openshape"])
     wide = {"module.proj.weight": torch.zeros(1280, 24), "module.proj.bias": torch.zeros(1280)}
     cut = {"num_groups": 16, "group_size": 12, "radius": 0.45}
-    assert build_from_state({**state, **wide}, **cut)[1].recipe.axes == "y and z swapped"
-    assert build_from_state(state, **cut)[1].recipe.axes == "as stored"
+    assert build_from_state({**state, **wide}, **cut)[0].recipe.axes == "y and z swapped"
+    recipe = build_from_state(state, **cut)[0].recipe
+    assert recipe.axes == "as stored" and recipe.is_refilled and recipe.num_points == 10_000
 
 
 @pytest.mark.parametrize(
@@ -114,9 +115,10 @@ def test_attention_and_features_of_the_patches(states):
         assert features.embedding.shape == (2, 40) and features.tokens.shape == (2, 16, 24)
         queries, tokens = encoder.embed(points)
         assert torch.equal(queries, features.queries) and torch.equal(tokens, features.tokens)
-        centers, weights = encoder.attention(points)
-        assert torch.equal(centers, features.centers) and weights.shape == (2, encoder.num_heads, 16)
-        assert ((weights > 0) & (weights < 1)).all() and (weights.sum(-1) < 1).all()
+        maps = list(encoder.attention(points))
+        assert len(maps) == 2 and torch.equal(maps[1][0], features.centers)
+        assert all(weights.shape == (2, encoder.num_heads, 17, 17) for _, weights in maps)
+        torch.testing.assert_close(maps[1][1].sum(-1), torch.ones(2, encoder.num_heads, 17))
 
 
 def test_attention_weights_are_those_of_the_layer(states):
@@ -124,6 +126,6 @@ def test_attention_weights_are_those_of_the_layer(states):
     attn = encoder.blocks[0].attn
     x = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(1))
     v = attn.qkv(x).unflatten(-1, (3, 3, -1))[:, :, 2]  # (B, T, H, D)
-    wanted = attn(x)[:, 0]
-    ours = attn.proj(torch.einsum("bht,bthd->bhd", attn.weights(x), v).flatten(1))
+    wanted = attn(x)
+    ours = attn.proj(torch.einsum("bhqt,bthd->bqhd", attn.weights(x), v).flatten(2))
     torch.testing.assert_close(ours, wanted, atol=1e-6, rtol=0)

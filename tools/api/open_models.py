@@ -1,0 +1,248 @@
+"""Open-vocabulary encoders of others (Uni3D, OpenShape-PointBERT, ULIP-2) with the methods of `ShapeModel`.
+
+Shape legend: B shapes, N points, n points after the encoder's recipe, G patches, H heads, C channels, E shared space.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pointrecon.attention import Attention
+from pointrecon.datasets.folder.up_axis import guess_up, rotation_of
+from pointrecon.model import Classified, Embeddings, ShapeModel
+from pointrecon.models.open.build import OpenInfo
+from pointrecon.models.open.encoder import OpenEncoder, OpenFeatures
+from pointrecon.models.open.recipes import AXES
+from pointrecon.open_shapes import read_clouds
+from pointrecon.shapes import Shapes
+from pointrecon.tools.checkpoints.checkpoint import LoadReport
+from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
+from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.words import UNKNOWN_TEACHER, class_features
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+class OpenModel(ShapeModel):
+    """An open-vocabulary encoder for use. Make one with `load_model`.
+
+    Its embeddings lie in the space of its text teacher, so they are searched with words and with shapes alike.
+
+    Args:
+        network: In evaluation mode.
+        about: What is known of it.
+        path: Its file.
+        precision: `fp32`, or `bf16` for the transformer on devices that have it.
+    """
+
+    def __init__(self, network: OpenEncoder, about: OpenInfo, path: str | Path, precision: str = "fp32") -> None:
+        check_choice("precision", precision, PRECISIONS)
+        self.network, self.encoder, self.about, self.precision = network, network, about, precision
+        self.num_points, self.embed_dim = network.recipe.num_points, network.embed_dim
+        teacher: dict[str, Any] = {"type": UNKNOWN_TEACHER}
+        if about.text_teacher is not None:
+            model, pretrained = about.text_teacher
+            teacher = {"type": "OpenClipTeacher", "options": {"model": model, "pretrained": pretrained}}
+        teacher["templates"] = "ulip"
+        config = {"data": {"num_points": self.num_points}, "teachers": {"text": teacher}}
+        report = LoadReport(str(path), len(network.state_dict()), [], list(about.unused), about.name)
+        self.info = PretrainedInfo(Path(path), f"published {about.name}", config, about.guessed, report)
+
+    @property
+    def has_text(self) -> bool:
+        """True: that is what they are for."""
+        return True
+
+    def embed(
+        self, shapes: Shapes, colors: Any = None, *, up: str = "y", batch_size: int = 8, jobs: int = 1
+    ) -> Embeddings:
+        """Embeds shapes in the text teacher's space, each as the encoder was trained to see them.
+
+        Args:
+            shapes: As for `ShapeModel.embed`; points of arrays stay in their order.
+            colors: For arrays: (N, 3) or (B, N, 3) RGB, integers in 0..255 or floats in 0..1, or a list of these. None:
+                those of the files, and the encoder's own filling where there are none.
+            up: As for `ShapeModel.embed`.
+            batch_size: As for `ShapeModel.embed`.
+            jobs: As for `ShapeModel.embed`.
+
+        Returns:
+            `embeddings` (B, E) float32, not normalised.
+
+        Raises:
+            InputError: There is nothing that can be read, or colours do not fit.
+        """
+        return self.embed_all(shapes, colors, up=up, batch_size=batch_size, jobs=jobs)[0]
+
+    def embed_all(  # type: ignore[override]
+        self, shapes: Shapes, colors: Any = None, *, up: str = "y", batch_size: int = 8, jobs: int = 1
+    ) -> tuple[Embeddings, np.ndarray | None]:
+        """`embed`, and the same of unit length."""
+        ids, inputs, skipped = self.prepare(shapes, colors, up=up, jobs=jobs)
+        embeddings = torch.empty(len(inputs), self.network.out_dim)
+        for rows, features in self._run(inputs, batch_size):
+            embeddings[rows] = features.embedding.float().cpu()
+        return Embeddings(ids, embeddings.numpy(), skipped), F.normalize(embeddings, dim=-1).numpy()
+
+    def classify(  # type: ignore[override]
+        self,
+        shapes: Shapes,
+        labels: Sequence[str] | None = None,
+        colors: Any = None,
+        *,
+        label_features: np.ndarray | None = None,
+        up: str = "y",
+        batch_size: int = 8,
+        jobs: int = 1,
+    ) -> Classified:
+        """Gives each shape the label whose words are nearest (zero-shot recognition).
+
+        Args:
+            shapes: As for `embed`.
+            labels: Names to choose from.
+            colors: As for `embed`.
+            label_features: (L, E) of the labels in the text teacher's space, such as stored ones; None: the teacher
+                reads them in 64 templates, for which open_clip and its weights must be there.
+            up: As for `embed`.
+            batch_size: As for `embed`.
+            jobs: As for `embed`.
+
+        Raises:
+            InputError: No label, one given twice, or features of another shape.
+        """
+        if labels is None:
+            raise InputError(f"'{self.info.path}' has no trained classification head; give labels to choose from")
+        if label_features is None:
+            classes = class_features(list(labels), self.info)
+        else:
+            classes = np.asarray(label_features, np.float32)
+            classes = classes / np.linalg.norm(classes, axis=-1, keepdims=True).clip(1e-12)
+        if classes.shape != (len(labels), self.network.out_dim):
+            raise InputError(
+                f"the labels' features are of shape {classes.shape}, but {len(labels)} labels of "
+                f"{self.about.name} need ({len(labels)}, {self.network.out_dim})"
+            )
+        embedded, in_words = self.embed_all(shapes, colors, up=up, batch_size=batch_size, jobs=jobs)
+        assert in_words is not None
+        scores = in_words @ classes.T
+        return Classified(
+            embedded.ids, [labels[row] for row in scores.argmax(1)], scores, list(labels), embedded.skipped
+        )
+
+    def features(self, shapes: Shapes, colors: Any = None, *, up: str = "y") -> dict[str, Any]:
+        """What a language model reads of shapes, layout `pointrecon features 1`.
+
+        Returns:
+            `ids`; `positions` (B, G, 3) of the patches in the encoder's axes; `patches` (B, G, C); `queries` (B, 1, C);
+            `layout`; `skipped`. The names and their order are fixed; a change gets another number.
+        """
+        ids, inputs, skipped = self.prepare(shapes, colors, up=up)
+        parts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        for rows, found in self._run(inputs, 8):
+            for place, row in enumerate(rows):
+                parts[row] = (found.centers[place], found.tokens[place], found.queries[place])
+        stacked = [torch.stack([parts[row][k].float().cpu() for row in range(len(ids))]).numpy() for k in range(3)]
+        arrays = dict(zip(("positions", "patches", "queries"), stacked, strict=True))
+        return {"layout": "pointrecon features 1", "ids": ids, **arrays, "skipped": skipped}
+
+    @torch.inference_mode()
+    def attention(  # type: ignore[override]
+        self, shapes: Shapes, colors: Any = None, *, up: str = "y", jobs: int = 1
+    ) -> Attention:
+        """What the class token attends to over the patches, and how far patches look, by layer.
+
+        Args:
+            shapes: As for `embed`.
+            colors: As for `embed`.
+            up: As for `embed`.
+            jobs: As for `embed`.
+
+        Returns:
+            NumPy arrays; see `Attention` for their shapes and units. A query's shares sum to less than 1: the rest is
+            on the class token itself.
+
+        Raises:
+            InputError: As for `embed`.
+        """
+        ids, inputs, skipped = self.prepare(shapes, colors, up=up, jobs=jobs)
+        parts = [self._attend(torch.from_numpy(points[None]).to(self.device)) for points in inputs]
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return Attention(ids, ["class"], skipped=skipped, **arrays)
+
+    def _attend(self, points: Tensor) -> dict[str, np.ndarray]:
+        layers: dict[str, list[Tensor]] = {"queries": [], "patches": [], "distance": [], "spread": []}
+        for centers, weights in self.network.attention(points):
+            far = torch.cdist(centers, centers)[:, None]
+            query, among = weights[:, :, :1, 1:], weights[:, :, 1:, 1:]
+            among = among / among.sum(-1, keepdim=True)
+            share = query / query.sum(-1, keepdim=True)
+            layers["queries"].append(query)
+            layers["patches"].append(among.mean(1))
+            layers["distance"].append((among * far).sum(-1).mean(-1))
+            layers["spread"].append(((share @ far) * share).sum(-1))
+        arrays = {name: torch.stack(rows, dim=1).float().cpu().numpy() for name, rows in layers.items()}
+        turn_back = AXES[self.network.recipe.axes].astype(np.float32)
+        return {"positions": centers.float().cpu().numpy() @ turn_back, **arrays}
+
+    def export(self, path: str | Path, *, num_points: int | None = None) -> None:
+        """Writes the encoder as a file that runs without this project.
+
+        Args:
+            path: Ends with .onnx or .pt2. Its input `points` (B, N, 6) is xyz in any units, +y up, beside rgb in 0..1.
+            num_points: N of the example; None: as many as it was trained on. Batch and points stay free.
+
+        Raises:
+            InputError: The suffix is another, or a package is missing.
+        """
+        from pointrecon.tools.predict.portable import export_embedder
+
+        export_embedder(self.network, path, num_points=num_points or self.num_points)
+
+    def prepare(
+        self, shapes: Shapes, colors: Any = None, *, up: str = "y", seed: int = 0, jobs: int = 1
+    ) -> tuple[list[str], list[np.ndarray], dict[str, str]]:
+        """Shapes as the encoder's recipe wants them.
+
+        Returns:
+            Their names, an input (n, 6) float32 each, and why what was skipped was.
+        """
+        names, clouds, skipped = read_clouds(shapes, colors, num_points=self.num_points, seed=seed, jobs=jobs)
+        if up == "auto" and clouds:
+            up = guess_up([cloud.points for cloud in clouds], [cloud.suffix for cloud in clouds]).axis
+        turn = rotation_of(up).T
+        least = max(self.network.patches.num_groups, self.network.patches.group_size)
+        ids, inputs = [], []
+        for name, cloud in zip(names, clouds, strict=True):
+            try:
+                made = self.network.recipe.prepare(cloud.points @ turn, cloud.colors, seed=seed, least=least)
+            except InputError as error:
+                if not cloud.suffix:
+                    raise InputError(f"shape '{name}': {error}") from error
+                skipped[name] = str(error)
+                continue
+            ids.append(name)
+            inputs.append(made)
+        if not ids:
+            raise InputError(f"there is no shape to work on: {next(iter(skipped.values()), 'an empty list was given')}")
+        return ids, inputs, skipped
+
+    @torch.inference_mode()
+    def _run(self, inputs: Sequence[np.ndarray], batch_size: int) -> Iterator[tuple[list[int], OpenFeatures]]:
+        """Batches of clouds of one size, with their rows."""
+        dtype = PRECISIONS[self.precision]
+        cast = torch.autocast(self.device.type, dtype) if dtype is not None else contextlib.nullcontext()
+        by_size: dict[int, list[int]] = {}
+        for row, cloud in enumerate(inputs):
+            by_size.setdefault(len(cloud), []).append(row)
+        for rows in by_size.values():
+            for start in range(0, len(rows), batch_size):
+                some = rows[start : start + batch_size]
+                points = torch.from_numpy(np.stack([inputs[row] for row in some])).to(self.device)
+                with cast:
+                    yield some, self.network.encode(points)
