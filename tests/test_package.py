@@ -63,7 +63,7 @@ def package_files():
 
 
 def test_the_packages_are_the_folders():
-    packages = sorted({*(package for _, package in package_files()), "pointrecon.cfgs"})
+    packages = sorted({*(package for _, package in package_files()), "pointrecon.cfgs", "pointrecon.weights"})
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == packages, "pyproject.toml: [tool.setuptools] packages"
 
 
