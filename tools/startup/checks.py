@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pointrecon.tools.settings import Settings
-from pointrecon.utils.errors import InputError
+from pointrecon.utils.errors import InputError, closest
 
 # Flag -> (type of the evaluator that it is for, folder of the configs that have it).
 PROBES = {"svm": ("svm", "cfgs/svm"), "zeroshot": ("zero_shot", "cfgs/zeroshot")}
+OWN_NAMES = {"loss": ("chamfer", "contrast"), "model.queries": ("cls",)}  # without a teacher
 VOTING_TASKS = ("classify", "segment")
 
 
@@ -38,7 +39,29 @@ def check(args: argparse.Namespace, cfg: Settings) -> None:
             f"--vote averages predictions of a classifier or a segmenter, but '{args.config}' has task={cfg['task']}; "
             f"leave it out, or give a config of {' or '.join(VOTING_TASKS)}"
         )
+    check_names(cfg)
     check_start(cfg, args.config)
+
+
+def check_names(cfg: Settings) -> None:
+    """Holds the names of `loss` and `model.queries` against those of the teachers: a mistyped one would do nothing.
+
+    Args:
+        cfg: The whole config.
+
+    Raises:
+        InputError: A loss or queries of a teacher that there is none of.
+    """
+    if ":" in cfg["model"]["type"]:  # what a network of somebody else's reads is not known here
+        return
+    teachers: Mapping[str, Any] = cfg["teachers"]
+    for section, names in (("loss", cfg["loss"]), ("model.queries", cfg["model"]["queries"])):
+        known = [*teachers, *OWN_NAMES[section]]
+        for name in names:
+            if name not in known:
+                match = closest(str(name), known)
+                hint = f"did you mean '{match}'?" if match else f"there are: {', '.join(known)}"
+                raise InputError(f"{section} has '{name}', but there is no teacher of that name; {hint}")
 
 
 def check_start(cfg: Settings, config: str) -> None:

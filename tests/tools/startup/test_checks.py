@@ -30,6 +30,8 @@ def check(config, *argv):
         ("quickstart/scratch.yaml", ["init=x"], "leave the checkpoint out, or give '.*cfgs/quickstart/finetune.yaml'"),
         ("pretrain/base.yaml", ["start=random", "init=x"], "or give one that fine-tunes"),
         ("quickstart/svm.yaml", ["--test"], "--test needs a checkpoint"),
+        ("quickstart/pretrain.yaml", ["loss.iamge.weight=2"], "loss has 'iamge', .* did you mean 'image'"),
+        ("quickstart/pretrain.yaml", ["model.queries.txt=2"], "model.queries has 'txt', .* did you mean 'text'"),
         ("quickstart/finetune.yaml", ["--finetune_model"], "--finetune_model needs a checkpoint"),
     ],
 )
