@@ -6,7 +6,7 @@ width.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from pointrecon.shapes import Clouds, Shapes, to_clouds
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError
 from pointrecon.words import class_features
+
+if TYPE_CHECKING:
+    from pointrecon.search import Hit
 
 
 @dataclass
@@ -227,6 +230,25 @@ class ShapeModel:
         ]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return Attention(clouds.ids, query_names_of(self.encoder), skipped=clouds.skipped, **arrays)
+
+    def search(self, query: Any, index: Any, *, top: int = 10, up: str = "y", weight: float = 0.5) -> "list[Hit]":
+        """The nearest shapes of an index.
+
+        Args:
+            query: Words; a path of a shape or a picture (.png, .jpg, .webp); an array (N, 3), a tensor or a trimesh
+                object; or a mixture, a dict with some of `words`, `shape` and `picture`.
+            index: A `ShapeIndex`, or the path of one.
+            top: How many.
+            up: The axis that is up in the shape.
+            weight: Share of the words in a mixture.
+
+        Raises:
+            InputError: As `ShapeIndex.search`.
+        """
+        from pointrecon.search import ShapeIndex, name_query
+
+        index = index if isinstance(index, ShapeIndex) else ShapeIndex.load(index)
+        return index.search(self, **name_query(query), top=top, up=up, weight=weight)
 
     @torch.no_grad()
     def reconstruct(self, shapes: Shapes, *, mask_ratio: float = 0.6, up: str = "y", seed: int = 0) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Features of words in the space of a text teacher: from the teacher if its package is installed, else from a table.
+"""Features of words in the space of a text teacher, from the teacher if its package is installed, else from a table; of
+pictures in that of an image teacher.
 
 Shape legend: L labels, D feature width, W words.
 """
@@ -6,6 +7,7 @@ Shape legend: L labels, D feature width, W words.
 import difflib
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from pointrecon.catalogue import CHECKOUT_WEIGHTS, WEIGHTS
 from pointrecon.datasets.prompts import TEMPLATE_SETS, TEMPLATES, prompts_for, readable
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import check_file
+from pointrecon.utils.files.pictures import PictureError, decode_picture
 
 UNKNOWN_TEACHER = "unknown"  # of a network whose text teacher nobody named
 TABLE = "words.safetensors"  # words, and their features averaged over all prompts, of the teacher below
@@ -30,7 +34,8 @@ def class_features(labels: Sequence[str], info: PretrainedInfo) -> np.ndarray:
         info: The network that they are compared with; its config says which text teacher it learnt from.
 
     Returns:
-        (L, D) float32 of unit length: the mean over all prompt templates, each of unit length.
+        (L, D) float32 of unit length: the mean over all prompt templates, each of unit length; centred if the network
+        learnt from centred features.
 
     Raises:
         InputError: No label, one given twice, one that cannot be read here, or a teacher that is not known.
@@ -50,11 +55,13 @@ def class_features(labels: Sequence[str], info: PretrainedInfo) -> np.ndarray:
     is_live = options.get("type") not in (None, "CachedFeatures")
     if is_live and options.get("options", {}).get("model") != TABLE_TEACHER:
         templates = TEMPLATE_SETS[options.get("templates", "recon")]
-        return _from_teacher(names, options["type"], dict(options["options"]), templates=templates)
-    try:
-        return encode_with_teacher(names)
-    except InputError:
-        return _from_table(names)
+        features = _from_teacher(names, options["type"], dict(options["options"]), templates=templates)
+    else:
+        try:
+            features = encode_with_teacher(names)
+        except InputError:
+            features = _from_table(names)
+    return _center(features, info) if options.get("center") else features
 
 
 def encode_with_teacher(names: Sequence[str], num_prompts: int | None = None) -> np.ndarray:
@@ -137,3 +144,66 @@ def load_table() -> tuple[list[str], np.ndarray]:
         words = json.loads(file.metadata()["words"])
         features = file.get_tensor("features").astype(np.float32)
     return words, features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def picture_feature(picture: Any, info: PretrainedInfo) -> torch.Tensor:
+    """A picture in the image teacher's space.
+
+    Args:
+        picture: A PNG, WebP or JPEG file, or an array (H, W, 3) uint8, red, green, blue.
+        info: The network that it is compared with; its config says which image teacher it learnt from. Where that was
+            read from a cache, it is taken for the small one that comes in a Python package.
+
+    Returns:
+        (D,) float32, centred if the network was trained so and its file says on what.
+
+    Raises:
+        InputError: The picture cannot be read, or the teacher is not installed.
+    """
+    from pointrecon.tools.teachers.offline import IMAGE
+
+    section = (info.config.get("teachers") or {}).get("image") or {}
+    kind, options = section.get("type"), dict(section.get("options") or {})
+    if kind in (None, "CachedFeatures"):
+        options = dict(item.split("=", 1) for item in IMAGE)
+        kind = options.pop("type")
+    teacher = _load_teacher(kind, tuple(sorted(options.items())))
+    pixels = torch.from_numpy(_read_pixels(picture)).permute(2, 0, 1)[None].float() / 255
+    feature: torch.Tensor = teacher.encode_image(pixels).cpu()[0]
+    mean = info.feature_means.get("image") if section.get("center") else None
+    return feature if mean is None or mean.shape != feature.shape else feature - mean
+
+
+def _read_pixels(picture: Any) -> np.ndarray:
+    if isinstance(picture, (str, Path)):
+        path = check_file(Path(picture).expanduser(), "picture")
+        try:
+            return decode_picture(path)
+        except PictureError as error:
+            raise InputError(f"'{path}' is no PNG, WebP or JPEG picture ({error})") from error
+    array = np.asarray(picture)
+    if array.ndim != 3 or array.shape[2] < 3 or array.dtype != np.uint8:
+        raise InputError(f"an array of shape {array.shape} and type {array.dtype} is no picture; give (H, W, 3) uint8")
+    return np.ascontiguousarray(array[..., :3])
+
+
+def _center(features: np.ndarray, info: PretrainedInfo) -> np.ndarray:
+    """What a network that learnt from centred features is compared with: as in its evaluation, labels lose their mean.
+
+    A single one has none but itself: it loses what was subtracted in training or, where the file does not say, the
+    mean of the table's words.
+    """
+    mean = features.mean(axis=0)
+    if len(features) == 1:
+        known = info.feature_means.get("text")
+        if known is not None and known.shape == mean.shape:
+            mean = known.numpy()
+        else:
+            try:
+                mean = load_table()[1].mean(axis=0)
+            except InputError:
+                return features
+            if mean.shape != features[0].shape:
+                return features
+    features = features - mean
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
