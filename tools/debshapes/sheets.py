@@ -1,6 +1,7 @@
 """Contact sheets of a finished data set: one of each source and one of all, to be looked at."""
 
 import hashlib
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from pointrecon.datasets.sets.debshapes import FOLDER, DebShapes
 
 COLUMNS = 12
 NUM_SHAPES = 48  # on the sheet of a source; twice as many on that of all
-CAPTION = 14  # pixels below a picture
-MAX_LETTERS = 21
+LINE, MAX_LINES = 12, 2
+CAPTION = MAX_LINES * LINE + 2  # pixels below a picture
+MAX_LETTERS = 21  # of a line
 
 
 def draw_sheets(data_root: Path) -> list[Path]:
@@ -41,7 +43,7 @@ def draw_sheets(data_root: Path) -> list[Path]:
 
 
 def draw_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], path: Path) -> Path:
-    """Draws pictures in rows with a line of text below each.
+    """Draws pictures in rows with at most two lines of text below each.
 
     Args:
         pictures: n of (128, 128, 3) uint8.
@@ -57,6 +59,12 @@ def draw_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], path: Pa
     for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         x, y = place % columns * SIZE, place // columns * (SIZE + CAPTION)
         sheet.paste(Image.fromarray(picture), (x, y))
-        pen.text((x + 2, y + SIZE), caption[:MAX_LETTERS], fill="black")
+        for row, line in enumerate(wrap_caption(caption)):
+            pen.text((x + 2, y + SIZE + row * LINE), line, fill="black")
     sheet.save(path)
     return path
+
+
+def wrap_caption(caption: str) -> list[str]:
+    """The lines of a caption: whole words, and dots where there are more than fit."""
+    return textwrap.wrap(caption, MAX_LETTERS, max_lines=MAX_LINES, placeholder=" ...")

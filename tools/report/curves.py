@@ -31,8 +31,8 @@ def add_curves(page: Page, groups: Mapping[str, Sequence[Run]]) -> None:
     charts = "".join(_chart(page, number, panel, shown) for number, panel in enumerate(panels))
     splits = [split for split in SPLITS if any(_has(run, split, panels) for runs in shown.values() for run in runs)]
     lines = ", ".join(f"{WORDS[split]} {DASHES[split].replace('dot', 'dotted')}" for split in splits)
-    words = f"Lines: {lines}. Where a run was made with several seeds: their mean, and a band from the lowest to the "
-    words += "highest of them."
+    words = f"Lines: {lines}; a diamond where there is one value. Where a run was made with several seeds: their mean, "
+    words += "and a band from the lowest to the highest of them."
     page.add("curves", "Curves", f'{note(words)}<ul class="key">{keys}</ul><div class="charts">{charts}</div>')
 
 

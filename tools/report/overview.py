@@ -8,9 +8,8 @@ import yaml
 
 from pointrecon.tools.report.page import Page, details, note, percent, table, text
 from pointrecon.tools.report.runs import VOLATILE, Run, shares
+from pointrecon.tools.sweeps.summary import wilson
 from pointrecon.utils.config import to_plain
-
-DATA_KEYS = ("data.type", "data.fold", "data.shots")
 
 
 def add_overview(page: Page, groups: Mapping[str, Sequence[Run]]) -> None:
@@ -32,11 +31,14 @@ def add_overview(page: Page, groups: Mapping[str, Sequence[Run]]) -> None:
         parts += [note(f"{run.name}: {words}") for words in run.notes]
         if run.result and run.result.get("note"):
             parts.append(note(f"{run.name}: {run.result['note']}"))
-    names = list(dict.fromkeys(name for run in runs for name in shares(run.result)))
-    if names:
-        results = [(run.name, *(_result(run, name) for name in names)) for run in runs if shares(run.result)]
-        head = ("run", *(name.replace("_", " ") for name in names))
-        parts.append(table(head, results, "Results on the test split, with their 95 % interval over objects"))
+    results = [
+        (run.name, name.replace("_", " "), percent(value), _interval(run.result, name))
+        for run in runs
+        for name, value in shares(run.result).items()
+    ]
+    if results:
+        head = ("run", "measure", "result", "95 % interval over objects")
+        parts.append(table(head, results, "Results of the final evaluation"))
     page.add("runs", "Runs and results", "".join(parts))
 
 
@@ -77,15 +79,17 @@ def find_differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
 
 
-def _result(run: Run, name: str) -> str:
-    """An accuracy with its interval, if the result has one."""
-    result = run.result or {}
-    value = shares(result).get(name)
-    if value is None:
+def _interval(result: Mapping[str, Any] | None, name: str) -> str:
+    """The interval that a result has, or that follows from its number of objects; none for other measures."""
+    found = (result or {}).get(f"{name}_interval")
+    count = (result or {}).get(name.replace("accuracy", "num_objects"))
+    if isinstance(found, list) and len(found) == 2 and all(map(_is_number, found)):
+        low, high = found
+    elif name.endswith("accuracy") and "mean_class" not in name and isinstance(count, int) and count > 0:
+        low, high = wilson(shares(result)[name], count)
+    else:
         return ""
-    interval = result.get(f"{name}_interval")
-    is_sound = isinstance(interval, list) and len(interval) == 2 and all(map(_is_number, interval))
-    return percent(value) + (f" ({percent(interval[0])} to {percent(interval[1])})" if is_sound else "")
+    return f"{percent(low)} to {percent(high)}"
 
 
 def _is_number(value: Any) -> bool:
@@ -93,4 +97,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _value(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None or value == {} else str(value)

@@ -1,7 +1,7 @@
 """The page: its parts as HTML, what its scripts need as JSON, and all of it in one file.
 
-Colours in figures are names that the page fills in for light and dark: `@0` to `@6` (and `@0/0.2`, see-through),
-`@ink`, `@muted`, `@faint`, `@paper`.
+Colours in figures are names that the page fills in for light and dark: `@0` to `@6`, `@ink`, `@muted`, `@faint`,
+`@paper`; `@0/0.2` is see-through, `@0~0.2` is mixed with the paper.
 """
 
 import base64
@@ -89,12 +89,13 @@ class Page:
         """
         self.figures[key] = {"data": list(traces), "layout": dict(layout)}
         more = details("The numbers as a table", numbers) if numbers else ""
-        width = f"min-width:{layout['width']}px;" if "width" in layout else ""
+        width = f"min-width:{layout['width'] * 3 // 4}px;max-width:{layout['width']}px;" if "width" in layout else ""
+        hidden = ' class="unseen"' if "title" in layout else ""
         style = f"{width}height:{layout.get('height', 320)}px"
         return (
             f'<figure class="chart"><div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">'
             f'<div class="plot" id="plot-{text(key)}" data-figure="{text(key)}" role="img" aria-label="{text(label)}" '
-            f'style="{style}"></div></div><figcaption>{text(label)}</figcaption>{more}</figure>'
+            f'style="{style}"></div></div><figcaption{hidden}>{text(label)}</figcaption>{more}</figure>'
         )
 
     def add_cloud(self, key: str, points: np.ndarray) -> str:

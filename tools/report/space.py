@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from pointrecon.tools.report.runs import Run
 from pointrecon.tools.sweeps.summary import wilson
 from pointrecon.tools.visualize import FIGURES, style
 from pointrecon.tools.visualize.files import check_classes, read_arrays
-from pointrecon.tools.visualize.tsne import SHAPES, choose_looks, embed_2d, find_medoid
+from pointrecon.tools.visualize.tsne import SHAPES, choose_looks, embed_2d, find_medoid, place_names
 from pointrecon.utils.errors import InputError
 
 MAX_OBJECTS = 1000  # on a map
@@ -76,7 +77,7 @@ def add_spaces(page: Page, runs: Sequence[Run], objects: Mapping[str, Objects], 
             continue
         maps[name], found[name] = _map(page, f"map-{len(maps)}", space), _retrieval(page, space)
     if len(sources) > most:
-        notes.append(note(f"{len(sources) - most} more files of embeddings are left out."))
+        notes.append(note(f"Files of embeddings that are left out: {len(sources) - most}."))
     for network in [] if sources else networks[:1]:
         embedded = embed_objects(network)
         if embedded is not None:
@@ -201,19 +202,8 @@ def _map(page: Page, key: str, space: Space) -> str:
         )
         options.append(f'<optgroup label="{text(name)}">{choices}</optgroup>')
         entries += [{"name": line, "cloud": clouds.get(space.ids[row])} for line, row in zip(words, rows, strict=True)]
-    names = [
-        {
-            "x": round(float(x), 3),
-            "y": round(float(y), 3),
-            "text": text(space.class_names[label]),
-            "showarrow": False,
-            "bgcolor": "@paper/0.7",
-            "font": {"size": 11, "color": "@ink"},
-            "borderpad": 1,
-            "captureevents": False,
-        }
-        for (x, y), label in zip(anchors, present, strict=True)
-    ]
+    titles = [space.class_names[label] for label in present]
+    names, narrow = (_name_classes(titles, anchors, space.places, width) for width in (840, 370))
     bare = {"visible": False, "automargin": False}
     layout = {
         "height": 560,
@@ -228,6 +218,7 @@ def _map(page: Page, key: str, space: Space) -> str:
     page.data.setdefault("maps", {})[key] = entries
     label = f"{len(space.ids)} objects by their embeddings (t-SNE of {space.embeddings.shape[1]} dimensions); "
     label += "each class has a colour and a shape of its own"
+    layout["narrow"] = {"annotations": narrow}
     counts = [(space.class_names[label], int((space.labels == label).sum())) for label in present]
     chart = page.figure(key, traces, layout, label, table(("class", "objects"), counts, "Objects on the map"))
     side = (
@@ -237,6 +228,21 @@ def _map(page: Page, key: str, space: Space) -> str:
         f"{note('Click an object on the map, or choose it above; drag to turn it.')}{space.objects.why_none()}</div>"
     )
     return f'<div class="map">{chart}{side}</div>'
+
+
+def _name_classes(names: Sequence[str], anchors: np.ndarray, places: np.ndarray, width: int) -> list[dict[str, Any]]:
+    """Names of classes on a chart so many pixels wide, near their anchors (C, 2) and none over another."""
+    low = places.min(axis=0)
+    scale = min(np.array([width - 20, min(540, width)]) / np.maximum(places.max(axis=0) - low, 1e-9))
+    size = 11 if width > 500 else 9
+    sizes = np.array([(0.64 * size * len(name) + 6, 1.6 * size) for name in names])
+    pixels = (places - low) * scale
+    centers = place_names((anchors - low) * scale, sizes, pixels, np.zeros(2), pixels.max(axis=0)) / scale + low
+    look = {"showarrow": False, "bgcolor": "@paper/0.6", "borderpad": 1, "font": {"size": size, "color": "@ink"}}
+    return [
+        {"x": round(float(x), 3), "y": round(float(y), 3), "text": text(name), "captureevents": False, **look}
+        for (x, y), name in zip(centers, names, strict=True)
+    ]
 
 
 def _retrieval(page: Page, space: Space) -> str:

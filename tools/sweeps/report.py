@@ -175,9 +175,9 @@ def format_markdown(report: Report) -> str:
 
 def format_latex(report: Report) -> str:
     """The rows as a table for a paper, with booktabs; the comparisons with the first row that each is held against."""
-    columns = "l" + "r" * len(report.metrics)
+    columns = "l" + "r" * (len(report.metrics) + 1)
     lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
-    lines += [" & ".join(["row", *map(_escape, report.metrics)]) + " \\\\", "\\midrule"]
+    lines += [" & ".join(["row", *map(_escape, report.metrics), "$n$"]) + " \\\\", "\\midrule"]
     for row in report.rows:
         cells = []
         for metric in report.metrics:
@@ -186,7 +186,9 @@ def format_latex(report: Report) -> str:
             item = next((item for item in report.comparisons if (item.row, item.metric) == (row, metric)), None)
             mark = "$^{*}$" if item is not None and item.p_holm is not None and item.p_holm < 0.05 else ""
             cells.append("" if cell is None else f"{100 * cell.mean:.1f}{spread}{mark}")
-        lines.append(" & ".join([_escape(row), *cells]) + " \\\\")
+        counts = sorted({cell.num_values for name in report.metrics if (cell := report.cell(row, name))})
+        number = f"{counts[0]}--{counts[-1]}" if len(counts) > 1 else "".join(map(str, counts))
+        lines.append(" & ".join([_escape(row), *cells, number]) + " \\\\")
     lines += ["\\bottomrule", "\\end{tabular}", f"% {NOTE.format(units='units')}; * p (Holm) < 0.05"]
     return "\n".join(lines)
 

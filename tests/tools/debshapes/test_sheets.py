@@ -8,7 +8,7 @@ from pointrecon.datasets.meshes.render import SIZE, encode
 from pointrecon.datasets.sets.debshapes import FOLDER
 from pointrecon.tools.debshapes.pack import Entry, pack_shapes
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
-from pointrecon.tools.debshapes.sheets import CAPTION, draw_sheet, draw_sheets
+from pointrecon.tools.debshapes.sheets import CAPTION, MAX_LETTERS, draw_sheet, draw_sheets, wrap_caption
 
 IDS = [f"{source}:package/{number}" for source in ("one", "two") for number in range(9)]
 
@@ -50,3 +50,16 @@ def test_pictures_stand_in_rows(tmp_path):
     assert sheet.shape == (2 * (SIZE + CAPTION), 12 * SIZE, 3)
     assert sheet[5, 11 * SIZE + 5, 0] == 11 and sheet[SIZE + CAPTION + 5, 5, 0] == 12
     assert (sheet[SIZE + CAPTION + 5, SIZE + 5] == 255).all() and (sheet[SIZE : SIZE + CAPTION, :40] < 255).any()
+
+
+@pytest.mark.parametrize(
+    ("caption", "lines"),
+    [
+        ("chair", ["chair"]),
+        ("", []),
+        ("weather-beaten wooden garden chair", ["weather-beaten wooden", "garden chair"]),
+        ("a very long name of a thing that nobody has ever seen", ["a very long name of a", "thing that nobody ..."]),
+    ],
+)
+def test_captions_are_cut_between_words(caption, lines):
+    assert wrap_caption(caption) == lines and all(len(line) <= MAX_LETTERS for line in lines)

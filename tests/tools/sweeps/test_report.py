@@ -45,8 +45,8 @@ def test_markdown(report):
 
 def test_latex(report):
     text = format_latex(report)
-    assert "row\\_a & 80.5 $\\pm$ 0.0$^{*}$ & 25.0 \\\\" in text and text.count("&") == 6
-    assert text.startswith("\\begin{tabular}{lrr}") and "\\end{tabular}" in text
+    assert "row\\_a & 80.5 $\\pm$ 0.0$^{*}$ & 25.0 & 1--6 \\\\" in text and text.count("&") == 9
+    assert text.startswith("\\begin{tabular}{lrrr}") and "\\end{tabular}" in text
 
 
 def test_json_and_files(report, tmp_path):

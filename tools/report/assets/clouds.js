@@ -76,10 +76,8 @@ class CloudView {
     const [sy, cy, sp, cp] = [Math.sin(yaw), Math.cos(yaw), Math.sin(pitch), Math.cos(pitch)];
     const scale = (side * 0.44 * zoom) / 120;
     const buckets = Array.from({ length: 24 }, () => []);
-    let total = 0;
     for (const layer of this.layers) {
       const p = layer.points;
-      total += p.length / 3;
       for (let i = 0; i < p.length; i += 3) {
         const x = cy * p[i] + sy * p[i + 2];
         const z = cy * p[i + 2] - sy * p[i];
@@ -90,6 +88,7 @@ class CloudView {
         buckets[bucket].push(side / 2 + x * scale, side / 2 - y * scale, layer, level);
       }
     }
+    const total = Math.max(...this.group.views.map((view) => view.layers.reduce((sum, layer) => sum + layer.points.length / 3, 0)));
     const radius = Math.max(1, side * zoom * (total > 1200 ? 0.0062 : total > 600 ? 0.009 : 0.012));
     const colors = new Map();
     buckets.forEach((bucket, number) => {

@@ -19,7 +19,9 @@ function palette(name) {
 function fill(value) {
   if (typeof value === "string" && value[0] === "@") {
     const [name, alpha] = value.slice(1).split("/");
-    const color = palette(name);
+    const [hue, share] = name.split("~");
+    const color = palette(hue);
+    if (share) return blend(palette("paper"), color, Number(share));
     return alpha ? blend(color, color, 0).replace("rgb(", "rgba(").replace(")", `,${alpha})`) : color;
   }
   if (Array.isArray(value)) return value.map(fill);
@@ -30,19 +32,24 @@ function fill(value) {
 // --- charts
 function draw(div) {
   const figure = content.figures[div.dataset.figure];
-  const { width, height, title, ...rest } = fill(figure.layout);
+  const { width, height, title, narrow, ...rest } = fill(figure.layout);
+  const isNarrow = div.clientWidth < 520;
+  const data = fill(figure.data);
+  if (narrow && isNarrow) data.forEach((trace) => { trace.marker.size *= 0.7; });
   const axis = { gridcolor: palette("faint"), zerolinecolor: palette("faint"), linecolor: palette("muted"), automargin: true };
   const axes = { xaxis: { ...axis, ...rest.xaxis }, yaxis: { ...axis, ...rest.yaxis } };
   const layout = {
     margin: { l: 48, r: 12, t: title ? 34 : 12, b: 40 }, showlegend: false, dragmode: false, paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)", font: { color: palette("ink"), family: "system-ui, DejaVu Sans, sans-serif", size: 12 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: palette("muted"), activecolor: palette("ink") },
     hoverlabel: { bgcolor: palette("panel"), bordercolor: palette("muted"), font: { color: palette("ink") } },
-    ...rest, ...axes, autosize: true,
+    ...rest, ...(isNarrow ? narrow : {}), ...axes, autosize: true,
     ...(title ? { title: { ...title, x: 0, xanchor: "left", y: 0.98, yanchor: "top", font: { size: 14 } } } : {}),
   };
   if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
-  const config = { responsive: true, displaylogo: false, displayModeBar: layout.dragmode ? "hover" : false, scrollZoom: false };
-  return Plotly.react(div, fill(figure.data), layout, config).then(() => {
+  const config = { responsive: true, displaylogo: false, displayModeBar: layout.dragmode ? "hover" : false, scrollZoom: false,
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  return Plotly.react(div, data, layout, config).then(() => {
     if (clicked.has(div) && !div.dataset.drawn) div.on("plotly_click", (event) => clicked.get(div)(event.points[0].customdata));
     div.dataset.drawn = "yes";
   });
