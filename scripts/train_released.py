@@ -5,7 +5,7 @@
   python scripts/train_released.py --jobs 2
 
 Pretrains pointrecon-small (cfgs/released/pretrain.yaml), measures it against random weights on objects that it has not
-seen (cfgs/released/table.yaml), and writes the weights in half precision and the card to data/weights. What is done is
+seen (cfgs/ablation/released.yaml), and writes the weights in half precision and the card to data/weights. What is done is
 kept, so the command can be started again.
 """
 
@@ -18,7 +18,7 @@ from pointrecon.utils.errors import InputError
 from pointrecon.utils.program import Parser, exit_code
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "cfgs" / "released" / "table.yaml"
+TABLE = ROOT / "cfgs" / "ablation" / "released.yaml"
 MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")  # the card's table lies between them
 SOURCES = (
     "colobot cube2 dart megaglest minetest neverball openarena redeclipse scorched3d stormbaancoureur supertuxkart "
