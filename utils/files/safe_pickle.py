@@ -5,11 +5,14 @@ against the policy `ARRAYS`. What it may call then are stand-ins from this modul
 NumPy's own constructors nor its state setters, and no file can change a stand-in.
 """
 
+import contextlib
+import io
+import math
 import mmap
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 
@@ -17,11 +20,13 @@ from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.checks.expansion import check_expansion
 from pointrecon.utils.files.checks.limits import allowed_bytes
 from pointrecon.utils.files.checks.pickle_items import RefusedPickleError
-from pointrecon.utils.files.checks.pickle_policies import ARRAYS, BUILTINS, MULTIARRAY, NUMERIC
+from pointrecon.utils.files.checks.pickle_policies import ARRAYS, BUILTINS, MULTIARRAY, NUMERIC, OBJECT_ARRAYS
 from pointrecon.utils.files.checks.pickle_scan import scan_pickle
 from pointrecon.utils.files.io import check_file
 
+_MAX_HEADER = 10_000  # characters of a .npy file's; NumPy's own limit
 _DAMAGE = (
+    SyntaxError,
     pickle.UnpicklingError,
     ArithmeticError,
     AttributeError,
@@ -51,14 +56,81 @@ def load_pickle(path: str | Path) -> Any:
     """
     path = check_file(path, "pickle file")
     size = path.stat().st_size
-    try:
-        with open(path, "rb") as file:
-            if size:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    scan_pickle(data, ARRAYS)
-            content = _Unpickler(file).load()
+    with _explained(path, size, "pickle"), open(path, "rb") as file:
+        if size:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                scan_pickle(data, ARRAYS)
+        content = _Unpickler(file).load()
         check_expansion(content, allowed_bytes(size))
         return content
+
+
+def load_npy_objects(path: str | Path, data: bytes | None = None) -> Any:
+    """Reads a .npy file of Python objects, as `np.save` writes dicts and lists of arrays; or one of numbers.
+
+    Args:
+        path: The file; where its bytes are given, its name for messages.
+        data: The bytes of the file; None: they are read.
+
+    Returns:
+        What was stored, of plain arrays and containers: an array of objects has become its one object (no axis) or a
+        list (one axis).
+
+    Raises:
+        InputError: As `load_pickle`.
+    """
+    if data is not None:
+        return _parse_npy(path, data, io.BytesIO(data))
+    path = check_file(path, ".npy file")
+    with open(path, "rb") as file:
+        if not path.stat().st_size:
+            return _parse_npy(path, b"", file)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            return _parse_npy(path, mapped, file)
+
+
+def _parse_npy(path: str | Path, data: bytes | mmap.mmap, file: IO[bytes]) -> Any:
+    size = len(data)
+    with _explained(path, size, ".npy"):
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise ValueError(f"format {version} is not known")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
+        if not dtype.hasobject:
+            return _read_numbers(data, file.tell(), shape, is_fortran, dtype)
+        scan_pickle(data, OBJECT_ARRAYS, file.tell())
+        content = _Unpickler(file, has_objects=True).load()
+        check_expansion(content, allowed_bytes(size))
+        return _plain(content)
+
+
+def _read_numbers(
+    data: bytes | mmap.mmap, start: int, shape: tuple[int, ...], is_fortran: bool, dtype: np.dtype
+) -> np.ndarray:
+    count = math.prod(shape)
+    if dtype.kind not in "biuf" or count * dtype.itemsize != len(data) - start:
+        raise ValueError(f"it claims {dtype} values of shape {shape} and has {len(data) - start:,} bytes")
+    return np.frombuffer(data[start:], dtype, count).reshape(shape, order="F" if is_fortran else "C")
+
+
+def _plain(value: Any) -> Any:
+    """Without the arrays of this module and without arrays of objects."""
+    if isinstance(value, np.ndarray):
+        if not value.dtype.hasobject:
+            return value.view(np.ndarray)
+        if value.ndim > 1:
+            raise ValueError(f"it holds an array of objects of shape {value.shape}")
+        return _plain(value.tolist())  # the object itself where there is no axis
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return type(value)(_plain(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+@contextlib.contextmanager
+def _explained(path: str | Path, size: int, kind: str) -> Iterator[None]:
+    """Whatever goes wrong in the block becomes an InputError."""
+    try:
+        yield
     except RefusedPickleError as error:
         raise InputError(
             f"'{path}' is refused: {error}, but only numbers, strings, plain containers and NumPy arrays of numbers "
@@ -66,16 +138,19 @@ def load_pickle(path: str | Path) -> Any:
         ) from error
     except _DAMAGE as error:
         raise InputError(
-            f"'{path}' ({size:,} bytes) is not a complete pickle file; copy or download it again "
+            f"'{path}' ({size:,} bytes) is not a complete {kind} file; copy or download it again "
             f"({type(error).__name__}: {error})"
         ) from error
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, has_objects: bool = False) -> None:
         super().__init__(file, encoding="latin1")  # Python 2 wrote the bytes of its arrays as text
+        self._has_objects = has_objects
 
     def find_class(self, module: str, name: str) -> Any:
+        if self._has_objects and f"{module}.{name}" == "numpy.ndarray":
+            return _OBJECT_ARRAY
         return _STAND_INS[f"{module} {name}"]
 
 
@@ -120,8 +195,21 @@ class _Array(np.ndarray):
         super().__setstate__(cast(Any, plain))  # NumPy's own annotation leaves the version out
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array((0,), np.uint8)  # its state follows
+class _ObjectArray(_Array):
+    """An array that may hold a list of objects, one for each place."""
+
+    def __setstate__(self, state: Any, /) -> None:
+        _, shape, dtype, is_fortran, data = state
+        if not dtype.value.hasobject:
+            super().__setstate__(state)
+        elif not isinstance(data, list) or math.prod(shape) != len(data) or min(shape, default=0) < 0:
+            raise ValueError(f"an array of objects of shape {tuple(shape)} has not as many")
+        else:
+            np.ndarray.__setstate__(self, cast(Any, (1, tuple(shape), dtype.value, bool(is_fortran), data)))
+
+
+def _reconstruct(kind: Any, *_: Any) -> _Array:
+    return (_ObjectArray if kind is _OBJECT_ARRAY else _Array)((0,), np.uint8)  # its state follows
 
 
 def _scalar(dtype: _Dtype, data: bytes | str) -> np.generic:
@@ -149,6 +237,7 @@ def _to_bytes(data: bytes | bytearray | str) -> bytes:
     return data.encode("latin1") if isinstance(data, str) else bytes(data)
 
 
+_OBJECT_ARRAY = _StandIn(_ObjectArray)  # named as a type, and never called
 _STAND_INS: dict[str, Any] = {
     "numpy ndarray": _StandIn(_reconstruct),  # named as a type, and never called
     "numpy dtype": _StandIn(_Dtype),

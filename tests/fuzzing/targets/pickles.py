@@ -14,7 +14,7 @@ import torch
 
 from pointrecon.utils.files import safe_pickle
 from pointrecon.utils.files.checks.torch_archive import LEGACY_START
-from pointrecon.utils.files.safe_pickle import load_pickle
+from pointrecon.utils.files.safe_pickle import load_npy_objects, load_pickle
 from pointrecon.utils.files.weights import read_weights
 from tests.fuzzing.forms import Form, WrongResult
 from tests.fuzzing.mutations import spoil_bytes
@@ -41,6 +41,13 @@ def write_pickle(folder: Path, protocol: int) -> None:
     (folder / "a.pkl").write_bytes(pickle.dumps(_content(), protocol))
 
 
+def write_npy(folder: Path) -> None:
+    """A .npy file of objects, with arrays of objects inside."""
+    array = np.empty(2, object)
+    array[0], array[1] = _content(), np.array([np.ones(3), "a", None], object)
+    np.save(folder / "a.npy", array, allow_pickle=True)
+
+
 def write_torch(folder: Path, is_zip: bool) -> None:
     """A file of torch with tensors, scalars, and objects of other programs beside them."""
     content = {
@@ -60,7 +67,10 @@ def spoil_pickle(path: Path, rng: random.Random) -> None:
     """Changes opcodes, seldom bytes."""
     data = path.read_bytes()
     spoil = spoil_bytes if rng.random() < 0.1 else spoil_opcodes
-    if path.suffix == ".pkl":
+    if path.suffix == ".npy":
+        start = data.index(b"\n") + 1
+        path.write_bytes(data[:start] + spoil(data[start:], rng))
+    elif path.suffix == ".pkl":
         path.write_bytes(spoil(data, rng))
     elif data.startswith(b"PK"):
         target = io.BytesIO()
@@ -102,6 +112,11 @@ def read_pickle(folder: Path) -> None:
         raise WrongResult("a stand-in was changed")
 
 
+def read_npy(folder: Path) -> None:
+    """The same of a .npy file of objects."""
+    _check_plain(load_npy_objects(folder / "a.npy"))
+
+
 def read_torch(folder: Path) -> None:
     """Reads the file; what comes of it is of plain types, and nothing of other programs."""
     _check_plain(read_weights(folder / "a.pth").content)
@@ -133,6 +148,7 @@ FORMS = (
         Form(f"protocol {protocol}", functools.partial(write_pickle, protocol=protocol), read_pickle, spoil_pickle)
         for protocol in range(6)
     ),
+    Form("objects in .npy", write_npy, read_npy, spoil_pickle),
     Form("torch", functools.partial(write_torch, is_zip=True), read_torch, spoil_pickle),
     Form("torch, legacy", functools.partial(write_torch, is_zip=False), read_torch, spoil_pickle),
 )

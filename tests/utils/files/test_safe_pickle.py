@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.safe_pickle import load_pickle
+from pointrecon.utils.files.safe_pickle import load_npy_objects, load_pickle
 
 
 class Hostile:
@@ -110,3 +110,52 @@ def test_truncated_pickle_is_refused(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         load_pickle(tmp_path / "a.pkl")
+
+
+def save_objects(path, value, shape=()):
+    array = np.empty(shape, object)
+    array[...] = value
+    np.save(path, array, allow_pickle=True)
+    return path
+
+
+def test_npy_files_of_objects(tmp_path):
+    points = np.random.RandomState(0).randn(4, 3).astype(np.float16)
+    inner = np.empty((), object)
+    inner[()] = {"original": points}
+    value = {"xyz": points, "text": ["a", "b"], "feat": inner, "many": np.array([points, {"k": 1}, None], object)}
+    path = save_objects(tmp_path / "a.npy", value)
+    for found in (load_npy_objects(path), load_npy_objects(path, path.read_bytes())):
+        assert type(found["xyz"]) is np.ndarray and found["text"] == ["a", "b"]
+        np.testing.assert_array_equal(found["feat"]["original"], points)
+        assert type(found["many"]) is list and found["many"][1:] == [{"k": 1}, None]
+    several = load_npy_objects(save_objects(tmp_path / "b.npy", [{"xyz": points}, {"xyz": points * 2}], (2,)))
+    np.testing.assert_array_equal(several[1]["xyz"], points * 2)
+    np.save(tmp_path / "c.npy", points.T)
+    np.testing.assert_array_equal(load_npy_objects(tmp_path / "c.npy"), points.T)
+
+
+def test_npy_files_that_are_refused(tmp_path):
+    with pytest.raises(InputError, match="system"):
+        load_npy_objects(save_objects(tmp_path / "a.npy", Hostile(os.system, f"touch {tmp_path / 'ran'}")))
+    assert not (tmp_path / "ran").exists()
+    path = save_objects(tmp_path / "b.npy", [{"a": 1}, {"b": 2}], (2,))
+    data = path.read_bytes()
+    start = data.index(b"\x80\x04") if b"\x80\x04" in data else data.index(b"\x80\x03")
+    assert data[start:].count(b"K\x02\x85") == 1
+    for wrong in (
+        data[:-9],
+        data[: start + 4],
+        b"",
+        data[:start] + data[start:].replace(b"K\x02\x85", b"K\x7f\x85"),  # claims 127 objects
+        data[:start] + data[start:].replace(b"O8", b"f8"),  # numbers from a list
+    ):
+        with pytest.raises(InputError, match=r"b\.npy"):
+            load_npy_objects(path, wrong)
+    shared = {"a": np.zeros(1000)}
+    for _ in range(8):
+        shared = np.array([shared] * 10, object)
+    with pytest.raises(InputError, match="not a complete"):
+        load_npy_objects(save_objects(tmp_path / "c.npy", [shared], (1,)))
+    with pytest.raises(InputError, match="shape"):
+        load_npy_objects(save_objects(tmp_path / "d.npy", {"a": 1}, (2, 2)))

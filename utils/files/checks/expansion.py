@@ -31,13 +31,15 @@ def check_expansion(value: Any, limit: int, max_depth: int = MAX_DEPTH) -> None:
 
 
 def _measure(value: Any, depth: int, known: dict[int, int], limit: int) -> int:
-    if not isinstance(value, _CONTAINERS):
+    is_of_objects = getattr(getattr(value, "dtype", None), "hasobject", False)
+    if not isinstance(value, _CONTAINERS) and not is_of_objects:
         return _size(value)
     if id(value) in known:
         return known[id(value)]
     if depth == 0:
         raise ExpansionError("its containers are nested too deep, or one contains itself")
-    items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
+    items = value.ravel().tolist() if is_of_objects else value
+    items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else items
     total = 8
     for item in items:
         total += _measure(item, depth - 1, known, limit)

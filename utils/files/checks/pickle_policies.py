@@ -15,6 +15,7 @@ NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 BUILTINS = ("builtins", "__builtin__")  # Python 3's name, Python 2's name
 STORAGE = re.compile(r"(?:torch|torch\.storage) (\w+)Storage$")
 _TORCH_DTYPE = re.compile(r"torch (b?float\d+|u?int\d+|bool|complex\d+|half|float|double|long|int|short)$")
+OBJECT_DTYPE = "numpy dtype of objects"
 _MAX_CODE = 32  # characters of a type's code
 # Who asks for one of these wants a program to run, or has weights of a kind that is not known here.
 _NOT_LEFT = re.compile(
@@ -50,6 +51,11 @@ def _dtype(arguments: tuple[Item, ...]) -> Item:
     if dtype.kind not in "biufcSU":
         refuse(f"it holds an array of type '{dtype}'")
     return Item("object", "numpy dtype")
+
+
+def _dtype_or_object(arguments: tuple[Item, ...]) -> Item:
+    _check("numpy dtype", arguments, "text", "number", "number", optional=2)
+    return Item("object", OBJECT_DTYPE) if arguments[0].value in ("O", "O8", "|O") else _dtype(arguments)
 
 
 def _any_dtype(arguments: tuple[Item, ...]) -> Item:
@@ -88,6 +94,17 @@ def _array_state(state: Item) -> None:
         refuse("it holds an array of objects")
     if parts[4].kind not in ("bytes", "text"):
         refuse(f"it holds an array made of a value of kind '{parts[4].kind}'")
+
+
+def _any_array_state(state: Item) -> None:
+    """As `_array_state`, but objects may be in a list, one for each place."""
+    parts: tuple[Item, ...] = tuple(state.value) if state.kind == "tuple" else ()
+    is_of_objects = len(parts) == 5 and parts[2].kind == "object" and parts[2].value == OBJECT_DTYPE
+    if not is_of_objects:
+        _array_state(state)
+        return
+    if parts[0].kind != "number" or not _is_numbers(parts[1]) or parts[3].kind != "number" or parts[4].kind != "list":
+        refuse("it holds an array of a form that NumPy does not write")
 
 
 def _scalar(arguments: tuple[Item, ...]) -> Item:
@@ -222,5 +239,11 @@ def _is_ndarray(name: str) -> bool:
     return name == "numpy ndarray"
 
 
+# As in .npy files of Python objects.
+OBJECT_ARRAYS = Policy(
+    {**_ARRAY_CALLS, "numpy dtype": _dtype_or_object},
+    {"numpy dtype": _dtype_state, OBJECT_DTYPE: _dtype_state, "numpy ndarray": _any_array_state},
+    is_value=_is_ndarray,
+)
 ARRAYS = Policy(_ARRAY_CALLS, _ARRAY_BUILDS, is_value=_is_ndarray)
 TORCH = Policy(_TORCH_CALLS, _TORCH_BUILDS, is_value=_is_torch_value, is_left=_is_left, has_storages=True)
