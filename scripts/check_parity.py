@@ -2,8 +2,8 @@
 """Compares this project with the published implementation: python scripts/check_parity.py FOLDER
 
 FOLDER holds weights in the published format and what the published implementation computes with them; an example, and
-a description of its files, is tests/fixtures/official_tiny (alternatives_tiny for Uni3D, OpenShape-PointBERT and
-ULIP-2). Prints the largest difference of every output, loss,
+a description of its files, is tests/fixtures/official_tiny (reconpp_tiny for ReCon++, alternatives_tiny for Uni3D,
+OpenShape-PointBERT and ULIP-2). Prints the largest difference of every output, loss,
 gradient and running statistic. Exit code: 0 all within tolerance, 1 one is not, 2 bad input.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pointrecon.tools.checkpoints.parity import compare, not_compared
 from pointrecon.tools.open.parity import compare_open, is_open_fixture
+from pointrecon.tools.reconpp.parity import compare_reconpp, is_reconpp_fixture
 from pointrecon.utils.program import Parser, exit_code
 
 
@@ -24,6 +25,9 @@ def main() -> int:
     if is_open_fixture(folder):
         comparisons, skipped = compare_open(folder)
         precision = "embeddings in float32; what comes before them in float64"
+    elif is_reconpp_fixture(folder):
+        comparisons, skipped = compare_reconpp(folder)
+        precision = "zeroshot.* in float32, the rest in float64; gradients by relative L2 norm; choices by their number"
     else:
         comparisons = compare(folder)
         skipped = not_compared(folder, comparisons)

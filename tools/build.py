@@ -33,7 +33,11 @@ from pointrecon.utils.registry import Registry
 # What the section `model` says of an encoder; one that does not take a key is not given it.
 ENCODER_KEYS: tuple[str, ...]
 ENCODER_KEYS = ("embed_dim", "depth", "num_heads", "num_groups", "group_size", "mlp_ratio", "drop_path")
-ENCODER_KEYS += ("embed_masked", "patch_width", "queries", "block", "class_token")
+ENCODER_KEYS += ("embed_masked", "patch_width", "queries", "block", "class_token", "mask_type")
+ENCODER_KEYS += ("colors", "color_fill", "large_embedding", "layer_scale", "skip_origin")
+# Those that are refused, rather than named in a warning, where a network has no use for them: it would be another one.
+ESSENTIAL = {"block": "ReConBlock", "class_token": False, "colors": False, "large_embedding": False}
+ESSENTIAL |= {"layer_scale": False}
 NO_TEACHER = ("chamfer", "contrast", "self", "loss")  # names that mean something else among the losses
 
 
@@ -130,7 +134,7 @@ def build_encoder(model: ModelSettings, *, stop_grad: bool) -> Any:
         raise InputError(f"model.patch_width is {model['patch_width']}, but must be a multiple of 4")
     takes = inspect.signature(make).parameters
     options = {key: sizes[key] for key in ENCODER_KEYS if key in takes}
-    for key, default in (("block", "ReConBlock"), ("class_token", False)):
+    for key, default in ESSENTIAL.items():
         if key not in takes and sizes[key] != default:
             raise InputError(f"model.{key} is {sizes[key]}, but model.type={model['type']} has no use for it")
     if "block" in options:
@@ -138,16 +142,13 @@ def build_encoder(model: ModelSettings, *, stop_grad: bool) -> Any:
     return make(**options, stop_grad=stop_grad)
 
 
-def build_decoder(model: ModelSettings) -> MaskedDecoder:
-    """The reconstruction decoder of the section `model`."""
-    return MaskedDecoder(
-        model["embed_dim"],
-        model["decoder_depth"],
-        model["decoder_num_heads"],
-        model["group_size"],
-        mlp_ratio=model["mlp_ratio"],
-        drop_path=model["drop_path"],
-    )
+def build_decoder(model: ModelSettings) -> Any:
+    """The reconstruction decoder of the section `model`: a `MaskedDecoder`, or what the network brings instead."""
+    make = getattr(choose(MODELS, "model.type", model["type"]), "decoder_class", MaskedDecoder)
+    sizes = {**model, "depth": model["decoder_depth"], "num_heads": model["decoder_num_heads"]}
+    keys = ("embed_dim", "depth", "num_heads", "group_size", "mlp_ratio", "drop_path", "mask_type", "colors")
+    takes = inspect.signature(make).parameters
+    return make(**{key: sizes[key] for key in keys if key in takes})
 
 
 def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
@@ -163,18 +164,21 @@ def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
     check_points(cfg)
     model, loss = cfg["model"], cfg["loss"]
     make = choose(MODELS, "model.type", model["type"])
-    check_choice("model.mask_type", model["mask_type"], MASKS)
+    check_choice("model.mask_type", model["mask_type"], getattr(make, "mask_types", MASKS))
     check_choice("loss.chamfer.type", loss["chamfer"]["type"], NORMS)
     teachers = {name: build_distillation(cfg, name, dim) for name, dim in dims.items()}
     contrast = loss["contrast"]
+    chamfer = loss["chamfer"]
+    extras = {"step": model["step"]} if "step" in inspect.signature(make).parameters else {}
     network = make(
         encoder=build_encoder(model, stop_grad=model["stop_grad"]),
         decoder=build_decoder(model),
         mask_ratio=model["mask_ratio"],
         mask_type=model["mask_type"],
         teachers=teachers,
-        chamfer=Chamfer(norm=loss["chamfer"]["type"], weight=loss["chamfer"]["weight"]),
+        chamfer=Chamfer(norm=chamfer["type"], weight=chamfer["weight"], color=chamfer["color"]),
         contrast=Contrast(**contrast) if contrast["weight"] else None,
+        **extras,
     )
     return _with_statistics(cfg, network)
 
@@ -213,11 +217,20 @@ def build_classifier(cfg: Settings, num_classes: int) -> PointClassifier:
     check_choice("classifier.freeze", options["freeze"], ("none", "backbone"))
     model = cfg["model"]
     classifier = getattr(choose(MODELS, "model.type", model["type"]), "classifier_class", PointClassifier)
-    extras = {"stream": options["stream"]} if classifier is TwoTowerClassifier else {}
-    if extras:
+    extras: dict[str, Any] = {}
+    if classifier is TwoTowerClassifier:
+        extras = {"stream": options["stream"]}
         model = {**model, "class_token": False}  # it has one of its own
     encoder = build_encoder(model, stop_grad=False)
-    if options["stream"] != "all" and not extras:
+    if "rebuild_weight" in inspect.signature(classifier).parameters:
+        if weight := options["rebuild_weight"]:
+            extras = {"decoder": build_decoder(model), "rebuild_weight": weight}
+    elif options["rebuild_weight"]:
+        raise InputError(
+            f"classifier.rebuild_weight is {options['rebuild_weight']}, but model.type={model['type']} rebuilds "
+            "nothing in fine-tuning; set it to 0, or model.type=ReConPP"
+        )
+    if options["stream"] != "all" and "stream" not in extras:
         raise InputError(f"classifier.stream is '{options['stream']}', but only model.type=TwoTower has streams")
     network = classifier(
         encoder,
@@ -245,8 +258,10 @@ def build_segmenter(cfg: Settings, num_classes: int, num_parts: int) -> PointSeg
             "give at least 3"
         )
     encoder = build_encoder(model, stop_grad=False)
-    if not isinstance(encoder, PointEncoder):
-        raise InputError(f"model.type is '{model['type']}', but parts are segmented with model.type=ReCon")
+    if not hasattr(encoder, "forward_blocks"):
+        raise InputError(
+            f"model.type is '{model['type']}', but parts are segmented with model.type=ReCon or model.type=ReConPP"
+        )
     network = PointSegmenter(encoder, num_classes, num_parts, options["feature_blocks"], options["dropout"])
     return _with_statistics(cfg, network)
 

@@ -105,6 +105,12 @@ class ModelSettings(TypedDict):
     stop_grad: bool
     class_token: bool
     embed_masked: bool
+    step: str
+    colors: bool
+    color_fill: float
+    large_embedding: bool
+    layer_scale: bool
+    skip_origin: bool
 
 
 class ClassifierSettings(TypedDict):
@@ -116,6 +122,7 @@ class ClassifierSettings(TypedDict):
     freeze: str
     dropout: float
     stream: str
+    rebuild_weight: float
     label_smoothing: float
 
 
@@ -132,6 +139,7 @@ class ChamferSettings(TypedDict):
 
     type: str
     weight: float
+    color: float
 
 
 class ContrastSettings(TypedDict):

@@ -2,8 +2,9 @@
 
 `LAYOUTS` says how each kind of file names its weights: ReCon (pretraining, classifier, zero-shot, encoder alone), the
 two-tower baseline, and the plain masked autoencoders Point-MAE and ACT, whose patch embedding and blocks have the
-layers of a ReCon encoder's local stream. Part segmentation has a file of its own, `segmenter.py`; networks of others
-are told apart in `foreign.py`. Conv1d kernels of size 1 become Linear weights: (C, D, 1) <-> (C, D).
+layers of a ReCon encoder's local stream. Part segmentation and ReCon++ have files of their own, `segmenter.py` and
+`reconpp.py`; networks of others are told apart in `foreign.py`. Conv1d kernels of size 1 become Linear weights:
+(C, D, 1) <-> (C, D).
 """
 
 import re
@@ -14,6 +15,14 @@ import torch
 from torch import Tensor
 
 from pointrecon.models.published.foreign import describe_foreign
+from pointrecon.models.published.reconpp import (
+    from_published_reconpp,
+    from_vit,
+    is_our_reconpp,
+    is_reconpp,
+    is_vit,
+    to_published_reconpp,
+)
 from pointrecon.models.published.segmenter import (
     HEAD_RENAMES,
     from_published_segmenter,
@@ -76,6 +85,7 @@ class Layout:
         queries: our tensors that stack several of the file's.
         drops: prefixes of what is left out besides teachers.
         is_plain: no ReCon network: it has no queries and no projections, and is read but never written.
+        only: what of a network such a file has, as a prefix in our names; empty: all of it.
     """
 
     name: str
@@ -83,6 +93,7 @@ class Layout:
     queries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     drops: tuple[str, ...] = ()
     is_plain: bool = False
+    only: str = ""
 
 
 RECON, TOWERS = ("cls", "img", "text"), ("img", "text")
@@ -116,6 +127,9 @@ LAYOUTS = {
     "plain_classifier": Layout(
         "plain transformer classifier", FLAT, _class_token(""), drops=("cls_head_finetune.",), is_plain=True
     ),
+    "reconpp": Layout("ReCon++ pretraining", {}),
+    "reconpp_classifier": Layout("ReCon++ classifier", {}),
+    "vit": Layout("2D ViT", {}, only="encoder.blocks."),
     "plain_segmenter": Layout(
         "plain transformer part segmentation",
         FLAT,
@@ -144,7 +158,8 @@ def strip_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def is_published(state: Mapping[str, Tensor]) -> bool:
     """Whether the keys are those of the published code."""
-    return any("first_conv.0.weight" in key for key in state) or describe_foreign(state) is not None
+    is_known = any("first_conv.0.weight" in key for key in state) or describe_foreign(state) is not None
+    return is_known or is_vit(strip_wrappers(state))
 
 
 def identify(state: Mapping[str, Tensor]) -> Layout:
@@ -156,6 +171,10 @@ def identify(state: Mapping[str, Tensor]) -> Layout:
     keys = strip_wrappers(state)
     prefixes = {key.split(".")[0] for key in keys}
     is_recon = any(".attn_contrast." in key for key in keys)
+    if is_reconpp(keys):
+        return LAYOUTS["reconpp" if prefixes & {"img_proj", "text_proj"} else "reconpp_classifier"]
+    if is_vit(keys):
+        return LAYOUTS["vit"]
     foreign = describe_foreign(keys)
     if foreign is not None:
         raise InputError(foreign)
@@ -168,7 +187,9 @@ def identify(state: Mapping[str, Tensor]) -> Layout:
     if "ACT_encoder" in prefixes:
         return LAYOUTS["act"]
     if "encoder.first_conv.0.weight" not in keys:
-        raise InputError("the weights are of a network that is not known here; give one of ReCon, Point-MAE or ACT")
+        raise InputError(
+            "the weights are of a network that is not known here; give one of ReCon, ReCon++, Point-MAE or ACT"
+        )
     if not is_recon:
         return LAYOUTS["plain_classifier"]
     if "cls_head_finetune" in prefixes:
@@ -178,7 +199,10 @@ def identify(state: Mapping[str, Tensor]) -> Layout:
 
 def dropped_keys(state: Mapping[str, Tensor]) -> list[str]:
     """Keys of a published state dict that `from_published` leaves out: teachers, and what no network here has."""
-    drops = TEACHERS + identify(state).drops
+    layout = identify(state)
+    if layout is LAYOUTS["vit"]:
+        return [key for key in strip_wrappers(state) if not key.startswith("blocks.")]
+    drops = TEACHERS + layout.drops
     return [key for key in strip_wrappers(state) if key.startswith(drops)]
 
 
@@ -192,6 +216,10 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {key: value for key, value in strip_wrappers(state).items() if key not in dropped}
     if layout is LAYOUTS["segmenter"]:
         return from_published_segmenter(state)
+    if layout.name.startswith("ReCon++"):
+        return from_published_reconpp(state)
+    if layout is LAYOUTS["vit"]:
+        return from_vit(state)
     ours = {}
     for name, parts in layout.queries.items():
         if all(part in state for part in parts):
@@ -211,6 +239,8 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         InputError: queries of another number than the network has.
     """
+    if is_our_reconpp(state):
+        return to_published_reconpp(state)
     if any(key.startswith(SEGMENTER_HEAD) for key in state):
         return to_published_segmenter(state)
     is_pretraining = any(key.startswith("decoder.") for key in state)

@@ -12,7 +12,6 @@ FOREIGN: Mapping[str, tuple[str, str]] = {
     ".mixer.A_log": ("PointMamba", "its blocks are state-space models, which this project does not have"),
     "trans2embed.": ("Uni3D", "its input has colors and its blocks are EVA's"),
     "ppat.": ("OpenShape-PointBERT", "its patches come from ball queries on colored points"),
-    "global_query": ("ReCon++", "its queries have no positions and its blocks come in two stacks"),
     "pc_projection": ("ULIP", "its input has colors and its tokens change their width"),
     "dgcnn_1.": ("a dVAE, the tokenizer of Point-BERT or ACT", "it only makes targets, and no encoder is in it"),
     "codebook": ("a dVAE, the tokenizer of Point-BERT or ACT", "it only makes targets, and no encoder is in it"),

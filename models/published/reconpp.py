@@ -8,7 +8,6 @@ A file of one of timm's 2D ViTs, which ReCon++ starts from, is read too: each of
 import re
 from collections.abc import Collection, Mapping
 
-import torch
 from torch import Tensor
 
 from pointrecon.utils.errors import InputError
@@ -29,6 +28,7 @@ RENAMES = (
     ("text_proj.", "text_proj."),
     ("head.", "cls_head_finetune."),
     ("cls_token", "cls_token"),
+    ("norm.", "norm."),
 )
 SMALL = {"fc1": "first_conv.0", "norm1": "first_conv.1", "fc2": "first_conv.3"}
 SMALL |= {"fc3": "second_conv.0", "norm2": "second_conv.1", "fc4": "second_conv.3"}
@@ -38,7 +38,6 @@ CONVS = re.compile(r"(first_conv\.\d+|second_conv\.\d+|increase_dim\.0)\.weight$
 BLOCK = re.compile(r"encoder\.blocks\.(local|global)_blocks\.(\d+)\.(.+)$")
 OUR_BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.(local|query)\.(.+)$")
 VIT_BLOCK = re.compile(r"blocks\.(\d+)\.((?:norm[12]|attn\.(?:qkv|proj)|mlp\.fc[12])\.(?:weight|bias)|ls[12]\.gamma)$")
-UNUSED_NORM = "norm."  # a LayerNorm that the published pretraining network has and never calls
 PROJECTIONS = ("img_proj.", "text_proj.")
 PUBLISHED_QUERIES = {16: (13, 3), 11: (10, 1)}  # total -> images and texts
 HEADS = {384: 6, 768: 12, 1024: 16, 1408: 16}  # width -> attention heads, which no weight shows
@@ -60,13 +59,12 @@ def is_vit(keys: Collection[str]) -> bool:
 
 
 def from_published_reconpp(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Stripped published keys -> ours, without the norm that is not used; keys that are not known stay as they are."""
+    """Stripped published keys -> ours; keys that are not known stay as they are."""
     embedding = {new: old for old, new in (LARGE if _is_large(state) else SMALL).items()}
     ours = {}
     for key, value in state.items():
-        if not key.startswith(UNUSED_NORM):
-            squeezed = value.squeeze(-1) if CONVS.search(key) and value.dim() == 3 else value
-            ours[_to_ours(key, embedding)] = squeezed
+        squeezed = value.squeeze(-1) if CONVS.search(key) and value.dim() == 3 else value
+        ours[_to_ours(key, embedding)] = squeezed
     return ours
 
 
@@ -77,11 +75,8 @@ def to_published_reconpp(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     published = {}
     for key, value in state.items():
         name = _to_published(key, embedding)
-        value = value.unsqueeze(-1) if CONVS.search(name) else value
+        value = value.unsqueeze(-1) if CONVS.search(name) and value.dim() == 2 else value
         published[name if name.startswith(PROJECTIONS) or not is_pretraining else f"model.{name}"] = value
-    if is_pretraining:  # published readers ask for it
-        like = state["encoder.norm.weight"]
-        published |= {"model.norm.weight": torch.ones_like(like), "model.norm.bias": torch.zeros_like(like)}
     return published
 
 

@@ -92,9 +92,13 @@ class ReConPPClassifier(PointClassifier):
     def _encode(self, patches: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
         """The feature (B, `feature_dim`), and tokens (B, G, C)."""
         queries, tokens = self.encoder(patches, centers, extra=self.cls_token)
+        return self.pool(queries, tokens), tokens
+
+    def pool(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """[class query, maximum of each name's queries, maximum over patches]: (B, Q + 1, C), (B, G, C) -> (B, 4C)."""
         total = self.encoder.queries.total
         pooled = self.encoder.queries.pool(queries[:, :total])
-        return classifier_feature(torch.cat([queries[:, total:], pooled], dim=1), tokens), tokens
+        return classifier_feature(torch.cat([queries[:, total:], pooled], dim=1), tokens)
 
     def refusal(self, state: Mapping[str, Tensor]) -> str | None:
         """Why weights of another variant are of no use here, None if they are of this one."""

@@ -30,24 +30,26 @@ def sizes_of_reconpp(state: Mapping[str, Tensor]) -> dict[str, Any]:
     Args:
         state: in our names.
     """
-    sizes: dict[str, Any] = {"type": "ReConPP", "mask_type": CAUSAL if "encoder.start" in state else "random"}
+    sizes: dict[str, Any] = {"type": "ReConPP"}
+    if "encoder.start" in state or "encoder.pos_embed.0.weight" in state:
+        sizes["mask_type"] = CAUSAL if "encoder.start" in state else "random"
     sizes["layer_scale"] = any(key.endswith(".ls1.gamma") for key in state)
     sizes["depth"] = len({key.split(".")[2] for key in state if key.startswith("encoder.blocks.")})
-    first = "encoder.patch_embed.fc0.weight"
-    sizes["large_embedding"] = first in state
-    first = first if first in state else "encoder.patch_embed.fc1.weight"
-    if first in state and state[first].dim() == 2:
-        sizes["colors"] = state[first].shape[1] == 6
-    query = state.get("encoder.global_query")
-    if query is not None and query.dim() == 3:
-        dim = sizes["embed_dim"] = query.shape[2]
+    large, small = "encoder.patch_embed.fc0.weight", "encoder.patch_embed.fc1.weight"
+    if small in state:
+        sizes["large_embedding"] = large in state
+        first = state.get(large, state[small])
+        if first.dim() == 2:
+            sizes["colors"] = first.shape[1] == 6
+    query, hidden = state.get("encoder.global_query"), state.get("encoder.blocks.0.local.mlp.fc1.weight")
+    if query is not None and query.dim() == 3 and query.shape[1] in PUBLISHED_QUERIES:
+        sizes["queries"] = dict(zip(("cls", "image", "text"), (0, *PUBLISHED_QUERIES[query.shape[1]]), strict=True))
+    if hidden is not None and hidden.dim() == 2 and hidden.shape[1]:
+        dim = sizes["embed_dim"] = hidden.shape[1]
+        ratio = len(hidden) / dim
+        sizes["mlp_ratio"] = ratio if int(dim * ratio) == len(hidden) else (len(hidden) + 0.5) / dim
         if dim in HEADS:
             sizes["num_heads"] = sizes["decoder_num_heads"] = HEADS[dim]
-        if query.shape[1] in PUBLISHED_QUERIES:
-            sizes["queries"] = dict(zip(("cls", "image", "text"), (0, *PUBLISHED_QUERIES[query.shape[1]]), strict=True))
-        hidden = state.get("encoder.blocks.0.local.mlp.fc1.weight")
-        if hidden is not None and dim:
-            sizes["mlp_ratio"] = len(hidden) / dim
     if "decoder.coords.weight" in state:
         sizes["decoder_depth"] = len({key.split(".")[2] for key in state if key.startswith("decoder.blocks.")})
         sizes["group_size"] = len(state["decoder.coords.weight"]) // (6 if sizes.get("colors") else 3)

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointrecon.models import MODELS
 from pointrecon.models.losses.chamfer import Chamfer
 from pointrecon.models.patches.masking import MASKS, Split, take_groups
 from pointrecon.models.recon import ReCon, at_least_float32
-from pointrecon.models.reconpp.classifier import ReConPPClassifier
+from pointrecon.models.reconpp.classifier import ReConPPClassifier, variant_refusal
 from pointrecon.models.reconpp.decoder import ReConPPDecoder
 from pointrecon.models.reconpp.encoder import CAUSAL, ReConPPEncoder
 from pointrecon.models.reconpp.order import CausalSplit, causal_mask, num_hidden
@@ -44,6 +44,7 @@ class ReConPP(ReCon):
 
     encoder_class, decoder_class, classifier_class = ReConPPEncoder, ReConPPDecoder, ReConPPClassifier
     mask_types = (*MASKS, CAUSAL)
+    may_lack = ("norm.",)
     encoder: ReConPPEncoder
     decoder: Any
 
@@ -69,6 +70,8 @@ class ReConPP(ReCon):
         )
         check_choice("model.step", step, STEPS)
         self.step = step
+        # parity: published files have this norm, and nothing calls it.
+        self.norm = nn.LayerNorm(encoder.embed_dim).requires_grad_(False)
         if is_causal:
             self.draw_mask, self.num_masked = causal_mask, num_hidden(encoder.group.num_groups, mask_ratio)
         if step == "contrast" and not self.teachers:
@@ -116,6 +119,10 @@ class ReConPP(ReCon):
         """(B, Q, C) and the targets -> a term for each teacher."""
         with torch.autocast(queries.device.type, enabled=False):
             return self.distil(at_least_float32(queries), targets)
+
+    def refusal(self, state: Mapping[str, Tensor]) -> str | None:
+        """Why weights of another variant are of no use here, None if they are of this one."""
+        return variant_refusal(self.encoder.is_causal, state)
 
     @torch.no_grad()
     def reconstruct(self, points: Tensor, split: Any = None) -> tuple[Tensor, Tensor, Any, Tensor]:

@@ -4,12 +4,13 @@ from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from pointrecon.tools.checkpoints.checkpoint import peek_checkpoint
-from pointrecon.tools.checkpoints.sizes import network_of
+from pointrecon.tools.checkpoints.sizes import PLUS, network_of
 from pointrecon.tools.settings import Settings
 from pointrecon.utils.config import check_part, merge
 
 # What makes a network another one. The rest of `model` is how it is trained and what it is shown.
 SIZES = ("type", "block", "queries", "embed_dim", "depth", "num_heads", "patch_width", "mlp_ratio", "class_token")
+PLUS_SIZES = ("mask_type", "large_embedding", "layer_scale", "colors")  # of ReCon++, which sizes alone do not tell
 DECODER = ("decoder_depth", "decoder_num_heads", "group_size")
 
 
@@ -30,6 +31,7 @@ def adopt_sizes(cfg: Settings, given: Container[str]) -> list[str]:
         return []
     keys = SIZES + (DECODER if cfg["task"] == "pretrain" else ())
     known = network_of(peek_checkpoint(cfg["init"]))
+    keys += PLUS_SIZES if known.get("type") == PLUS else ()
     model = cast(dict[str, Any], cfg["model"])
     wanted = {key: known[key] for key in keys if key in known and not is_given(key, known[key], given)}
     checked = check_part({"model": wanted}, f"the config in '{cfg['init']}'")["model"]

@@ -155,6 +155,8 @@ def load_weights(
     notes = _place_class_token(state, wanted) if layout is not None and layout.is_plain else []
     notes += _add_batch_counts(state, wanted)
     misfit = f"checkpoint '{path}', a {kind} file, does not fit this network"
+    if (reason := getattr(model, "refusal", lambda _: None)(state)) is not None:
+        raise InputError(f"{misfit}: {reason}")
     differences = describe_differences(
         sizes_of(state) | _unseen_sizes(content), sizes_of(wanted) | _unseen_sizes_of(model, skip)
     )
@@ -268,7 +270,10 @@ def _is_sound(value: Tensor, wanted: Tensor) -> bool:
 
 
 def _is_no_part_of(layout: Layout | None, key: str) -> bool:
-    """Whether the key names what a plain masked autoencoder does not have, and the file is one."""
+    """Whether the key names what a plain masked autoencoder does not have, and the file is one; or what a 2D ViT has
+    not."""
+    if layout is not None and layout.only and not key.startswith(layout.only):
+        return True
     return layout is not None and layout.is_plain and bool(
         QUERY_STREAM.match(key) or key.startswith(NOT_PLAIN) or PROJECTION.match(key)
     )

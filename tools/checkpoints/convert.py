@@ -44,7 +44,7 @@ def convert(
         raise InputError(f"'{target}' is there already; give another name, or --overwrite to replace it")
     content = read_checkpoint(source)
     layout, state = content["layout"], content["base_model"]
-    if layout is not None and layout.is_plain:
+    if layout is not None and (layout.is_plain or layout.only):
         raise InputError(
             f"'{source}' is a {layout.name} file, which is no network of this project and is not converted; use it as "
             "it is with --ckpts"

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointrecon.models.reconpp.encoder import CAUSAL
+from pointrecon.models.reconpp.load import NUM_GROUPS
 from pointrecon.tools.build import build_classifier, build_encoder, build_pretrainer
 from pointrecon.tools.checkpoints.checkpoint import LoadReport, load_weights, read_checkpoint
-from pointrecon.tools.checkpoints.sizes import kind_of, network_of, projection_dims, sizes_of
+from pointrecon.tools.checkpoints.sizes import PLUS, kind_of, network_of, projection_dims, sizes_of
 from pointrecon.utils.config import complete_config
 from pointrecon.utils.errors import InputError
 
@@ -74,11 +76,14 @@ def load_pretrained(
         )
     model = {**known, **changes, "drop_path": 0.0}
     model.setdefault("decoder_num_heads", model["num_heads"])
+    if model.get("type") == PLUS and layout is not None:
+        model = {"num_groups": NUM_GROUPS[model["mask_type"] == CAUSAL], "skip_origin": True, **model}
     if layout is not None and layout.is_plain:
         model = {"type": "TwoTower" if "encoder.cls_token" in state else "ReCon", "block": "PreNormBlock", **model}
         model = {**model, "block": "ReConBlock"} if model["type"] == "TwoTower" else model
     cfg = complete_config({**config, "model": model}, f"the config in '{path}'")
     is_whole = any(key.startswith("decoder.") or key.endswith("_proj.weight") and key.count(".") == 1 for key in state)
+    is_whole = is_whole and not (model.get("type") == PLUS and _count_outputs(state))
     num_classes = 0 if is_whole or any(key.startswith("head.local.") for key in state) else _count_outputs(state)
     if is_whole:
         network = build_pretrainer(cfg, projection_dims(state))
@@ -114,4 +119,5 @@ def _count_outputs(state: Mapping[str, Tensor]) -> int:
 def _with_head(cfg: Any, state: Mapping[str, Tensor], num_classes: int) -> Any:
     """The config, with the head that the weights show."""
     head = {"head": sizes_of(state)["classifier.head"], "num_classes": num_classes, "freeze": "none"}
+    head["rebuild_weight"] = 0.0
     return {**cfg, "classifier": {**cfg["classifier"], **head}}

@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from pointrecon.models.published.encoder import QUERY_STREAM, TEACHERS, TOWER
+from pointrecon.models.published.reconpp import is_our_reconpp
+from pointrecon.models.reconpp.load import sizes_of_reconpp
 
 PARTS = {
     "encoder.": "encoder",
@@ -17,6 +19,7 @@ PARTS = {
     **dict.fromkeys((*TEACHERS, "dvae_tokenizer."), "teachers"),
 }
 PROJECTION = re.compile(r"(\w+)_proj\.(?:weight|bias)$")
+PLUS = "ReConPP"
 HEAD_WIDTH = 64  # channels of an attention head in every published network
 _MATRICES = ("patch_embed.fc4.weight", "head.0.weight")
 
@@ -54,7 +57,9 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     sizes: dict[str, Any] = {"model.type": _network(state)}
     # A tensor with too few axes, or of length 0, says nothing; it is refused when shapes are compared.
     state = {key: x for key, x in state.items() if x.dim() >= (2 if key.endswith(_MATRICES) else 1) and len(x)}
-    if "encoder.norm.weight" in state:
+    if sizes["model.type"] == PLUS:
+        sizes = {f"model.{key}": size for key, size in sizes_of_reconpp(state).items()}
+    elif "encoder.norm.weight" in state:
         dim = sizes["model.embed_dim"] = len(state["encoder.norm.weight"])
         if "encoder.patch_embed.fc4.weight" in state:
             sizes["model.patch_width"] = state["encoder.patch_embed.fc4.weight"].shape[1]
@@ -64,7 +69,7 @@ def sizes_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         if "head.0.weight" in state and sizes["model.type"] == "TwoTower":
             is_all = state["head.0.weight"].shape[1] > 2 * dim
             sizes["classifier.stream"] = "all" if is_all else "local or global"
-    if "decoder.coords.weight" in state:
+    if "decoder.coords.weight" in state and sizes["model.type"] != PLUS:
         sizes["model.decoder_depth"] = _count_blocks(state, "decoder.")
         sizes["model.group_size"] = len(state["decoder.coords.weight"]) // 3
     if "head.0.weight" in state:
@@ -90,7 +95,8 @@ def network_of(content: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name.removeprefix("model."): size for name, size in sizes_of(state).items() if name.startswith("model.")}
     if "encoder.cls_token" in state:
         shown["class_token"] = True
-    if layout is not None and "embed_dim" in shown and shown["embed_dim"] % HEAD_WIDTH == 0:
+    is_plus = shown.get("type") == PLUS
+    if layout is not None and not is_plus and "embed_dim" in shown and shown["embed_dim"] % HEAD_WIDTH == 0:
         shown["num_heads"] = shown["embed_dim"] // HEAD_WIDTH
         if not layout.is_plain:
             shown["decoder_num_heads"] = shown["num_heads"]
@@ -112,6 +118,8 @@ def describe_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) ->
 def _network(state: Mapping[str, Tensor]) -> str | None:
     if any(key.startswith(TOWER) for key in state):
         return "TwoTower"
+    if is_our_reconpp(state):
+        return PLUS
     return "ReCon" if any(QUERY_STREAM.match(key) for key in state) else None
 
 

@@ -44,7 +44,7 @@ CONDITIONS = (
     Condition(("segmenter.*",), _is_task("segment"), "only task=segment has a segmenter"),
     Condition(
         ("model.decoder_*", "model.mask_*", "model.stop_grad", "model.embed_masked"),
-        _is_task("pretrain", "evaluate"),
+        lambda cfg: _is_task("pretrain", "evaluate")(cfg) or cfg["model"]["type"] == "ReConPP",
         "nothing is masked or reconstructed but in pretraining",
     ),
     Condition(("num_votes",), _is_task("classify", "segment"), "only classifiers and segmenters vote"),
@@ -59,6 +59,11 @@ CONDITIONS = (
         ("model.class_token", "classifier.stream"),
         lambda cfg: cfg["model"]["type"] != "ReCon",
         "model.type=ReCon has none",
+    ),
+    Condition(
+        tuple(f"model.{key}" for key in "step colors color_fill large_embedding layer_scale skip_origin".split()),
+        lambda cfg: cfg["model"]["type"] == "ReConPP" or ":" in cfg["model"]["type"],
+        "only model.type=ReConPP reads it",
     ),
     Condition(
         ("classifier.dropout",), lambda cfg: cfg["classifier"]["head"] != "linear", "a linear head has no dropout"

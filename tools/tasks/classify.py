@@ -59,10 +59,14 @@ class ClassifyTask(Task):
 
     def compute_loss(self, points: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy, and the accuracy on the augmented batch."""
-        logits = self.network(points).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.cfg["classifier"]["label_smoothing"])
+        output = self.network(points)
+        logits, terms = output if isinstance(output, tuple) else (output, {})  # some have further losses
+        logits = logits.float()
+        entropy = F.cross_entropy(logits, labels, label_smoothing=self.cfg["classifier"]["label_smoothing"])
+        loss = sum(terms.values(), entropy)
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
-        return loss, {"loss": loss.detach(), "accuracy": accuracy}
+        parts = {name: term.detach() for name, term in terms.items()}
+        return loss, {"loss": loss.detach(), "accuracy": accuracy, **parts}
 
     def evaluate(self, split: str) -> dict[str, Any]:
         """Overall and mean-class accuracy on `val` or `test`; with `num_votes` of the vote, and each vote's own."""

@@ -43,7 +43,7 @@ def parameter_groups(model: nn.Module, options: OptimSettings, *, decays_head: b
         if not parameter.requires_grad:
             continue
         # parity: published runs decay the queries' positions and not the tokens.
-        is_head = name.startswith("head.")
+        is_head = name.startswith(getattr(model, "head_prefixes", ("head.",)))
         has_decay = (parameter.dim() > 1 and "token" not in name) or (decays_head and is_head)
         scale = options["head_lr_scale"] if is_head else 1.0
         scale *= 1.0 if is_head else options["layer_decay"] ** (depth - _num_blocks_before(name, depth))

@@ -1,0 +1,1 @@
+"""ReCon++ outside its networks: comparison with published numbers."""
