@@ -15,7 +15,7 @@ from pointrecon.tools.prepare.splits import Split, group_copies, make_split
 from pointrecon.utils.errors import InputError
 
 SHEET = "sheet.png"
-SURE = 0.6  # share of the votes from which on a guess is called sure
+SURE, LIKELY = 0.9, 0.7  # confidence from which on a guess is called so
 MAX_SHOWN = 10
 
 
@@ -134,7 +134,8 @@ def describe_up(data: Folder, options: FolderOptions) -> str:
     """Which axis is up, and how sure that is."""
     if options.up != AUTO or data.guess is None:
         return f"up is {options.up}, as given"
-    level = "sure" if data.guess.confidence >= SURE else "NOT sure"
+    confidence = data.guess.confidence
+    level = "sure" if confidence >= SURE else "likely" if confidence >= LIKELY else "NOT sure"
     return f"{data.guess}: {level}; look at the sheet, and give --up (data.options.up) if it is wrong"
 
 

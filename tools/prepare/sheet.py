@@ -4,6 +4,7 @@ is seen at a glance.
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,14 +50,14 @@ def draw_folder(data: Folder, path: Path, title: str) -> Path:
         words = f"{axis} is up\n(chosen)" if is_chosen else f"if {axis} were up"
         pen.text((8, y + SIZE // 2 - 10), words, fill=CHOSEN if is_chosen else GREY)
         for place, row in enumerate(some):
-            sheet.paste(_picture(data, row, axis), (MARGIN + place * SIZE, y))
+            sheet.paste(picture_of(data, row, axis), (MARGIN + place * SIZE, y))
         if is_chosen:
             pen.rectangle((2, y, MARGIN + COLUMNS * SIZE - 2, y + SIZE - 1), outline=CHOSEN, width=2)
     top = HEADER + len(axes) * SIZE
     pen.text((8, top + 12), f"{len(rows)} of {len(data)} shapes, {up} up", fill=INK)
     for place, row in enumerate(rows):
         x, y = MARGIN + place % COLUMNS * SIZE, top + HEADER + place // COLUMNS * (SIZE + CAPTION)
-        sheet.paste(_picture(data, row, up), (x, y))
+        sheet.paste(picture_of(data, row, up), (x, y))
         label = int(data.labels[row])
         lines = (data.class_names[label] if label >= 0 else "(no class)", data.names[row])
         pen.text((x + 2, y + SIZE), "\n".join(map(shorten, lines)), fill=INK)
@@ -87,7 +88,8 @@ def shorten(text: str, letters: int = 21) -> str:
     return f"{cut.rsplit(' ', 1)[0] if ' ' in cut else cut} .."
 
 
-def _picture(data: Folder, row: int, up: str) -> object:
+def picture_of(data: Folder, row: int, up: str) -> Any:
+    """A picture of a shape with an axis up, as Pillow has it."""
     from PIL import Image
 
     points, colors = data.stored(row)

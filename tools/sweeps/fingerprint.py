@@ -174,6 +174,8 @@ def _data_places(cfg: Any) -> list[Path]:
     for section in (cfg["data"]["options"], *(item for item in (cfg.get("teachers") or {}).values() if item)):
         for value in _texts(section):
             places += [path for path in (Path(value), root / value) if value and path.exists()]
+    if cfg["data"].get("root"):
+        places.append(root)
     if not places and root.is_dir():
         places = [root]  # a data set that says nothing of its files
     return list(dict.fromkeys(path.resolve() for path in places))
