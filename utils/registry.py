@@ -1,14 +1,18 @@
-"""Names in a config -> classes. A registry imports the modules of its package on the first look-up, never before."""
+"""Names in a config -> classes. A registry imports the module that registers a name when the name is looked up."""
 
 import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pointrecon.utils.errors import InputError, closest, nearest
+
+# What registers an entry: the decorator, with its name or the class's own.
+_ENTRY = re.compile(r"""\.register\((?:["'](\w+)["'])?\)\n(?:@.*\n)*(?:class|def) (\w+)""")
 
 
 class Registry:
@@ -16,7 +20,7 @@ class Registry:
 
     Args:
         kind: What the entries are, in error messages: "data set".
-        package: Dotted name of the package whose modules register the entries; they are imported on the first look-up.
+        package: Dotted name of the package whose modules register the entries.
         rooms: Sub-packages of it whose modules do so too.
     """
 
@@ -44,9 +48,10 @@ class Registry:
         return enter
 
     def names(self) -> list[str]:
-        """Returns all registered names, sorted."""
-        self._load()
-        return sorted(self._entries)
+        """Returns all names, sorted: as the sources say, or as they were registered once all modules are imported."""
+        if self._is_loaded:
+            return sorted(self._entries)
+        return sorted({*self._entries, *(name for module in self._modules() for name in _entries_of(module))})
 
     def broken(self) -> dict[str, Exception]:
         """Returns the modules that fail to import, each with its error; their entries are missing from `names`."""
@@ -64,6 +69,12 @@ class Registry:
         """
         if ":" in str(name):
             return self._import_entry(str(name))
+        if name not in self._entries and not self._is_loaded:
+            for module in self._modules():
+                if name in _entries_of(module):
+                    self._import(module)
+        if name in self._entries:
+            return self._entries[name]
         self._load()
         if name in self._entries:
             return self._entries[name]
@@ -112,12 +123,16 @@ class Registry:
     def _load(self) -> None:
         if self._is_loaded:
             return
+        for module in self._modules():
+            self._import(module)
+        self._is_loaded = True
+
+    def _modules(self) -> list[str]:
+        found = []
         for name in self.packages:
             package = importlib.import_module(name)
-            for module in pkgutil.iter_modules(package.__path__):
-                if not module.ispkg:
-                    self._import(f"{name}.{module.name}")
-        self._is_loaded = True
+            found += [f"{name}.{item.name}" for item in pkgutil.iter_modules(package.__path__) if not item.ispkg]
+        return found
 
     def _import(self, module: str) -> None:
         """One broken module must not take the others with it; whoever asks for what is in it is told."""
@@ -138,6 +153,10 @@ class Registry:
         if not callable(entry):
             raise InputError(f"{self.kind} '{name}' is {type(entry).__name__}, but must be a class or function")
         return entry
+
+
+def _entries_of(module: str) -> set[str]:
+    return {name or own for name, own in _ENTRY.findall(_source_of(module))}
 
 
 def _source_of(module: str) -> str:

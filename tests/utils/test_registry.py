@@ -32,10 +32,14 @@ def registry(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_modules_are_imported_on_the_first_look_up_only(registry):
-    assert "shape_package.round" not in sys.modules
-    assert registry.names() == ["Circle", "blob"]
-    assert "shape_package.round" in sys.modules
+def test_only_the_module_that_has_the_name_is_imported(registry, tmp_path):
+    (tmp_path / "shape_package" / "square.py").write_text(
+        "from shape_package import SHAPES\n@SHAPES.register()\nclass Square:\n    pass\n"
+    )
+    assert registry.names() == ["Circle", "Square", "blob"]
+    assert not {"shape_package.round", "shape_package.square"} & set(sys.modules)
+    assert registry.get("blob")(a=1) == {"a": 1}
+    assert "shape_package.round" in sys.modules and "shape_package.square" not in sys.modules
 
 
 def test_unknown_name_gives_the_nearest_and_all(registry):
@@ -85,8 +89,8 @@ def test_a_broken_module_breaks_nothing_else(registry, tmp_path):
     (tmp_path / "shape_package" / "torn.py").write_text(
         "from shape_package import SHAPES\nimport no_such_module\n@SHAPES.register()\nclass Torn:\n    pass\n"
     )
-    assert registry.names() == ["Circle", "blob"]
-    assert list(registry.broken()) == ["shape_package.torn"]
+    assert registry.names() == ["Circle", "Torn", "blob"]
+    assert list(registry.broken()) == ["shape_package.torn"] and registry.names() == ["Circle", "blob"]
     with pytest.raises(InputError, match="'Torn' is in 'shape_package.torn', which fails to import: .*no_such_mod"):
         registry.get("Torn")
     with pytest.raises(InputError, match="unknown shape 'Square'; there are: Circle, blob"):

@@ -49,12 +49,13 @@ def describe(name: str) -> str:
     registry = _registry_of(kind)
     where = f", options in {kind.options}" if kind.options else ""
     lines = [f"{name}: {kind.key}{where}; one of your own: my_package.my_module:MyClass"]
+    broken = registry.broken()  # imports all; the names are then those that can be used
     for key in registry.names():
         entry = registry.get(key)
         lines.append(f"  {key:<{MAX_NAME}}  {_sentence_of(entry)}".rstrip())
         options = _options_of(entry) if kind.options else []
         lines += [f"  {'':<{MAX_NAME}}  {', '.join(options)}"] if options else []
-    lines += [f"  cannot be imported: {module} ({error!r:.200})" for module, error in registry.broken().items()]
+    lines += [f"  cannot be imported: {module} ({error!r:.200})" for module, error in broken.items()]
     return "\n".join(lines)
 
 
