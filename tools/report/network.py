@@ -103,10 +103,7 @@ def _reconstruct(page: Page, key: str, network: Network) -> str:
     patches, centers = network.encoder.group(points)
     num_groups = centers.shape[1]
     stops: list[dict[str, Any]] = []
-    for ratio in RATIOS:
-        count = int(ratio * num_groups + 1e-9)
-        if not 0 < count < num_groups:
-            continue
+    for count in sorted({int(ratio * num_groups + 1e-9) for ratio in RATIOS} - {0, num_groups}):
         # The same draw for each ratio: what is hidden at one stays hidden at the next.
         split = module.draw_mask(centers, count, generator(points.device, 0))
         _, tokens = network.encoder(patches, centers, split)

@@ -7,6 +7,7 @@ Colours in figures are names that the page fills in for light and dark: `@0` to 
 import base64
 import html
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,10 +144,7 @@ class Page:
             "SCRIPT": "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("clouds.js", "page.js")),
         }
         page = (ASSETS / "page.html").read_text(encoding="utf-8")
-        for key, value in fill.items():
-            head, mark, tail = page.rpartition(f"%{key}%")
-            page = f"{head}{value}{tail}" if mark else page
-        return page
+        return re.sub("%([A-Z]+)%", lambda found: fill[found[1]], page)
 
 
 def plotly_script() -> str:
