@@ -95,3 +95,15 @@ def tiny_checkpoint(tmp_path_factory, data_root):
     main.run(["--config", str(config), "--exp_name", "a", "epochs=1"])
     (path,) = (folder / "out").rglob("ckpt-last.pth")
     return path
+
+
+@pytest.fixture(scope="session")
+def classifier_checkpoint(tmp_path_factory, data_root, tiny_checkpoint):
+    """The same network fine-tuned by main.py for an epoch; not to be changed."""
+    folder = tmp_path_factory.mktemp("classifier")
+    config = folder / "tiny.yaml"
+    tree = {**TINY, "task": "classify", "epochs": 1, "data_root": str(data_root), "output_root": str(folder / "out")}
+    config.write_text(yaml.dump({**tree, "init": str(tiny_checkpoint)}))
+    main.run(["--config", str(config), "--exp_name", "a"])
+    (path,) = (folder / "out").rglob("ckpt-last.pth")
+    return path

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 import torch
-import yaml
 
-import main
 import pointrecon
 from pointrecon.shapes import to_clouds
 from pointrecon.tools.build import build_pretrainer
@@ -97,18 +95,6 @@ def test_labels_are_checked_before_anything_else(tiny_checkpoint, clouds, monkey
     )
     result = model.classify(clouds, ["rod", "ball"])
     assert result.scores.shape == (5, 2) and result.labels == [["rod", "ball"][row] for row in result.scores.argmax(1)]
-
-
-@pytest.fixture(scope="module")
-def classifier_checkpoint(tmp_path_factory, data_root, tiny_checkpoint):
-    """Fine-tuned by main.py for one epoch."""
-    folder = tmp_path_factory.mktemp("classifier")
-    config = folder / "tiny.yaml"
-    tree = {**TINY, "task": "classify", "epochs": 1, "data_root": str(data_root), "output_root": str(folder / "out")}
-    config.write_text(yaml.dump({**tree, "init": str(tiny_checkpoint)}))
-    main.run(["--config", str(config), "--exp_name", "a"])
-    (path,) = (folder / "out").rglob("ckpt-last.pth")
-    return path
 
 
 def test_a_trained_head_gives_probabilities_of_its_classes(classifier_checkpoint, tiny_checkpoint, clouds):

@@ -7,7 +7,6 @@ import json
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from pointrecon.tools.predict import command as predict
 
@@ -93,22 +92,3 @@ def test_mistakes_are_one_sentence(arguments, message, tiny_checkpoint, capsys):
     assert call(*arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
-
-
-@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-def test_exported_files_give_the_same_embeddings(folder, tiny_checkpoint, suffix):
-    out, clouds = folder / f"m{suffix}", np.random.RandomState(5).randn(3, 70, 3).astype(np.float32)
-    if suffix == ".onnx":
-        pytest.importorskip("onnxscript")
-        onnxruntime = pytest.importorskip("onnxruntime")
-    assert call("export", "--ckpt", tiny_checkpoint, "--to", out) == 0
-    if suffix == ".pt2":
-        embedding = torch.export.load(out).module()(torch.from_numpy(clouds))[0].numpy()
-    else:
-        embedding = onnxruntime.InferenceSession(str(out)).run(["embedding"], {"points": clouds})[0]
-    from pointrecon.encoders import load_model
-    from pointrecon.tools.predict.portable import ExportedEmbedder
-
-    with torch.no_grad():
-        wanted = ExportedEmbedder(load_model(tiny_checkpoint).network)(torch.from_numpy(clouds))[0]
-    np.testing.assert_allclose(embedding, wanted, atol=1e-4)
