@@ -101,6 +101,11 @@ class OpenEncoder(nn.Module):
         x = self.transform(centers, tokens)
         return OpenFeatures(self.head(self.feature(x)), x[:, :1], x[:, 1:], centers)
 
+    def from_patches(self, patches: Tensor, centers: Tensor) -> Tensor:
+        """Points of the patches (B, G, K, 6) and centres (B, G, 3) -> (B, E)."""
+        tokens = self.lift_up(centers, self.patches.describe(patches, centers))
+        return self.head(self.feature(self.transform(centers, tokens)))
+
     def transform(self, centers: Tensor, tokens: Tensor) -> Tensor:
         """Centres (B, G, 3) and tokens (B, G, C) -> (B, T, C) after the last norm, the class token first."""
         x, positions = self.start(centers, tokens)
@@ -108,20 +113,24 @@ class OpenEncoder(nn.Module):
             x = block(x + positions if self.positions == "every" else x)
         return self.norm(x)
 
-    def attention(self, points: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """How tokens divide their attention, block after block.
+    query_names = ("class",)
+
+    def attention(self, points: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """How the class token and the patches divide their attention over the patches, block after block.
 
         Args:
             points: (B, N, 6).
 
         Yields:
-            Centres (B, G, 3), and weights (B, H, T, T), the class token first; each row sums to 1.
+            Centres (B, G, 3); of the class token (B, H, 1, G); of the patches (B, H, G, G). What is missing of a row's
+            sum of 1 is on the class token.
         """
         centers, tokens = self.tokenize(points)
         x, positions = self.start(centers, tokens)
         for block in self.blocks:
             x = x + positions if self.positions == "every" else x
-            yield centers, block.attn.weights(block.norm1(x))
+            weights = block.attn.weights(block.norm1(x))
+            yield centers, weights[:, :, :1, 1:], weights[:, :, 1:, 1:]
             x = block(x)
 
     def tokenize(self, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,16 @@
 """Loading networks for use: the bare encoder, or a model that takes files and gives labels."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from pointrecon.catalogue import find_weights_file
 from pointrecon.model import ShapeModel
-from pointrecon.open_models import OpenModel
+from pointrecon.models.open.reconpp import OpenReConPP
+from pointrecon.models.reconpp.network import ReConPP
+from pointrecon.open_models import OpenModel, open_reconpp
 from pointrecon.tools.checkpoints.pretrained import load_pretrained
 from pointrecon.tools.open.files import load_open_encoder
 
@@ -60,4 +62,6 @@ def load_model(
     if opened is not None:
         return OpenModel(*opened, file, precision)
     network, info = load_pretrained(file, device=device, **changes)
+    if info.kind.startswith("published") and OpenReConPP.can_wrap(network):
+        return open_reconpp(cast(ReConPP, network), info, precision)
     return ShapeModel(network, info)

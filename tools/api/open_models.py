@@ -4,6 +4,7 @@ Shape legend: B shapes, N points, n points after the encoder's recipe, G patches
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pointrecon.model import Classified, Embeddings, ShapeModel
 from pointrecon.models.open.build import OpenInfo
 from pointrecon.models.open.encoder import OpenEncoder, OpenFeatures
 from pointrecon.models.open.recipes import AXES
+from pointrecon.models.open.reconpp import OpenReConPP
+from pointrecon.models.reconpp.network import ReConPP
 from pointrecon.open_shapes import read_clouds
 from pointrecon.shapes import Shapes
 from pointrecon.tools.checkpoints.checkpoint import LoadReport
@@ -26,6 +29,10 @@ from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.words import UNKNOWN_TEACHER, class_features
 
+TINY = 1e-12
+RECONPP_SIZES = {384: "S", 768: "B", 1024: "L", 1408: "G"}
+RECONPP_POINTS = {True: 1024, False: 10_000}  # of the causal variant and of the other one
+RECONPP_TEACHER, RECONPP_WIDTH = ("ViT-bigG-14", "laion2b_s39b_b160k"), 1280
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
@@ -39,9 +46,19 @@ class OpenModel(ShapeModel):
         about: What is known of it.
         path: Its file.
         precision: `fp32`, or `bf16` for the transformer on devices that have it.
+        info: What loading it said; None: it is made of `about`.
     """
 
-    def __init__(self, network: OpenEncoder, about: OpenInfo, path: str | Path, precision: str = "fp32") -> None:
+    network: Any
+
+    def __init__(
+        self,
+        network: OpenEncoder | OpenReConPP,
+        about: OpenInfo,
+        path: str | Path,
+        precision: str = "fp32",
+        info: PretrainedInfo | None = None,
+    ) -> None:
         check_choice("precision", precision, PRECISIONS)
         self.network, self.encoder, self.about, self.precision = network, network, about, precision
         self.num_points, self.embed_dim = network.recipe.num_points, network.embed_dim
@@ -51,8 +68,16 @@ class OpenModel(ShapeModel):
             teacher = {"type": "OpenClipTeacher", "options": {"model": model, "pretrained": pretrained}}
         teacher["templates"] = "ulip"
         config = {"data": {"num_points": self.num_points}, "teachers": {"text": teacher}}
+        if info is not None:
+            self.info = dataclasses.replace(info, config={**info.config, **config})
+            return
         report = LoadReport(str(path), len(network.state_dict()), [], list(about.unused), about.name)
         self.info = PretrainedInfo(Path(path), f"published {about.name}", config, about.guessed, report)
+
+    def __repr__(self) -> str:
+        return (
+            f"OpenModel({self.about.name}, '{self.info.path}', {self.num_points} points, space {self.network.out_dim})"
+        )
 
     @property
     def has_text(self) -> bool:
@@ -164,8 +189,8 @@ class OpenModel(ShapeModel):
             jobs: As for `embed`.
 
         Returns:
-            NumPy arrays; see `Attention` for their shapes and units. A query's shares sum to less than 1: the rest is
-            on the class token itself.
+            NumPy arrays; see `Attention` for their shapes and units. Shares of the class token of Uni3D, OpenShape and
+            ULIP-2 sum to less than 1: the rest is on itself.
 
         Raises:
             InputError: As for `embed`.
@@ -173,15 +198,14 @@ class OpenModel(ShapeModel):
         ids, inputs, skipped = self.prepare(shapes, colors, up=up, jobs=jobs)
         parts = [self._attend(torch.from_numpy(points[None]).to(self.device)) for points in inputs]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return Attention(ids, ["class"], skipped=skipped, **arrays)
+        return Attention(ids, list(self.network.query_names), skipped=skipped, **arrays)
 
     def _attend(self, points: Tensor) -> dict[str, np.ndarray]:
         layers: dict[str, list[Tensor]] = {"queries": [], "patches": [], "distance": [], "spread": []}
-        for centers, weights in self.network.attention(points):
+        for centers, query, among in self.network.attention(points):
             far = torch.cdist(centers, centers)[:, None]
-            query, among = weights[:, :, :1, 1:], weights[:, :, 1:, 1:]
-            among = among / among.sum(-1, keepdim=True)
-            share = query / query.sum(-1, keepdim=True)
+            among = among / among.sum(-1, keepdim=True).clamp(min=TINY)
+            share = query / query.sum(-1, keepdim=True).clamp(min=TINY)
             layers["queries"].append(query)
             layers["patches"].append(among.mean(1))
             layers["distance"].append((among * far).sum(-1).mean(-1))
@@ -246,3 +270,18 @@ class OpenModel(ShapeModel):
                 points = torch.from_numpy(np.stack([inputs[row] for row in some])).to(self.device)
                 with cast:
                     yield some, self.network.encode(points)
+
+
+def open_reconpp(network: ReConPP, info: PretrainedInfo, precision: str = "fp32") -> OpenModel:
+    """A published ReCon++ network, as one of the open-vocabulary encoders.
+
+    Args:
+        network: With projections of images and texts into one space.
+        info: What loading it said.
+        precision: As for `OpenModel`.
+    """
+    wrapped = OpenReConPP(network, RECONPP_POINTS[network.encoder.is_causal]).eval()
+    size = RECONPP_SIZES.get(wrapped.embed_dim, "own size")
+    teacher = RECONPP_TEACHER if wrapped.out_dim == RECONPP_WIDTH else None
+    about = OpenInfo("ReCon++", f"ReCon++ {size}", teacher, info.guessed, tuple(info.report.ignored), None)
+    return OpenModel(wrapped, about, info.path, precision, info)

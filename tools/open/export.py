@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from pointrecon.models.open.encoder import OpenEncoder
-from pointrecon.models.open.patches import NEAR_CENTRE, BallPatches
+from pointrecon.models.open.patches import NEAR_CENTRE, BallPatches, NearestPatches
 from pointrecon.models.open.recipes import AXES
+from pointrecon.models.open.reconpp import OpenReConPP
+from pointrecon.utils.errors import InputError
 
 MANY = 1e7  # above every index, each of which float32 holds exactly
 
@@ -18,11 +20,17 @@ class OpenEmbedder(nn.Module):
     """
 
     channels = 6
-    has_text = False  # the embedding is the one in the text teacher's space
+    output_names = ("embedding",)  # in the text teacher's space
+    has_text = False
 
-    def __init__(self, network: OpenEncoder) -> None:
+    def __init__(self, network: OpenEncoder | OpenReConPP) -> None:
         super().__init__()
+        if isinstance(network, OpenReConPP) and network.encoder.is_causal:
+            raise InputError("the causal variant of ReCon++ cannot be exported: the order of its chain is no operator")
         self.network = network
+        self.is_off_centre = isinstance(network.patches, NearestPatches) or getattr(
+            network.patches, "skip_origin", False
+        )
         self.num_groups, self.group_size = network.patches.num_groups, network.patches.group_size
         self.axes = AXES[network.recipe.axes].argmax(1).tolist()
 
@@ -34,7 +42,7 @@ class OpenEmbedder(nn.Module):
         places = torch.stack([places[..., axis] for axis in self.axes], dim=-1)
         points = torch.cat([places, points[..., 3:]], dim=-1)
         is_ball = isinstance(self.network.patches, BallPatches)
-        centers = _farthest(places, self.num_groups, is_off_centre=not is_ball)
+        centers = _farthest(places, self.num_groups, is_off_centre=self.is_off_centre)
         squared = (centers.unsqueeze(2) - places.unsqueeze(1)).square().sum(dim=-1)
         if is_ball:
             far = torch.full_like(squared, MANY)
@@ -46,8 +54,7 @@ class OpenEmbedder(nn.Module):
             index = squared.topk(self.group_size, dim=-1, largest=False).indices
         rows = index.flatten(1).unsqueeze(-1).expand(-1, -1, 6)
         patches = points.gather(1, rows).unflatten(1, (self.num_groups, self.group_size))
-        tokens = self.network.lift_up(centers, self.network.patches.describe(patches, centers))
-        return (self.network.head(self.network.feature(self.network.transform(centers, tokens))),)
+        return (self.network.from_patches(patches, centers),)
 
 
 def _farthest(points: Tensor, count: int, *, is_off_centre: bool) -> Tensor:

@@ -117,8 +117,9 @@ def test_attention_and_features_of_the_patches(states):
         assert torch.equal(queries, features.queries) and torch.equal(tokens, features.tokens)
         maps = list(encoder.attention(points))
         assert len(maps) == 2 and torch.equal(maps[1][0], features.centers)
-        assert all(weights.shape == (2, encoder.num_heads, 17, 17) for _, weights in maps)
-        torch.testing.assert_close(maps[1][1].sum(-1), torch.ones(2, encoder.num_heads, 17))
+        for _, query, among in maps:
+            assert query.shape == (2, encoder.num_heads, 1, 16) and among.shape == (2, encoder.num_heads, 16, 16)
+            assert (query.sum(-1) < 1).all() and (among.sum(-1) < 1).all() and (among > 0).all()
 
 
 def test_attention_weights_are_those_of_the_layer(states):

@@ -1,6 +1,7 @@
 """Open-vocabulary encoders through the public interface: recognised, fed as trained, the same methods for all."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pointrecon.utils.errors import InputError
 from tests import ROOT
 
 FOLDER = ROOT / "tests" / "fixtures" / "alternatives_tiny"
+PLUS = ROOT / "tests" / "fixtures" / "reconpp_tiny"
 OPTIONS = {
     "openshape": {"num_groups": 16, "group_size": 12, "radius": 0.45},
     "ulip2": {"num_heads": 3, "num_groups": 16, "group_size": 8},
@@ -126,6 +128,44 @@ def _exported(model):
     points = torch.from_numpy(np.concatenate([CLOUDS, colors], axis=2).astype(np.float32))
     with torch.no_grad():
         return OpenEmbedder(model.network), points, model.network(torch.from_numpy(made)).numpy()
+
+
+@pytest.mark.parametrize("name", ["zeroshot", "causal"])
+def test_recon_plus_plus_is_one_of_them(name):
+    config = json.loads((PLUS / "config.json").read_text())[name]
+    options = {"num_heads": config["num_heads"], "num_groups": config["num_group"]}
+    model = pointrecon.load_model(PLUS / f"{name}.pth", **options)
+    assert isinstance(model, OpenModel) and model.about.text_teacher[0] == "ViT-bigG-14"
+    assert model.num_points == {"zeroshot": 10_000, "causal": 1024}[name]
+    with np.load(PLUS / "expected.npz") as file:
+        embedded = model.network(torch.from_numpy(file[f"{name}.points"])).numpy()
+        np.testing.assert_allclose(embedded, file[f"{name}.zeroshot.embedding"], atol=1e-5)
+    found = model.attention(CLOUDS)
+    assert found.query_names[0] == "image 0" and found.query_names[-1] == "text 2"
+    assert found.queries.shape == (3, config["depth"], config["num_heads"], 16, config["num_group"])
+    total = found.queries.sum(-1)
+    assert np.allclose(total, 1, atol=1e-5) if name == "zeroshot" else (total < 1).all()
+    given = model.features(CLOUDS)
+    assert given["queries"].shape == (3, 16, 20) and given["patches"].shape == (3, config["num_group"], 20)
+    if name == "causal":
+        with pytest.raises(InputError, match="cannot be exported"):
+            OpenEmbedder(model.network)
+        return
+    embedder, points, wanted = _exported(model)
+    np.testing.assert_allclose(embedder(points)[0].numpy(), wanted, atol=1e-5)
+
+
+def test_recon_plus_plus_attention_is_that_of_its_layers():
+    model = pointrecon.load_model(PLUS / "zeroshot.pth", num_heads=4, num_groups=16)
+    points = torch.rand(1, 64, 6, generator=torch.Generator().manual_seed(0))
+    attn, kept = model.network.blocks[1].query.attn, []
+    hook = attn.register_forward_hook(lambda module, inputs, output: kept.append((inputs, output)))
+    _, by_query, _ = list(model.network.attention(points))[1]
+    hook.remove()
+    (_, source), output = kept[0]
+    values = attn.kv(source).unflatten(-1, (2, 4, -1))[:, :, 1]
+    ours = attn.proj(torch.einsum("bhqg,bghd->bqhd", by_query, values).flatten(2))
+    torch.testing.assert_close(ours, output, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(
