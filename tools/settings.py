@@ -28,6 +28,7 @@ class TeacherSettings(TypedDict, total=False):
     seed: int
     center: bool
     num_prompts: int | None
+    draws: int
 
 
 class OptimSettings(TypedDict):
@@ -103,6 +104,8 @@ class ModelSettings(TypedDict):
     decoder_depth: int
     decoder_num_heads: int
     stop_grad: bool
+    stop_share: float
+    stop_grad_until: int | None
     class_token: bool
     embed_masked: bool
     step: str

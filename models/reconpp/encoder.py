@@ -39,6 +39,7 @@ class ReConPPEncoder(PatchEncoder):
         drop_path: rate of the last block; it rises linearly from 0.
         stop_grad: cut the gradient from the queries into the patch tokens.
         embed_masked: embed masked patches too; they count in the batch-norm statistics and nowhere else.
+        patch_width: hidden width of the small patch embedding.
         queries: how many queries there are of each name; a `cls` query is the classifier's own and not among them.
         mask_type: `causal`, or how patches are hidden.
         large_embedding: the large patch embedding.
@@ -57,8 +58,9 @@ class ReConPPEncoder(PatchEncoder):
         group_size: int = 32,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.1,
-        stop_grad: bool = False,
+        stop_grad: float = False,
         embed_masked: bool = True,
+        patch_width: int = 512,
         queries: Mapping[str, int] = QUERIES,
         mask_type: str = "random",
         large_embedding: bool = False,
@@ -74,8 +76,10 @@ class ReConPPEncoder(PatchEncoder):
         self.channels = 6 if colors else 3
         self.queries = Queries({name: count for name, count in queries.items() if name != "cls"})
         self.group = ColoredGroup(num_groups, group_size, self.channels, self.is_causal, color_fill, skip_origin)
-        make_embed = LargePointNet if large_embedding else FoldedPointNet
-        self.patch_embed = make_embed(embed_dim, channels=self.channels)
+        if large_embedding:
+            self.patch_embed = LargePointNet(embed_dim, self.channels)
+        else:
+            self.patch_embed = FoldedPointNet(embed_dim, patch_width, self.channels)
         if self.is_causal:
             self.start = nn.Parameter(torch.empty(1, 1, embed_dim))
             self.start_position = nn.Parameter(torch.empty(1, 1, embed_dim))

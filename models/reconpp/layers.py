@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pointrecon.models.blocks.layers import Attention, CrossAttention, DropPath, Mlp
+from pointrecon.models.blocks.stop import held_back
 
 INITIAL_SCALE = 1e-5  # of a branch, as in DINOv2
 
@@ -104,17 +105,17 @@ class PairedBlock(nn.Module):
         self.query = QueryBlock(*sizes)
 
     def forward(
-        self, queries: Tensor | None, tokens: Tensor, stop_grad: bool, mask: Tensor | None
+        self, queries: Tensor | None, tokens: Tensor, stop_grad: float, mask: Tensor | None
     ) -> tuple[Tensor | None, Tensor]:
         """Update both streams.
 
         Args:
             queries: (B, Q, C); None: the tokens alone are wanted.
             tokens: (B, T, C), positions added.
-            stop_grad: cut the gradient from the queries into the tokens.
+            stop_grad: share of the gradient from the queries into the tokens that is cut; True is all of it.
             mask: (T, T) bool, True = may not attend, of the tokens.
         """
         tokens = self.local(tokens, mask=mask)
         if queries is not None:
-            queries = self.query(queries, tokens.detach() if stop_grad else tokens)
+            queries = self.query(queries, held_back(tokens, stop_grad))
         return queries, tokens

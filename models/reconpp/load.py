@@ -41,6 +41,8 @@ def sizes_of_reconpp(state: Mapping[str, Tensor]) -> dict[str, Any]:
         first = state.get(large, state[small])
         if first.dim() == 2:
             sizes["colors"] = first.shape[1] == 6
+        if not sizes["large_embedding"]:
+            sizes["patch_width"] = 4 * len(state[small])
     query, hidden = state.get("encoder.global_query"), state.get("encoder.blocks.0.local.mlp.fc1.weight")
     if query is not None and query.dim() == 3 and query.shape[1] in PUBLISHED_QUERIES:
         sizes["queries"] = dict(zip(("cls", "image", "text"), (0, *PUBLISHED_QUERIES[query.shape[1]]), strict=True))
@@ -80,7 +82,7 @@ def build_from_state(state: Mapping[str, Tensor], **changes: Any) -> ReConPP:
     if unknown:
         raise InputError(f"the weights do not say how many {' and '.join(unknown)} there are; give {unknown[0]}")
     encoder_keys = ("embed_dim", "depth", "num_heads", "mlp_ratio", "queries", "mask_type", "large_embedding")
-    encoder_keys += ("layer_scale", "colors", "color_fill", "skip_origin", "group_size", "num_groups")
+    encoder_keys += ("patch_width", "layer_scale", "colors", "color_fill", "skip_origin", "group_size", "num_groups")
     sizes.setdefault("num_groups", NUM_GROUPS[sizes["mask_type"] == CAUSAL])
     sizes.setdefault("group_size", 32)
     with torch.device("meta"):  # nothing is drawn that the weights replace

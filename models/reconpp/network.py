@@ -141,7 +141,16 @@ class ReConPP(ReCon):
 
         Returns:
             (B, D), not of unit length; the scores are its products with unit class features.
+
+        Raises:
+            InputError: the network has no image or no text projection, or they differ in width.
         """
+        dims = {name: self.teachers[name].dim for name in ("image", "text") if name in self.teachers}
+        if len(dims) < 2 or len(set(dims.values())) > 1:
+            raise InputError(
+                f"the network has the projections {dims or 'none'}, but zero-shot features add those of images and "
+                "texts in one space; give one that was trained with such teachers, or use project(queries)"
+            )
         queries, _ = self.encoder.embed(points)
         means = {
             name: F.normalize(x if x.dim() == 3 else x.unsqueeze(1), dim=-1).mean(dim=1)

@@ -29,7 +29,8 @@ def adopt_sizes(cfg: Settings, given: Container[str]) -> list[str]:
     """
     if not cfg["init"]:
         return []
-    keys = SIZES + (DECODER if cfg["task"] == "pretrain" else ())
+    is_rebuilt = cfg["task"] == "classify" and cfg["classifier"]["rebuild_weight"] > 0
+    keys = SIZES + (DECODER if cfg["task"] == "pretrain" or is_rebuilt else ())
     known = network_of(peek_checkpoint(cfg["init"]))
     keys += PLUS_SIZES if known.get("type") == PLUS else ()
     model = cast(dict[str, Any], cfg["model"])

@@ -26,34 +26,37 @@ Progress = Callable[[Iterable, str], Iterable]
 
 
 class CachedImages:
-    """Picks one of the cached views.
+    """Picks one or several of the cached views.
 
     Args:
         table: (n, V, D), on the device.
         is_centered: subtract the mean over all samples and views.
+        draws: how many views of a sample, at most all.
     """
 
-    def __init__(self, table: Tensor, is_centered: bool) -> None:
-        self.table, self.dim = table, table.shape[-1]
+    def __init__(self, table: Tensor, is_centered: bool, draws: int = 1) -> None:
+        self.table, self.dim, self.draws = table, table.shape[-1], draws
         self.mean = table.mean(dim=(0, 1), dtype=torch.float32) if is_centered else None
 
     def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, D) float32: a random view of each sample."""
+        """(B, D) float32: a random view of each sample, or (B, R, D) of R different ones."""
         rows = rows.to(self.table.device, non_blocking=True)
-        choice = _choose(self.table.shape[1], len(rows), generator)
-        return _subtract(self.table[rows, choice].float(), self.mean)
+        choice = _choose(self.table.shape[1], len(rows), generator, self.draws)
+        return _subtract(self.table[_beside(rows, choice), choice].float(), self.mean)
 
 
 class CachedText:
-    """Picks one of the cached prompts.
+    """Picks one or several of the cached prompts.
 
     Args:
         table: (U, P, D), on the device.
         name_of: (n,) int64, each sample's row in the table.
         is_centered: subtract the mean over all samples and prompts.
+        draws: how many prompts of a name, at most all.
     """
 
-    def __init__(self, table: Tensor, name_of: Tensor, is_centered: bool) -> None:
+    def __init__(self, table: Tensor, name_of: Tensor, is_centered: bool, draws: int = 1) -> None:
+        self.draws = draws
         self.table, self.name_of, self.dim = table, name_of.to(table.device), table.shape[-1]
         self.mean = None
         if is_centered:
@@ -61,41 +64,50 @@ class CachedText:
             self.mean = (table.mean(dim=1) * share[:, None]).sum(dim=0)
 
     def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, D) float32: a random prompt of each sample's name."""
-        choice = _choose(self.table.shape[1], len(rows), generator)
-        return _subtract(self.table[self.name_of[rows.to(self.table.device, non_blocking=True)], choice], self.mean)
+        """(B, D) float32: a random prompt of each sample's name, or (B, R, D) of R different ones."""
+        choice = _choose(self.table.shape[1], len(rows), generator, self.draws)
+        names = self.name_of[rows.to(self.table.device, non_blocking=True)]
+        return _subtract(self.table[_beside(names, choice), choice], self.mean)
 
 
 class CarriedFeatures:
-    """Picks one of the features that come with each sample, as from shards.
+    """Picks one or several of the features that come with each sample, as from shards.
 
     Args:
         name: of the features in a batch.
         known: what the data set knows of them: `count`, `dim` and `mean`.
         count: the first ones of each to draw among; None: all.
         is_centered: subtract the mean over all samples.
+        device: where to.
+        draws: how many of a sample's features, at most all.
 
     Raises:
         InputError: the data set has fewer.
     """
 
     def __init__(
-        self, name: str, known: Mapping[str, Any], count: int | None, is_centered: bool, device: torch.device
+        self,
+        name: str,
+        known: Mapping[str, Any],
+        count: int | None,
+        is_centered: bool,
+        device: torch.device,
+        draws: int = 1,
     ) -> None:
         if count is not None and not 1 <= count <= known["count"]:
             raise InputError(
                 f"teachers.*.num_views or num_prompts is {count}, but the samples carry {known['count']} "
                 f"{name.replace('_', ' ')}; use 1 to {known['count']}, or null"
             )
-        self.name, self.dim, self.device = name, known["dim"], device
+        self.name, self.dim, self.device, self.draws = name, known["dim"], device, draws
         self.count = known["count"] if count is None else count
         self.mean = torch.tensor(known["mean"], device=device) if is_centered else None
 
     def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, D) float32: one of each sample's features at random."""
+        """(B, D) float32: one of each sample's features at random, or (B, R, D): R different ones."""
         features = batch[self.name].to(self.device, non_blocking=True)  # all of them: the choice is made there
-        choice = _choose(self.count, len(features), generator).to(self.device, non_blocking=True)
-        picked = features[torch.arange(len(choice), device=self.device), choice]
+        choice = _choose(self.count, len(features), generator, self.draws).to(self.device, non_blocking=True)
+        picked = features[_beside(torch.arange(len(choice), device=self.device), choice), choice]
         return _subtract(picked.float(), self.mean)
 
 
@@ -250,9 +262,18 @@ class LiveText:
         return [prompts_for(name, [self.templates[number % count]])[0] for name, number in pairs]
 
 
-def _choose(count: int, num_rows: int, generator: torch.Generator) -> Tensor:
+def _choose(count: int, num_rows: int, generator: torch.Generator, draws: int = 1) -> Tensor:
+    """(B,) numbers below `count`, or (B, R) of which those of a row differ."""
     options: dict[str, Any] = {"device": generator.device, "generator": generator}
+    if draws > 1:
+        noise = draw_rows(lambda rows: torch.rand(rows, count, **options), num_rows)
+        return noise.topk(min(draws, count), dim=1).indices
     return draw_rows(lambda rows: torch.randint(count, (rows,), **options), num_rows)
+
+
+def _beside(rows: Tensor, choice: Tensor) -> Tensor:
+    """Rows (B,) in as many axes as a choice (B,) or (B, R)."""
+    return rows.unsqueeze(1) if choice.dim() == 2 else rows
 
 
 def _subtract(features: Tensor, mean: Tensor | None) -> Tensor:

@@ -73,7 +73,7 @@ class Teachers:
     def draw(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """The targets of each sample: by the name of the teacher (B, D), of a random view and a random prompt.
 
-        A teacher of whole samples may give several, (B, R, D), and then `<name>_mask`, (B, R) bool, says which are
+        Where there are several, (B, R, D) by `teachers.<name>.draws` or from a teacher of whole samples, `<name>_mask`, (B, R) bool, says which are
         there.
         """
         rows = torch.tensor([self.row_of.get(key, -1) for key in batch["id"]])
@@ -93,21 +93,26 @@ def picture_options(cfg: Settings) -> dict[str, bool]:
 
 def open_source(cfg: Settings, name: str, dataset: Any, ctx: Any) -> Any:
     """The source of features that the section `teachers.<name>` describes."""
-    kind = kind_of(cfg, name)
+    kind, draws = kind_of(cfg, name), section_of(cfg, name).get("draws", 1)
     if is_carried(cfg, name, dataset):
         return open_carried(cfg, name, dataset, ctx)
     if is_live(cfg, name):
+        if draws != 1:
+            raise InputError(
+                f"teachers.{name}.draws is {draws}, but a teacher that runs in every step (cached=false) is shown one "
+                f"view or prompt of each sample; set teachers.{name}.cached=true"
+            )
         return {"image": open_live_images, "text": open_live_text, "sample": open_live_samples}[kind](
             cfg, name, dataset, ctx
         )
     teacher, cache = section_of(cfg, name), open_cache(cfg, name, dataset)
     if kind == "text":
         table, rows = cache.name_table(dataset.ids, teacher["num_prompts"])
-        return CachedText(table.to(ctx.device), rows, teacher["center"])
+        return CachedText(table.to(ctx.device), rows, teacher["center"], draws)
     if kind == "sample":
         return CachedSamples(cache.image_table(dataset.ids, kind="sample").to(ctx.device), teacher["center"])
     table = cache.image_table(dataset.ids, teacher["num_views"], cache.image_dtype)
-    return CachedImages(table.to(ctx.device), teacher["center"])
+    return CachedImages(table.to(ctx.device), teacher["center"], draws)
 
 
 def open_live_images(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveImages:
@@ -144,7 +149,7 @@ def open_carried(cfg: Settings, name: str, dataset: Any, ctx: Any) -> CarriedFea
     if kind == "sample":
         return CarriedSamples(key, known, teacher["center"], ctx.device)
     count = teacher["num_views" if kind == "image" else "num_prompts"]
-    return CarriedFeatures(key, known, count, teacher["center"], ctx.device)
+    return CarriedFeatures(key, known, count, teacher["center"], ctx.device, teacher.get("draws", 1))
 
 
 def teacher_dims(cfg: Settings, dataset: Any, ctx: Any) -> dict[str, int]:

@@ -134,3 +134,23 @@ def test_a_mean_looks_at_a_part_of_a_large_data_set(monkeypatch):
 def test_templates_are_those_of_a_cache_in_its_order(cache):
     assert LiveText(Teacher(), Shapes.names, None, False, silent).templates == cache.templates()
     assert sorted(cache.templates()) == sorted(TEMPLATES) and np.unique(cache.templates()).size == 60
+
+
+class TestSeveralOfASample:
+    """`draws`: different views or prompts of each sample at a step."""
+
+    @pytest.mark.parametrize("draws", [2, 9])
+    def test_views_differ_and_there_are_no_more_than_all(self, draws):
+        table = torch.arange(12.0).view(4, 3, 1)  # view 3 n + v of sample n
+        source = CachedImages(table, False, draws)
+        rows = torch.tensor([2, 0])
+        drawn = source.draw({}, rows, torch.Generator().manual_seed(0))
+        assert drawn.shape == (2, min(draws, 3), 1)
+        for row, values in zip(rows.tolist(), drawn[..., 0].tolist(), strict=True):
+            assert len(set(values)) == len(values) and set(values) <= {3 * row, 3 * row + 1, 3 * row + 2}
+
+    def test_prompts_are_those_of_the_samples_name(self):
+        table = torch.arange(6.0).view(2, 3, 1)
+        source = CachedText(table, torch.tensor([1, 0, 1]), False, 2)
+        drawn = source.draw({}, torch.tensor([0, 1]), torch.Generator().manual_seed(0))[..., 0]
+        assert set(drawn[0].tolist()) <= {3, 4, 5} and set(drawn[1].tolist()) <= {0, 1, 2}
