@@ -35,8 +35,11 @@ def add_parser(commands: Any, shared: Parser) -> None:
 
 def do_report(args: argparse.Namespace) -> int:
     """report: one file."""
+    import torch
+
     from pointrecon.tools.report.build import follow, write_report
 
+    torch.set_num_threads(1)  # what is computed is small: beside a training, threads wait longer than they work
     if args.out.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--out is '{args.out}', but the page must end with .html")
     if args.every < 1:
