@@ -3,6 +3,8 @@
 Shape legend: V vertices, F faces, N points.
 """
 
+import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from pointrecon.datasets.meshes.mesh import Mesh, MeshError, merge
 from pointrecon.utils.files.pictures import restrained_pillow
 
 SCENE_SUFFIXES = (".dae", ".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".wrl")
-PACKAGES = {".dae": "pycollada"}  # what trimesh needs besides for a suffix
+PACKAGES = {".dae": ("collada", "pycollada")}  # what trimesh needs besides for a suffix: module, package
+MAX_HEADER = 1 << 16  # bytes of a PLY header
 
 
 def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
@@ -37,10 +40,16 @@ def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
             scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
             parts = list(_parts(scene))
     except Exception as error:  # noqa: BLE001  (its readers raise whatever a damaged file makes them run into)
-        hint = f"; this format needs the package {PACKAGES[suffix]}" if suffix in PACKAGES else ""
+        module, package = PACKAGES.get(suffix, ("trimesh", ""))
+        if importlib.util.find_spec(module) is None:
+            raise MeshError(
+                f"'{path}' needs the package {package}; run: pip install {package}", "missing package"
+            ) from error
         text = " ".join(str(error).split())[:120] or type(error).__name__
-        raise MeshError(f"'{path}' is no {suffix} file that can be read ({text}){hint}", "damaged") from error
+        raise MeshError(f"'{path}' is no {suffix} file that can be read ({text})", "damaged") from error
     meshes = [part for part in parts if isinstance(part, Mesh)]
+    if suffix == ".ply":
+        _check_counts(path, sum(len(mesh.faces) for mesh in meshes))
     if meshes:
         return merge(meshes)
     clouds = [part for part in parts if not isinstance(part, Mesh)]
@@ -49,6 +58,15 @@ def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
     colors = [rgb for _, rgb in clouds if rgb is not None]
     points = np.concatenate([xyz for xyz, _ in clouds])
     return points, np.concatenate(colors) if len(colors) == len(clouds) else None
+
+
+def _check_counts(path: Path, num_faces: int) -> None:
+    """Refuses a PLY file that claims more faces than it has: trimesh takes what there is."""
+    with path.open("rb") as file:
+        header = file.read(MAX_HEADER).partition(b"end_header")[0]
+    claimed = re.search(rb"^element face (\d+)", header, re.MULTILINE)
+    if claimed and int(claimed[1]) > num_faces:
+        raise MeshError(f"'{path}' claims {int(claimed[1]):,} faces and has {num_faces:,}: it ends early", "truncated")
 
 
 def _parts(scene: Any) -> Any:

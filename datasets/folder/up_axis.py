@@ -43,7 +43,7 @@ BY_DEFINITION = (".glb", ".gltf")  # the format says so; others only have habits
 # Probability of an axis before any shape is looked at, for a convention by definition, by habit, and without any.
 DEFINED, USUAL, OTHER = 0.95, 0.65, 0.49
 UPSIDE_DOWN = 0.01  # of -y and of -z: hardly any program writes them, and a table stands well on its top too
-# What the stability of a shape says: of 410 pieces of furniture, the upright axis scores 0.11 to 0.15 more than another,
+# What the stability of a shape says: of 410 pieces of furniture, the upright axis scores 0.11 to 0.15 above another,
 # with a deviation of 0.3 from piece to piece, so a file's score counts 0.13 / 0.3^2 and as much again for the other.
 EVIDENCE = 2.6
 ALIKE = 0.2  # correlation of the files of a folder: a folder of lamps errs for all lamps
@@ -56,9 +56,9 @@ class UpGuess:
 
     Attributes:
         axis: A key of `ROTATIONS`.
-        confidence: Probability that it is the one, in 0..1. Of 1,080 folders drawn from 20 classes of furniture, half of
-            them against their format's habit, those found with 0.9 or more were all right, and 97 in 100 from 0.7; of
-            folders of a single class 82 and 75 in 100.
+        confidence: Probability that it is the one, in 0..1. Of 1,080 folders drawn from 20 classes of furniture, half
+            of them against their format's habit, those found with 0.9 or more were all right, and 97 in 100 of those
+            with 0.7 or more; of folders of a single class 82 and 75 in 100.
         votes: Files that prefer each axis.
     """
 
