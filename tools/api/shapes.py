@@ -87,6 +87,9 @@ def _flatten(shapes: Shapes) -> Iterator[tuple[str, Path | Mesh | PointSet]]:
         yield "0", _from_trimesh(shapes)
     elif isinstance(shapes, Iterable):
         for row, item in enumerate(shapes):
+            if isinstance(item, (str, Path)) and not Path(item).expanduser().exists():
+                yield str(item), Path(item)  # among others, what is not there is skipped as what cannot be read
+                continue
             pairs = list(_flatten(item))
             for name, value in pairs:
                 is_path = isinstance(value, Path)

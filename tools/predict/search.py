@@ -1,11 +1,12 @@
-"""pointrecon search: files that are like words, or like another file."""
+"""pointrecon search: files that are like words, a picture, another file, or a mixture of these."""
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 from pointrecon.tools.predict.inputs import expand, open_model, report_skipped
-from pointrecon.tools.predict.outputs import write
+from pointrecon.tools.predict.outputs import check_out, write
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.program import Parser
 
@@ -14,13 +15,18 @@ log = logging.getLogger("pointrecon.predict")
 
 def add_parser(commands: Any, shared: Parser) -> None:
     """Registers the command."""
-    parser = commands.add_parser("search", parents=[shared], help="find shapes by words, by a shape, or by both")
+    parser = commands.add_parser(
+        "search", parents=[shared], help="find shapes by words, a picture, a shape, or a mixture"
+    )
     parser.add_argument("--build", action="store_true", help="embed the inputs into --index first")
-    parser.add_argument("--index", default="shapes.index.npz", help="the index file (default: shapes.index.npz)")
+    parser.add_argument("--index", default="shapes.index", help="the index file (default: shapes.index)")
     parser.add_argument("--words", help="what to look for, in words")
     parser.add_argument("--like", metavar="FILE", help="a shape to look for")
-    parser.add_argument("--weight", type=float, default=0.5, help="share of the words if both are given (default: 0.5)")
+    parser.add_argument("--picture", metavar="FILE", help="a picture (PNG, WebP, JPEG) of what to look for")
+    parser.add_argument("--weight", type=float, default=0.5, help="share of the words in a mixture (default: 0.5)")
     parser.add_argument("--top", type=int, default=10, help="how many to show (default: 10)")
+    parser.add_argument("--method", default="auto", help="auto, exact or faiss (default: auto, which is exact)")
+    parser.add_argument("--html", metavar="FILE", help="also write a page with pictures of what was found")
     parser.set_defaults(action=do_search)
 
 
@@ -28,19 +34,31 @@ def do_search(args: argparse.Namespace) -> int:
     """Makes the index if asked, then prints what is nearest."""
     from pointrecon.search import ShapeIndex
 
+    query = {"words": args.words, "shape": args.like, "picture": args.picture}
+    query = {name: value for name, value in query.items() if value is not None}
+    if args.inputs and not args.build:
+        raise InputError("search takes inputs only with --build; give --words, --picture or --like")
+    if not query and not args.build:
+        raise InputError("there is nothing to search for; give --words, --picture, --like, or several of these")
+    if args.html is not None:
+        check_out(Path(args.html), (".html",), "--html")
+    if args.build:
+        check_out(Path(args.index), (Path(args.index).suffix.lower(),), "--index")
     model = open_model(args)
     skipped: dict[str, str] = {}
     if args.build:
-        index, skipped = ShapeIndex.build(model, expand(args.inputs), up=args.up, jobs=args.jobs)
+        inputs = expand(args.inputs)
+        index, skipped = ShapeIndex.build(model, inputs, up=args.up, batch_size=args.batch_size, jobs=args.jobs)
         index.save(args.index)
         log.info(f"{len(index)} shapes in '{args.index}'")
-    elif args.inputs:
-        raise InputError("search takes inputs only with --build; give --words or --like")
     else:
         index = ShapeIndex.load(args.index)
-    if args.words is not None or args.like is not None:
-        hits = index.search(model, words=args.words, shape=args.like, weight=args.weight, top=args.top, up=args.up)
+    if query:
+        hits = index.search(model, **query, weight=args.weight, top=args.top, up=args.up, method=args.method)
         write(args.out, {"ids": [hit.id for hit in hits], "score": [round(hit.score, 4) for hit in hits]})
-    elif not args.build:
-        raise InputError("there is nothing to search for; give --words, --like, or both")
+        if args.html is not None:
+            from pointrecon.tools.predict.gallery import write_page
+
+            title = "Search: " + ", ".join(f"{name} {value}" for name, value in query.items())
+            write_page(args.html, title, [hit.id for hit in hits], [f"{hit.score:.3f}" for hit in hits], up=args.up)
     return report_skipped(skipped, len(index))

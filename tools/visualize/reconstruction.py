@@ -88,7 +88,7 @@ def draw_reconstructions(source: Path, target: Path, *, has_title: bool = True) 
     total, (num_groups, num_masked) = len(mask), (mask.shape[1], rebuilt.shape[1])
     count = min(total, MAX_SHAPES)
     across = 1 if count == 1 else 2
-    frames = [_frame(points) for points in data["points"][:count]]
+    frames = [frame_of(points) for points in data["points"][:count]]
     # A row is as high as its highest shape.
     bands = [max(band for _, band in frames[start : start + across]) * _CELL for start in range(0, count, across)]
     width = across * 3 * _CELL + (across - 1) * _GAP + 2 * _EDGE
@@ -156,7 +156,7 @@ def _draw_shape(
     figure.text((left + 1.5 * _CELL) / width, bottom / height, label, ha="center", va="top")
 
 
-def _frame(points: np.ndarray) -> tuple[tuple[float, float, float], float]:
+def frame_of(points: np.ndarray) -> tuple[tuple[float, float, float], float]:
     """The square on the screen that the shape and its shadow fill, and the part of its height that they take."""
     ground = points.copy()
     ground[:, 1] = points[:, 1].min()
