@@ -4,6 +4,7 @@ Shape legend: B batch, N points, G groups, K points per group, M masked groups, 
 Q queries of all names, q queries of one name, D width of a teacher's features, R targets of a sample.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -16,9 +17,11 @@ from pointrecon.models.heads import make_contrast_head
 from pointrecon.models.losses.chamfer import Chamfer
 from pointrecon.models.losses.contrast import Contrast
 from pointrecon.models.losses.distillation import Distillation
+from pointrecon.models.losses.multi_positive import BIAS
 from pointrecon.models.patches.masking import MASKS, Split, num_masked, take_groups
 from pointrecon.utils.errors import InputError
 
+MAX_SCALE = math.log(100)  # of a learnt temperature, as in CLIP
 MASK = "_mask"  # a target's name with this behind it: which of its rows are there
 
 
@@ -37,7 +40,12 @@ class ReCon(nn.Module):
 
     Raises:
         InputError: a teacher, or the contrast, without queries of its name.
+
+    Attributes:
+        may_lack: what a checkpoint need not have: learnt temperatures.
     """
+
+    may_lack: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -63,6 +71,12 @@ class ReCon(nn.Module):
                 )
         for name, teacher in self.teachers.items():
             self.add_module(f"{name}_proj", _projection(encoder.embed_dim, teacher.dim))
+            if teacher.learn_temperature:
+                # The logarithm of what similarities are multiplied by, as in CLIP.
+                self.register_parameter(f"{name}_scale", nn.Parameter(torch.tensor(-math.log(teacher.temperature))))
+                self.may_lack += (f"{name}_scale", f"{name}_bias")
+                if "bias" in teacher.takes:
+                    self.register_parameter(f"{name}_bias", nn.Parameter(torch.tensor(BIAS)))
         self.contrast_head = make_contrast_head(encoder.embed_dim, contrast.dim) if contrast else None
 
     def forward(
@@ -122,10 +136,16 @@ class ReCon(nn.Module):
     def distil(self, queries: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weighted term of each teacher that says something: queries (B, Q, C), targets as in `forward`."""
         return {
-            name: self.teachers[name](student, targets[name], targets.get(name + MASK))
+            name: self.teachers[name](student, targets[name], targets.get(name + MASK), self.learnt(name))
             for name, student in self.project(queries).items()
             if name in targets
         }
+
+    def learnt(self, name: str) -> dict[str, Tensor]:
+        """The temperature of a teacher's loss, and its bias, where they are learnt."""
+        scale, bias = getattr(self, f"{name}_scale", None), getattr(self, f"{name}_bias", None)
+        found = {} if scale is None else {"temperature": (-scale.clamp(max=MAX_SCALE)).exp()}
+        return found if bias is None else {**found, "bias": bias}
 
     def project(self, queries: Tensor) -> dict[str, Tensor]:
         """Queries (B, Q, C) -> by teacher, its queries in its space: (B, D), or (B, q, D) of several."""

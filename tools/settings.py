@@ -13,6 +13,7 @@ class DistillSettings(TypedDict):
     type: str
     weight: float
     temperature: float
+    learn_temperature: bool
     normalize: bool
 
 

@@ -7,8 +7,9 @@ Shape legend: B batch, Q queries of one name, R targets of a sample, P pairs (Q 
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def cosine_distillation(*, student: Tensor, teacher: Tensor, mask: Tensor | None
 
 @DISTILLATIONS.register("infonce")
 def infonce_distillation(
-    *, student: Tensor, teacher: Tensor, mask: Tensor | None = None, temperature: float = 0.07
+    *, student: Tensor, teacher: Tensor, mask: Tensor | None = None, temperature: float | Tensor = 0.07
 ) -> Tensor:
     """Symmetric InfoNCE between students and teachers of a batch (CLIP; van den Oord et al., 2018).
 
@@ -88,7 +89,7 @@ def match(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 def _matched_means(student: Tensor, teacher: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """(B,) mean over the pairs of each sample, 0 without any; (B,) bool, whether it has one."""
     student, teacher = (x.unsqueeze(1) if x.dim() == 2 else x for x in (student, teacher))
-    mask = _present(teacher, mask)
+    mask = present(teacher, mask)
     teacher = teacher.masked_fill(~mask.unsqueeze(-1), 0.0)  # what is not there may be anything
     chosen = match(student, teacher, mask)
     is_paired = chosen >= 0
@@ -108,6 +109,8 @@ class Distillation:
         weight: of the term.
         temperature: for losses that have one.
         normalize: scale both sides to length 1 first.
+        learn_temperature: the network learns the temperature, which then starts there, and the bias of losses that
+            have one.
     """
 
     dim: int
@@ -115,30 +118,40 @@ class Distillation:
     weight: float = 1.0
     temperature: float = 0.07
     normalize: bool = False
+    learn_temperature: bool = False
     takes: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         parameters = inspect.signature(self.loss).parameters.values()
         takes_all = any(item.kind is item.VAR_KEYWORD for item in parameters)
-        known = ("student", "teacher", "mask", "temperature")
+        known = ("student", "teacher", "mask", "temperature", "bias")
         named = known if takes_all else tuple(item.name for item in parameters if item.name in known)
         object.__setattr__(self, "takes", named)
+        if self.learn_temperature and "temperature" not in named:
+            raise InputError(
+                f"learn_temperature is on, but the loss {self.loss.__name__} has no temperature; set it to false, or "
+                "choose infonce, multi_infonce, decoupled or siglip"
+            )
 
-    def __call__(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, student: Tensor, teacher: Tensor, mask: Tensor | None = None, learnt: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
         """The weighted term.
 
         Args:
             student: (B, D), or (B, Q, D) of several queries.
             teacher: (B, D), or (B, R, D) of several targets.
             mask: (B, R) bool, True = there is such a target; None: all are there.
+            learnt: `temperature` and `bias`, where the network learns them.
         """
         teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
         if self.normalize:
             student, teacher = (F.normalize(x, dim=-1) for x in (student, teacher))
         if mask is not None and "mask" not in self.takes:
             raise InputError(f"the loss {self.loss.__name__} takes no mask, but some targets of a sample are missing")
-        given = {"student": student, "teacher": teacher, "mask": mask, "temperature": self.temperature}
-        return self.weight * self.loss(**{name: given[name] for name in self.takes})
+        given: dict[str, Any] = {"student": student, "teacher": teacher, "mask": mask, "temperature": self.temperature}
+        given |= learnt or {}
+        return self.weight * self.loss(**{name: given[name] for name in self.takes if name in given})
 
 
 def pair(student: Tensor, teacher: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,7 +161,7 @@ def pair(student: Tensor, teacher: Tensor, mask: Tensor | None) -> tuple[Tensor,
         InputError: Q and R differ, and neither is 1.
     """
     student, teacher = (x.unsqueeze(1) if x.dim() == 2 else x for x in (student, teacher))
-    mask = _present(teacher, mask)
+    mask = present(teacher, mask)
     queries, targets = student.shape[1], teacher.shape[1]
     if queries != targets and 1 not in (queries, targets):
         raise InputError(
@@ -166,11 +179,12 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return values.masked_fill(~mask, 0.0).sum() / count.clamp(min=torch.finfo(values.dtype).tiny)
 
 
-def _present(teacher: Tensor, mask: Tensor | None) -> Tensor:
+def present(teacher: Tensor, mask: Tensor | None) -> Tensor:
+    """Which targets of (B, R, D) are there, (B, R) bool; all of them without a mask."""
     return torch.ones(teacher.shape[:2], dtype=torch.bool, device=teacher.device) if mask is None else mask
 
 
-def _infonce(student: Tensor, teacher: Tensor, mask: Tensor | None, temperature: float) -> Tensor:
+def _infonce(student: Tensor, teacher: Tensor, mask: Tensor | None, temperature: float | Tensor) -> Tensor:
     student, teacher = F.normalize(student, dim=-1), F.normalize(teacher, dim=-1)
     (all_students, first), (all_teachers, _) = (gather_rows(x) for x in (student, teacher))
     target = first + torch.arange(len(student), device=student.device)

@@ -37,7 +37,7 @@ class ReConPPEncoder(PatchEncoder):
         group_size: points per patch, K.
         mlp_ratio: hidden width of the MLPs over C; published 4, and 48/11 at width 1408.
         drop_path: rate of the last block; it rises linearly from 0.
-        stop_grad: cut the gradient from the queries into the patch tokens.
+        stop_grad: share of the gradient from the queries into the patch tokens that is cut; True is all of it.
         embed_masked: embed masked patches too; they count in the batch-norm statistics and nowhere else.
         patch_width: hidden width of the small patch embedding.
         queries: how many queries there are of each name; a `cls` query is the classifier's own and not among them.

@@ -44,7 +44,7 @@ class ReConPP(ReCon):
 
     encoder_class, decoder_class, classifier_class = ReConPPEncoder, ReConPPDecoder, ReConPPClassifier
     mask_types = (*MASKS, CAUSAL)
-    may_lack = ("norm.",)
+    may_lack: tuple[str, ...] = ("norm.",)
     encoder: ReConPPEncoder
     decoder: Any
 
