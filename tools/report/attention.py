@@ -24,7 +24,7 @@ def add_attention(page: Page, networks: Sequence[Network]) -> None:
         if network.objects.pick(NUM_OBJECTS):
             panels[network.name] = _attend(page, f"attention-{len(panels)}", network)
     words = "There is no network with objects to look at."
-    page.add("attention", "Attention", page.panels("Network of", panels) if panels else note(words))
+    page.add("attention", "Attention", page.panels("attention", "Network of", panels) if panels else note(words))
 
 
 def _attend(page: Page, key: str, network: Network) -> str:

@@ -14,19 +14,18 @@ from pointrecon.utils.files.io import atomic_write
 
 log = logging.getLogger("pointrecon.report")
 MAX_BYTES = 15_000_000
+SLOW = ("reconstructions", "map", "retrieval", "attention")
+SHARE = 0.05  # of the time that --follow may spend on these while a run trains beside it
 WATCHED = ("config.yaml", "metrics.jsonl", "result.json", "*.npz", "ckpt-*.pth")
 
 
-def write_report(
-    places: Sequence[Path], out: Path, *, with_network: bool = True, reload_seconds: int | None = None
-) -> list[Run]:
+def write_report(places: Sequence[Path], out: Path, *, with_network: bool = True) -> list[Run]:
     """Writes the page.
 
     Args:
         places: run folders, or folders of them.
         out: the file.
         with_network: whether networks are run, which takes most of the time.
-        reload_seconds: the page loads itself again after so many seconds.
 
     Returns:
         The runs that it shows.
@@ -36,18 +35,26 @@ def write_report(
     """
     plotly_script()  # found out before the work, not after it
     runs = find_runs(places)
-    page = make_page(runs, with_network=with_network)
-    page.reload_seconds = reload_seconds
+    _save(make_page(runs, with_network=with_network), out)
+    return runs
+
+
+def _save(page: Page, out: Path) -> None:
     with atomic_write(out) as temporary:
         temporary.write_text(page.render(), encoding="utf-8")
     size = out.stat().st_size
     if size > MAX_BYTES:
         log.warning(f"'{out}' has {size / 1e6:.0f} MB; name fewer runs for a smaller one")
-    return runs
 
 
-def make_page(runs: Sequence[Run], *, with_network: bool = True) -> Page:
-    """Puts the page together."""
+def make_page(runs: Sequence[Run], *, with_network: bool = True, kept: Page | None = None) -> Page:
+    """Puts the page together.
+
+    Args:
+        runs: what it shows.
+        with_network: as for `write_report`.
+        kept: an older page, whose `SLOW` sections are taken over as they are.
+    """
     groups = group_runs(runs)
     objects = find_objects(runs)
     names = ", ".join(list(groups)[:4]) + (f" and {len(groups) - 4} more" if len(groups) > 4 else "")
@@ -56,11 +63,13 @@ def make_page(runs: Sequence[Run], *, with_network: bool = True) -> Page:
     overview.add_overview(page, groups)
     curves.add_curves(page, groups)
     classes.add_predictions(page, runs, objects)
-    networks, notes = network.find_networks(runs, objects) if with_network else ([], [])
-    network.add_reconstructions(page, networks, runs)
-    space.add_spaces(page, runs, objects, networks)
-    attention.add_attention(page, networks)
-    if notes:
+    if kept is not None:
+        page.keep(kept, SLOW)
+    else:
+        networks, notes = network.find_networks(runs, objects) if with_network else ([], [])
+        network.add_reconstructions(page, networks, runs)
+        space.add_spaces(page, runs, objects, networks)
+        attention.add_attention(page, networks)
         key, heading, inside = page.sections[-1]
         page.sections[-1] = (key, heading, inside + "".join(map(note, notes)))
     overview.add_configuration(page, groups)
@@ -87,13 +96,22 @@ def follow(
     Raises:
         InputError: as `write_report`.
     """
+    plotly_script()
     seen: object = None
+    kept: Page | None = None
+    again = 0.0  # when the slow sections are made again
     while True:
         runs = find_runs(places)
         is_done = all(run.result is not None for run in runs)
         state = (is_done, [_state(run) for run in runs])
         if state != seen:
-            write_report(places, out, with_network=with_network, reload_seconds=None if is_done else seconds)
+            start = time.monotonic()
+            is_whole = kept is None or is_done or start >= again
+            page = make_page(runs, with_network=with_network, kept=None if is_whole else kept)
+            if is_whole:
+                kept, again = page, time.monotonic() + (time.monotonic() - start) / SHARE
+            page.reload_seconds = None if is_done else seconds
+            _save(page, out)
             log.info(f"'{out}': {', '.join(f'{run.name} {overview.describe_state(run)}' for run in runs)}")
             seen = state
         if is_done:

@@ -40,7 +40,7 @@ def add_predictions(page: Page, runs: Sequence[Run], objects: Mapping[str, Objec
     left = (
         note(f"{len(sources) - MAX_FILES} more files of predictions are left out.") if len(sources) > MAX_FILES else ""
     )
-    page.add("predictions", "Predictions", page.panels("Predictions of", panels) + left)
+    page.add("predictions", "Predictions", page.panels("predictions", "Predictions of", panels) + left)
 
 
 def _panel(page: Page, key: str, path: Path, objects: Objects) -> str:

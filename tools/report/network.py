@@ -91,7 +91,11 @@ def add_reconstructions(page: Page, networks: Sequence[Network], runs: Sequence[
             except InputError as error:
                 panels[run.name] = note(str(error))
     words = "No run has a pretrained network with a decoder, or reconstructions.npz."
-    page.add("reconstructions", "Reconstructions", page.panels("Network of", panels) if panels else note(words))
+    page.add(
+        "reconstructions",
+        "Reconstructions",
+        page.panels("reconstructions", "Network of", panels) if panels else note(words),
+    )
 
 
 @torch.no_grad()

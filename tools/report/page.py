@@ -105,12 +105,17 @@ class Page:
             self.clouds[key] = encode(points)
         return key
 
-    def panels(self, label: str, panels: Mapping[str, str]) -> str:
-        """Several parts of which one is shown, chosen from a list; one alone needs no list."""
+    def keep(self, other: "Page", keys: Sequence[str]) -> None:
+        """Takes sections over from another page, with all that they may need."""
+        self.sections += [section for section in other.sections if section[0] in keys]
+        for mine, theirs in ((self.figures, other.figures), (self.clouds, other.clouds), (self.data, other.data)):
+            mine.update({key: value for key, value in theirs.items() if key not in mine})
+
+    def panels(self, key: str, label: str, panels: Mapping[str, str]) -> str:
+        """Several parts of which one is shown, chosen from a list of that key; one alone needs no list."""
         if len(panels) == 1:
             return next(iter(panels.values()))
-        key = f"panels-{len(self.data.setdefault('panels', []))}"
-        self.data["panels"].append(key)
+        key = f"{key}-panels"
         options = "".join(f'<option value="{row}">{text(name)}</option>' for row, name in enumerate(panels))
         parts = [
             f'<div class="panel" data-of="{key}" data-row="{row}"{" hidden" if row else ""}>{inside}</div>'

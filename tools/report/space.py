@@ -84,8 +84,8 @@ def add_spaces(page: Page, runs: Sequence[Run], objects: Mapping[str, Objects], 
             maps[network.name] = _map(page, "map-0", embedded)
             found[network.name] = _retrieval(page, embedded)
     none = note("There are no embeddings: no run has embeddings.npz, or a network with labelled objects to embed.")
-    page.add("map", "Map of embeddings", (page.panels("Embeddings of", maps) if maps else none) + "".join(notes))
-    page.add("retrieval", "Retrieval", page.panels("Embeddings of", found) if found else none)
+    page.add("map", "Map of embeddings", (page.panels("map", "Embeddings of", maps) if maps else none) + "".join(notes))
+    page.add("retrieval", "Retrieval", page.panels("retrieval", "Embeddings of", found) if found else none)
 
 
 def read_space(path: Path, objects: Objects) -> Space:

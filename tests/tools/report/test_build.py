@@ -9,11 +9,12 @@ import torch
 
 from pointrecon.extensions import ops
 from pointrecon.models.patches.masking import split_of_mask, take_groups
+from pointrecon.tools.report import build
 from pointrecon.tools.report.build import follow, make_page
 from pointrecon.tools.report.network import find_networks
 from pointrecon.tools.report.objects import find_objects
 from pointrecon.tools.report.runs import find_runs
-from pointrecon.tools.report.space import embed_objects
+from pointrecon.tools.report.space import add_spaces, embed_objects
 from pointrecon.tools.sweeps.summary import wilson
 from pointrecon.utils.files.io import read_json
 from tests.tools.report.test_page import content_of
@@ -149,14 +150,35 @@ def test_follow_writes_again_until_the_run_is_finished(runs, tmp_path):
     def wait(seconds):
         text = out.read_text()
         seen.append((seconds, content_of(text)["reload"], "epoch 1 of 2" in text, out.stat().st_mtime_ns))
+        if len(seen) == 1:
+            (run / "metrics.jsonl").write_text(lines[0] + lines[0])
         if len(seen) == 2:
             (run / "metrics.jsonl").write_text("".join(lines))
             (run / "result.json").write_text(kept)
 
     follow([run], out, seconds=7, with_network=False, wait=wait)
-    assert [item[:3] for item in seen] == [(7, 7, True)] * 2 and seen[0][3] == seen[1][3]
+    assert [item[:3] for item in seen] == [(7, 7, True)] * 2 and seen[0][3] < seen[1][3]
     text = out.read_text()
     assert content_of(text)["reload"] is None and "finished after" in text
+
+
+def test_follow_makes_slow_sections_seldom_and_keeps_them(finished, runs, tmp_path, monkeypatch):
+    run, out = runs / "pretrain", tmp_path / "report.html"
+    kept = (run / "result.json").read_text()
+    (run / "result.json").unlink()
+    made, maps = [], []
+    monkeypatch.setattr(build.space, "add_spaces", lambda page, *rest: (made.append(1), add_spaces(page, *rest)))
+
+    def wait(_):
+        maps.append(content_of(out.read_text())["data"]["maps"])
+        if len(maps) < 3:
+            with (run / "metrics.jsonl").open("a") as file:
+                file.write("\n")
+        else:
+            (run / "result.json").write_text(kept)
+
+    follow([run], out, seconds=1, with_network=False, wait=wait)
+    assert len(maps) == 3 and maps[0] == maps[1] == maps[2] and sum(made) == 2  # at first and at the end
 
 
 def test_a_run_that_has_just_begun(runs):
