@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pointrecon.tools.checkpoints.parity import compare, not_compared
 from pointrecon.tools.open.parity import compare_open, is_open_fixture
+from pointrecon.tools.open.parity_files import compare_files, is_file_fixture
 from pointrecon.tools.reconpp.parity import compare_reconpp, is_reconpp_fixture
 from pointrecon.utils.program import Parser, exit_code
 
@@ -25,6 +26,9 @@ def main() -> int:
     if is_open_fixture(folder):
         comparisons, skipped = compare_open(folder)
         precision = "embeddings in float32; what comes before them in float64"
+    elif is_file_fixture(folder):
+        comparisons, skipped = compare_files(folder)
+        precision = "what is read of the files: 0 where it is the same"
     elif is_reconpp_fixture(folder):
         comparisons, skipped = compare_reconpp(folder)
         precision = "zeroshot.* in float32, the rest in float64; gradients by relative L2 norm; choices by their number"
