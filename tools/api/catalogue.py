@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pointrecon.hub import find_weights, is_place
 from pointrecon.utils.errors import InputError, closest
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"  # in an installed package
@@ -79,6 +80,13 @@ def _open_models() -> Iterator[ModelCard]:
 
 MODELS = (
     ModelCard(
+        "pointrecon-small",
+        "pointrecon-small.safetensors",
+        "this project's small ReCon, pretrained on shapes of Debian packages and Sweet Home 3D; knows words",
+        None,
+        "CC-BY-SA-3.0; see the model card beside it",
+    ),
+    ModelCard(
         "recon-base-pretrain",
         "recon_base_pretrain.pth",
         "ReCon base pretrained on ShapeNet-55 (ICML 2023)",
@@ -98,7 +106,8 @@ def find_weights_file(name: str | Path) -> Path:
     """The file of a model.
 
     Args:
-        name: A path, or a name from `list_models`.
+        name: A path, a folder that `save_pretrained` has written, hf://OWNER/NAME of a model hub, or a name from
+            `list_models`.
 
     Raises:
         InputError: There is no such file or name, its file has not been downloaded, or its hash is another.
@@ -107,6 +116,8 @@ def find_weights_file(name: str | Path) -> Path:
     if path.is_file():
         return path
     card = next((card for card in MODELS if card.name == str(name)), None)
+    if card is None and is_place(name):
+        return find_weights(name)
     if card is None:
         if path.suffix in SUFFIXES or len(path.parts) > 1:
             raise InputError(f"'{name}' is not there; give a checkpoint, or a name from pointrecon.list_models()")
@@ -115,6 +126,8 @@ def find_weights_file(name: str | Path) -> Path:
         hint = f"did you mean '{match}'? " if match else ""
         raise InputError(f"unknown model '{name}'; {hint}there are: {', '.join(names)}; or give a path")
     found = _find(card)
+    if found is None and card.source is None:
+        raise InputError(f"'{card.name}' comes with this project, but '{CHECKOUT_WEIGHTS / card.file}' is missing")
     if found is None:
         raise InputError(
             f"'{card.name}' (licence: {card.terms}) is not here: download it from {card.source} and save it as "

@@ -19,7 +19,8 @@ def load_encoder(path: str | Path, *, device: str | torch.device = "cpu", **chan
     """The encoder of a checkpoint, as a module in evaluation mode.
 
     Args:
-        path: A checkpoint of this project or a published one, or a name from `list_models`.
+        path: A checkpoint of this project or a published one, a folder that `save_pretrained` has written,
+            hf://OWNER/NAME of a model hub, or a name from `list_models`.
         device: Where it is to be.
         changes: Keys of the config's section `model` that the file does not say, such as `num_heads=6`; of an
             open-vocabulary encoder `num_heads`, `num_groups`, `group_size`, `radius`.
@@ -49,7 +50,8 @@ def load_model(
     own axes, colours, scale and number of points.
 
     Args:
-        path: A checkpoint of this project or a published one, or a name from `list_models`.
+        path: A checkpoint of this project or a published one, a folder that `save_pretrained` has written,
+            hf://OWNER/NAME of a model hub, or a name from `list_models`.
         device: Where it is to be.
         precision: Of an open-vocabulary encoder: `fp32`, or `bf16` on a device that has it.
         changes: Keys of the config's section `model`, as for `load_encoder`.

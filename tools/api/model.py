@@ -4,8 +4,10 @@ Shape legend: B shapes, N points, G patches, K points per patch, M masked patche
 width.
 """
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pointrecon import hub
 from pointrecon.attention import Attention, attend, query_names_of
 from pointrecon.models.heads import probe_feature
 from pointrecon.shapes import Clouds, Shapes, to_clouds
@@ -294,6 +297,33 @@ class ShapeModel:
             "skipped": clouds.skipped,
             **{name: array.cpu().numpy() for name, array in arrays.items()},
         }
+
+    def save_pretrained(self, folder: str | Path, *, licence: str = "other") -> Path:
+        """Writes model.safetensors, config.json and README.md, as model hubs keep them; `load_model` takes the folder.
+
+        Args:
+            folder: Made if it is not there; a README.md in it is kept.
+            licence: Of the weights, by the hub's short names, such as mit.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        return hub.save_folder(self, folder, licence=licence)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, licence: str = "other") -> str:
+        """Uploads what `save_pretrained` writes; returns the address of the commit.
+
+        Args:
+            repo_id: OWNER/NAME; made if it is not there.
+            private: Of a new one, whether others can see it.
+            licence: Of the weights.
+
+        Raises:
+            InputError: huggingface_hub is not installed, or the hub refuses.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            hub.save_folder(self, folder, licence=licence, place=f"{hub.HUB}{repo_id}")
+            return hub.push_folder(folder, repo_id, private=private)
 
     def _clouds(self, shapes: Shapes, up: str, jobs: int) -> Clouds:
         return to_clouds(shapes, num_points=self.num_points, up=up, jobs=jobs)

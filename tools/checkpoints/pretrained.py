@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pointrecon.models.reconpp.encoder import CAUSAL
 from pointrecon.models.reconpp.load import NUM_GROUPS
-from pointrecon.tools.build import build_classifier, build_encoder, build_pretrainer
+from pointrecon.tools.build import build_classifier, build_encoder, build_pretrainer, stopped_share
 from pointrecon.tools.checkpoints.checkpoint import LoadReport, load_weights, read_checkpoint
 from pointrecon.tools.checkpoints.sizes import PLUS, kind_of, network_of, projection_dims, sizes_of
 from pointrecon.utils.config import complete_config
@@ -93,7 +93,7 @@ def load_pretrained(
         skip = ("contrast_head.",)
     else:
         network = nn.Module()
-        network.encoder = build_encoder(cfg["model"], stop_grad=cfg["model"]["stop_grad"])
+        network.encoder = build_encoder(cfg["model"], stop_grad=stopped_share(cfg["model"]))
         skip = NOT_BUILT
     report = load_weights(network, path, may_lack=("decoder.", "contrast_head."), skip=skip)
     network = (network if is_whole or num_classes else network.encoder).to(device).eval().requires_grad_(False)
@@ -101,7 +101,7 @@ def load_pretrained(
     guessed = [key for key in ("num_heads", "num_groups", "group_size") if key not in {*said, *changes, *shown}]
     kind = f"published {layout.name}" if layout else kind_of(state)
     names, means = class_names_of(content, num_classes), content.get("feature_means")
-    means = {k: x.float() for k, x in means.items() if isinstance(x, Tensor)} if isinstance(means, dict) else {}
+    means = {k: torch.as_tensor(x).float() for k, x in means.items()} if isinstance(means, dict) else {}
     return network, PretrainedInfo(Path(path), kind, cfg, tuple(f"model.{k}" for k in guessed), report, names, means)
 
 

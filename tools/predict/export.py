@@ -26,6 +26,24 @@ def add_parser(commands: Any, shared: Parser) -> None:
     )
     parser.add_argument("--check", action="store_true", help="compare the .onnx file with the network on 100 shapes")
     parser.set_defaults(action=do_export, device="cpu")
+    push = commands.add_parser("push", help="write a model as model hubs keep it, into a folder or to a hub")
+    push.add_argument("--ckpt", "--model", dest="ckpt", required=True, help="checkpoint, or name of a model")
+    push.add_argument("--to", required=True, metavar="PLACE", help="folder, or hf://OWNER/NAME")
+    push.add_argument("--licence", default="other", help="of the weights, by the hub's short names, such as mit")
+    push.add_argument("--private", action="store_true", help="a new repository of the hub is for its owner alone")
+    push.set_defaults(action=do_push, device="cpu")
+
+
+def do_push(args: argparse.Namespace) -> int:
+    """A folder with weights, config and model card, or the same on a hub."""
+    from pointrecon.hub import HUB
+
+    model = open_model(args)
+    if args.to.startswith(HUB):
+        log.info(model.push_to_hub(args.to.removeprefix(HUB), private=args.private, licence=args.licence))
+    else:
+        log.info(f"'{model.save_pretrained(args.to, licence=args.licence)}': load_model takes this folder")
+    return 0
 
 
 def do_export(args: argparse.Namespace) -> int:
