@@ -19,7 +19,7 @@ MAX_QUERIES = 6
 
 def add_attention(page: Page, networks: Sequence[Network]) -> None:
     """The section of attention."""
-    panels = {}
+    panels: dict[str, str] = {}
     for network in networks:
         if network.objects.pick(NUM_OBJECTS):
             panels[network.name] = _attend(page, f"attention-{len(panels)}", network)
@@ -30,11 +30,11 @@ def add_attention(page: Page, networks: Sequence[Network]) -> None:
 def _attend(page: Page, key: str, network: Network) -> str:
     objects = network.objects
     ids = objects.pick(NUM_OBJECTS)
-    points = objects.points(ids)
     try:
+        points = objects.points(ids)
         maps = attend(network.encoder, points)
-    except (InputError, AttributeError) as error:  # an encoder without attention, or of another make
-        return note(f"This encoder does not say how it attends: {error}")
+    except (InputError, AttributeError) as error:  # an encoder without attention or of another make, an unread object
+        return note(f"It cannot be said what this network attends to: {error}")
     queries = query_names_of(network.encoder)[:MAX_QUERIES]
     weights = maps["queries"].mean(axis=2)  # over heads: (n, L, Q, G)
     nearest = torch.cdist(points, torch.from_numpy(maps["positions"])).argmin(dim=-1).numpy().astype("<u2")

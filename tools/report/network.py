@@ -64,7 +64,8 @@ def find_networks(runs: Sequence[Run], objects: Mapping[str, Objects]) -> tuple[
         if path is not None:
             found.setdefault(path.resolve(), run)
     pretrained = {path: run for path, run in found.items() if run.config.get("task") == "pretrain"}
-    networks, notes = [], []
+    networks: list[Network] = []
+    notes: list[str] = []
     for path, run in (pretrained or found).items():
         if len(networks) == MAX_NETWORKS:
             notes.append(f"{run.name} is left out here: {MAX_NETWORKS} networks are shown.")
@@ -80,10 +81,13 @@ def find_networks(runs: Sequence[Run], objects: Mapping[str, Objects]) -> tuple[
 
 def add_reconstructions(page: Page, networks: Sequence[Network], runs: Sequence[Run]) -> None:
     """The section of reconstructions, by the network, or from the file that a run has left."""
-    panels = {}
+    panels: dict[str, str] = {}
     for network in networks:
         if hasattr(network.module, "decoder") and network.objects.pick(NUM_OBJECTS):
-            panels[network.name] = _reconstruct(page, f"reconstruction-{len(panels)}", network)
+            try:
+                panels[network.name] = _reconstruct(page, f"reconstruction-{len(panels)}", network)
+            except InputError as error:
+                panels[network.name] = note(str(error))
     for run in [] if panels else runs:
         for path in run.files("reconstructions.npz"):
             try:
@@ -146,7 +150,7 @@ def _viewer(
     page: Page, key: str, names: Sequence[str], points: np.ndarray, stops: Sequence[Mapping[str, Any]], trained: float
 ) -> str:
     """Three clouds beside each other, a choice of the object and a slider of the ratio."""
-    shapes = []
+    shapes: list[dict[str, Any]] = []
     for row, name in enumerate(names):
         own = [
             {

@@ -79,7 +79,11 @@ def add_spaces(page: Page, runs: Sequence[Run], objects: Mapping[str, Objects], 
     if len(sources) > most:
         notes.append(note(f"Files of embeddings that are left out: {len(sources) - most}."))
     for network in [] if sources else networks[:1]:
-        embedded = embed_objects(network)
+        try:
+            embedded = embed_objects(network)
+        except InputError as error:
+            notes.append(note(str(error)))
+            continue
         if embedded is not None:
             maps[network.name] = _map(page, "map-0", embedded)
             found[network.name] = _retrieval(page, embedded)
@@ -158,7 +162,8 @@ def _make_space(
         rows = np.sort(np.random.RandomState(0).permutation(len(ids))[:MAX_OBJECTS])
     if len(rows) < 4 or embeddings.shape[1] < 2:
         raise InputError(f"there are {len(rows)} embeddings of width {embeddings.shape[1]}; a map needs 4 of width 2")
-    ids, labels, split, embeddings = [ids[row] for row in rows], labels[rows], split[rows], embeddings[rows]
+    ids = [ids[row] for row in rows.tolist()]
+    labels, split, embeddings = labels[rows], split[rows], embeddings[rows]
     is_known = all(key in places for key in ids)
     found = np.array([places[key] for key in ids]) if is_known else embed_2d(embeddings)
     return Space(ids, labels, split, embeddings, class_names, found, objects)
@@ -177,9 +182,10 @@ def _map(page: Page, key: str, space: Space) -> str:
     anchors = np.stack([find_medoid(space.places[space.labels == label]) for label in present])
     looks = dict(zip(present, choose_looks(anchors), strict=True))
     clouds = space.objects.add_clouds(page, space.ids)
-    traces, entries, options = [], [], []
+    traces, options = [], []
+    entries: list[dict[str, Any]] = []
     for label in present:
-        rows = np.flatnonzero(space.labels == label)
+        rows = np.flatnonzero(space.labels == label).tolist()
         hue, marker = looks[label]
         name = space.class_names[label]
         words = [f"{space.objects.name(space.ids[row])}: {name} ({space.split[row]})" for row in rows]
@@ -265,7 +271,7 @@ def _retrieval(page: Page, space: Space) -> str:
 
 def _answer(page: Page, space: Space, row: int, nearest: np.ndarray, similarity: np.ndarray) -> str:
     """An object, and those nearest to it."""
-    clouds = space.objects.add_clouds(page, [space.ids[place] for place in (row, *nearest)])
+    clouds = space.objects.add_clouds(page, [space.ids[place] for place in (row, *nearest.tolist())])
 
     def name(place: int) -> str:
         return f"{space.objects.name(space.ids[place])}, {space.class_names[space.labels[place]]}"

@@ -12,10 +12,11 @@ from pointrecon.models.patches.masking import split_of_mask, take_groups
 from pointrecon.tools.report import build
 from pointrecon.tools.report.build import follow, make_page
 from pointrecon.tools.report.network import find_networks
-from pointrecon.tools.report.objects import find_objects
+from pointrecon.tools.report.objects import Objects, find_objects
 from pointrecon.tools.report.runs import find_runs
 from pointrecon.tools.report.space import add_spaces, embed_objects
 from pointrecon.tools.sweeps.summary import wilson
+from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import read_json
 from tests.tools.report.test_page import content_of
 
@@ -129,6 +130,17 @@ def test_a_run_whose_data_is_gone_is_shown_without_clouds(runs, tmp_path):
     path.write_text("\n".join(lines))
     words = sections(runs / "tune-seed0")["predictions"]
     assert "There are no clouds" in words and "<canvas" not in words and "Confusion matrix" in words
+
+
+def test_an_object_that_cannot_be_read_is_told(finished, monkeypatch):
+    def refuse(self, keys):
+        raise InputError("object 'x' has NaN coordinates")
+
+    monkeypatch.setattr(Objects, "points", refuse)
+    words = {key: inside for key, _, inside in make_page(find_runs([finished / "tune-seed0"])).sections}
+    assert "NaN coordinates" in words["attention"] and "NaN coordinates" in words["map"]
+    words = {key: inside for key, _, inside in make_page(find_runs([finished / "pretrain"])).sections}
+    assert "NaN coordinates" in words["reconstructions"] and "The nearest other object" in words["retrieval"]
 
 
 def test_broken_arrays_are_told_and_the_rest_is_shown(runs):
