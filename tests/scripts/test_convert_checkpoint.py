@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pointrecon.tools.checkpoints.checkpoint import read_checkpoint
 from pointrecon.tools.checkpoints.pretrained import load_pretrained
 from tests import ROOT
 
@@ -70,3 +71,15 @@ def test_half_precision_is_for_matrices_alone_and_loads(run, tmp_path):
         torch.testing.assert_close(half[key].to(value.dtype), value, rtol=1e-3, atol=1e-6)
     network, _ = load_pretrained(tmp_path / "half.safetensors", num_heads=2)
     assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float32}
+
+
+def test_what_was_seen_and_the_means_of_teachers_stay(run, tmp_path):
+    content = torch.load(SOURCE, weights_only=True)
+    seen, means = torch.arange(5), {"image": torch.rand(4), "text": torch.rand(3)}
+    torch.save({**content, "seen_objects": seen, "feature_means": means, "class_names": ["a", "b"]}, "with.pth")
+    assert run("with.pth", "a.safetensors")[0] == 0 and run("a.safetensors", "b.pth")[0] == 0
+    for name in ("a.safetensors", "b.pth"):
+        found = read_checkpoint(name)
+        assert torch.equal(found["seen_objects"], seen) and found["class_names"] == ["a", "b"]
+        assert all(torch.equal(found["feature_means"][key], value) for key, value in means.items())
+        assert not [key for key in found["base_model"] if "seen" in key or "means" in key]

@@ -85,6 +85,7 @@ MODELS = (
         "this project's small ReCon, pretrained on shapes of Debian packages and Sweet Home 3D; knows words",
         None,
         "CC-BY-SA-3.0; see the model card beside it",
+        "fa2b9ca438ab3b76e1af38df574b97e3556caa27cbd0334acd8fb9abeac5dd1c",
     ),
     ModelCard(
         "recon-base-pretrain",

@@ -15,7 +15,7 @@ from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.files.weights import SAFETENSORS, write_safetensors
 
 TARGETS = ("ours", "published", "safetensors")
-KEPT = ("epoch", "step", "metrics", "best_metrics", "config")
+KEPT = ("epoch", "step", "metrics", "best_metrics", "config", "class_names", "seen_objects", "feature_means")
 
 
 def convert(
@@ -58,7 +58,7 @@ def convert(
         state = {
             key: value.half() if value.is_floating_point() and value.ndim > 1 else value for key, value in state.items()
         }
-    kept = {name: content[name] for name in KEPT if name in content and _is_plain(content[name])}
+    kept = {name: content[name] for name in KEPT if content.get(name) is not None and _is_kept(content[name])}
     if to == "published":
         _write_published(to_published(state), kept, target)
     elif target.suffix == SAFETENSORS:
@@ -69,8 +69,11 @@ def convert(
     return f"{len(state)} tensors of a {kind_of(state)} network from '{source}' to '{target}'{dropped}"
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether JSON can hold the value, as metrics and a config should be."""
+def _is_kept(value: Any) -> bool:
+    """Whether it is a tensor, a dict of tensors, or what JSON can hold, as metrics and a config should be."""
+    parts = value.values() if isinstance(value, Mapping) else [value]
+    if parts and all(isinstance(item, torch.Tensor) for item in parts):
+        return True
     try:
         json.dumps(value, default=float)
     except (TypeError, ValueError):

@@ -20,6 +20,7 @@ from pointrecon.utils.files.json_text import JsonError, parse_json
 from pointrecon.utils.files.left_objects import LeftObject, LeftObjects
 
 SAFETENSORS = ".safetensors"
+NOTES = "notes."  # in such a file: tensors that are no weights
 MAX_HEADER = 16 << 20  # bytes of JSON in one; 100,000 tensors need 10 MB
 # What torch raises on damaged files.
 _DAMAGE = (
@@ -90,15 +91,32 @@ def read_weights_file(path: str | Path) -> Any:
     return read_weights(path).content
 
 
-def write_safetensors(state: Mapping[str, Tensor], metadata: Mapping[str, Any], path: str | Path) -> None:
-    """Writes tensors and, in the metadata, plain values, each as JSON under its name; whole or not at all."""
+def write_safetensors(state: Mapping[str, Tensor], notes: Mapping[str, Any], path: str | Path) -> None:
+    """Writes tensors and what else is known of them; whole or not at all.
+
+    Args:
+        state: the tensors.
+        notes: plain values, which go into the metadata as JSON, each under its name; tensors and dicts of tensors,
+            which become tensors called `notes.NAME` and `notes.NAME.KEY`.
+        path: the file.
+    """
     from safetensors.torch import save_file
 
-    texts = {name: json.dumps(value, default=float) for name, value in metadata.items()}
+    held = {name: value for name, value in notes.items() if _holds_tensors(value)}
+    texts = {name: json.dumps(value, default=float) for name, value in notes.items() if name not in held}
+    tensors = dict(state)
+    for name, value in held.items():
+        parts = {"": value} if isinstance(value, Tensor) else {f".{key}": item for key, item in value.items()}
+        tensors |= {f"{NOTES}{name}{key}": item for key, item in parts.items()}
     # A file of this kind holds no views: each tensor gets memory of its own.
-    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     with atomic_write(path) as temporary:
         save_file(tensors, temporary, {"format": "pt", **texts})
+
+
+def _holds_tensors(value: Any) -> bool:
+    parts = value.values() if isinstance(value, Mapping) else [value]
+    return bool(parts) and all(isinstance(item, Tensor) for item in parts)
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -116,6 +134,13 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             content[name] = parse_json(text)
         except JsonError:
             content[name] = text  # another program's
+    for key in [key for key in state if key.startswith(NOTES)]:
+        name, _, part = key.removeprefix(NOTES).partition(".")
+        value = state.pop(key)
+        if not part:
+            content[name] = value
+        elif isinstance(found := content.setdefault(name, {}), dict):
+            found[part] = value
     return {**content, "base_model": state}
 
 

@@ -5,11 +5,14 @@ import pytest
 import torch
 
 import pointrecon
+from pointrecon.datasets.opening import open_split
+from pointrecon.datasets.splits import Choice
 from pointrecon.shapes import to_clouds
 from pointrecon.tools.build import build_pretrainer
 from pointrecon.tools.checkpoints.checkpoint import save_checkpoint
 from pointrecon.utils.config import complete_config, to_plain
 from pointrecon.utils.errors import InputError
+from tests import ROOT
 from tests.miniature import CLASSES, TINY
 
 
@@ -157,3 +160,14 @@ def test_names_that_are_no_model():
     with pytest.raises(InputError, match="'gone.pth' is not there"):
         pointrecon.load_model("gone.pth")
     assert {card.name for card in pointrecon.list_models()} >= {"recon-base-pretrain"}
+
+
+def test_the_shipped_network_has_its_hash_and_knows_its_test_objects():
+    """Zero-shot on the objects of fold 0, which its training left out."""
+    model = pointrecon.load_model("pointrecon-small")
+    data = open_split("SweetHome3D", str(ROOT / "data"), Choice(split="test", fold=0))
+    rows = range(0, len(data), 5)
+    points = np.stack([data[row]["points"].numpy()[: model.num_points] for row in rows])
+    found = model.classify(points, data.class_texts)
+    right = [data.class_texts.index(label) == data.labels[row] for label, row in zip(found.labels, rows, strict=True)]
+    assert len(right) == 22 and np.mean(right) > 0.4  # chance: 0.05
