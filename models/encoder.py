@@ -61,7 +61,7 @@ class PointEncoder(PatchEncoder):
         group_size: points per patch, K.
         mlp_ratio: hidden width of the MLPs over C.
         drop_path: rate of the last block; it rises linearly from 0.
-        stop_grad: cut the gradient from the queries into the patch tokens (pretraining).
+        stop_grad: share of the gradient from the queries into the patch tokens that is cut (pretraining); True is all.
         embed_masked: embed masked patches too; they count in the batch-norm statistics and nowhere else.
         patch_width: hidden width of the patch embedding.
         queries: how many queries there are of each name.
@@ -77,7 +77,7 @@ class PointEncoder(PatchEncoder):
         group_size: int = 32,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.1,
-        stop_grad: bool = False,
+        stop_grad: float = False,
         embed_masked: bool = True,
         patch_width: int = 512,
         queries: Mapping[str, int] = QUERIES,

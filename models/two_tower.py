@@ -126,7 +126,7 @@ class TwoTowerEncoder(Tower):
         group_size: int = 32,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.1,
-        stop_grad: bool = False,
+        stop_grad: float = False,
         embed_masked: bool = True,
         patch_width: int = 512,
         queries: Mapping[str, int] = QUERIES,

@@ -119,7 +119,14 @@ def eval_transform(data: DataSettings, dataset: PointCloudDataset | None = None)
     )
 
 
-def build_encoder(model: ModelSettings, *, stop_grad: bool) -> Any:
+def stopped_share(model: ModelSettings) -> float:
+    """The share of the queries' gradient that does not reach the patch tokens in pretraining."""
+    # 1 and 0 as switches: what is stopped in full or not at all is the same arithmetic as ever.
+    share = model["stop_share"] if model["stop_grad"] else 0.0
+    return bool(share) if share in (0.0, 1.0) else share
+
+
+def build_encoder(model: ModelSettings, *, stop_grad: float) -> Any:
     """The encoder of the section `model`: a `PointEncoder`, or what the network of `model.type` brings instead.
 
     Raises:
@@ -171,7 +178,7 @@ def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
     chamfer = loss["chamfer"]
     extras = {"step": model["step"]} if "step" in inspect.signature(make).parameters else {}
     network = make(
-        encoder=build_encoder(model, stop_grad=model["stop_grad"]),
+        encoder=build_encoder(model, stop_grad=stopped_share(model)),
         decoder=build_decoder(model),
         mask_ratio=model["mask_ratio"],
         mask_type=model["mask_type"],

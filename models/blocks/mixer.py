@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pointrecon.models.blocks import BLOCKS
 from pointrecon.models.blocks.layers import DropPath, Mlp
+from pointrecon.models.blocks.stop import held_back
 
 KERNEL = 9  # patches along the curve that a patch is mixed with, itself included
 
@@ -43,13 +44,13 @@ class MixerBlock(nn.Module):
         self.mlp_contrast = Mlp(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)  # without state: each of the four calls draws anew
 
-    def forward(self, queries: Tensor, tokens: Tensor, stop_grad: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, tokens: Tensor, stop_grad: float) -> tuple[Tensor, Tensor]:
         """Update both streams.
 
         Args:
             queries: (B, Q, C), positions added.
             tokens: (B, T, C) along the curve, positions added.
-            stop_grad: cut the gradient from the queries into the tokens.
+            stop_grad: share of the gradient from the queries into the tokens that is cut; True is all of it.
 
         Returns:
             queries (B, Q, C) and tokens (B, T, C).
@@ -57,7 +58,7 @@ class MixerBlock(nn.Module):
         tokens = tokens + self.drop_path(self.mix(self.norm1(tokens)))
         tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
 
-        source = self.norm1_contrast(tokens.detach() if stop_grad else tokens)
+        source = self.norm1_contrast(held_back(tokens, stop_grad))
         queries = queries + self.drop_path(self.read_contrast(self.norm1_contrast(queries), source))
         queries = queries + self.drop_path(self.mlp_contrast(self.norm2_contrast(queries)))
         return queries, tokens

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from pointrecon.models.blocks import BLOCKS
 from pointrecon.models.blocks.layers import Attention, CrossAttention, DropPath, Mlp
+from pointrecon.models.blocks.stop import held_back
 
 
 @BLOCKS.register()
@@ -28,13 +29,13 @@ class PreNormBlock(nn.Module):
         self.mlp_contrast = Mlp(dim, mlp_ratio)
         self.drop_path = DropPath(drop_path)  # without state: each of the four calls draws anew
 
-    def forward(self, queries: Tensor, tokens: Tensor, stop_grad: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, tokens: Tensor, stop_grad: float) -> tuple[Tensor, Tensor]:
         """Update both streams.
 
         Args:
             queries: (B, Q, C), positions added.
             tokens: (B, T, C), positions added.
-            stop_grad: cut the gradient from the queries into the tokens.
+            stop_grad: share of the gradient from the queries into the tokens that is cut; True is all of it.
 
         Returns:
             queries (B, Q, C) and tokens (B, T, C).
@@ -42,7 +43,7 @@ class PreNormBlock(nn.Module):
         tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
         tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
 
-        source = self.norm1_contrast(tokens.detach() if stop_grad else tokens)
+        source = self.norm1_contrast(held_back(tokens, stop_grad))
         queries = queries + self.drop_path(self.attn_contrast(self.norm1_contrast(queries), source))
         queries = queries + self.drop_path(self.mlp_contrast(self.norm2_contrast(queries)))
         return queries, tokens

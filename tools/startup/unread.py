@@ -43,9 +43,14 @@ CONDITIONS = (
     Condition(("classifier.*",), _is_task("classify"), "only task=classify has a classifier"),
     Condition(("segmenter.*",), _is_task("segment"), "only task=segment has a segmenter"),
     Condition(
-        ("model.decoder_*", "model.mask_*", "model.stop_grad", "model.embed_masked"),
+        ("model.decoder_*", "model.mask_*", "model.stop_*", "model.embed_masked"),
         lambda cfg: _is_task("pretrain", "evaluate")(cfg) or cfg["model"]["type"] == "ReConPP",
         "nothing is masked or reconstructed but in pretraining",
+    ),
+    Condition(
+        ("model.stop_share", "model.stop_grad_until"),
+        lambda cfg: cfg["model"]["stop_grad"],
+        "nothing is stopped (model.stop_grad is false)",
     ),
     Condition(("num_votes",), _is_task("classify", "segment"), "only classifiers and segmenters vote"),
     Condition(OPTIMIZING, _trains, "nothing is trained (epochs is 0)"),

@@ -134,6 +134,7 @@ def make_hooks(task: Task, cfg: Settings, ctx: RunContext) -> HookList:
     # Hooks derive from `Hook` above, so their modules cannot be imported before it is there.
     from pointrecon.tools.evaluators.probes import make_probes
     from pointrecon.tools.training.hooks.ema import make_ema
+    from pointrecon.tools.training.hooks.stop import make_release
 
-    made = [make(task, cfg, ctx) for make in (make_ema, make_probes)]
+    made = [make(task, cfg, ctx) for make in (make_ema, make_release, make_probes)]
     return HookList([hook for hook in made if hook is not None])
