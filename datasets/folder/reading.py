@@ -14,6 +14,7 @@ from pointrecon.datasets.folder.scenes import SCENE_SUFFIXES, read_scene
 from pointrecon.datasets.meshes.mesh import Mesh, MeshError
 from pointrecon.datasets.meshes.readers.files import Files, FolderFiles
 from pointrecon.datasets.meshes.readers.obj import read_obj
+from pointrecon.datasets.meshes.readers.polyhedra import read_off, read_ply
 from pointrecon.datasets.meshes.readers.stl import read_stl
 from pointrecon.datasets.meshes.readers.threeds import read_3ds
 from pointrecon.datasets.meshes.readers.vrml import read_vrml
@@ -26,6 +27,8 @@ OWN_READERS: dict[str, Callable[[bytes, str, Files | None], Mesh]] = {
     ".stl": read_stl,
     ".wrl": read_vrml,
 }
+# The same for polygons alone: None where the faster readers do as well.
+POLYGON_READERS: dict[str, Callable[[bytes, str], Mesh | None]] = {".off": read_off, ".ply": read_ply}
 SUFFIXES = tuple(sorted({*OWN_READERS, *POINT_READERS, *SCENE_SUFFIXES}))
 MAX_OWN_BYTES = 48 << 20  # larger text files go through trimesh, whose parsers are vectorised
 # A suffix and the first bytes that only another format has.
@@ -81,6 +84,10 @@ def read_geometry(path: Path, *, max_points: int, seed: int = 0) -> Mesh | Point
         if data is None:
             raise MeshError(f"'{path}' is not there", "missing")
         return OWN_READERS[suffix](data, path.name, files).check(str(path))
+    if suffix in POLYGON_READERS and path.stat().st_size <= MAX_OWN_BYTES:
+        mesh = POLYGON_READERS[suffix](path.read_bytes(), str(path))
+        if mesh is not None:
+            return mesh.check(str(path))
     geometry = read_scene(path)
     if isinstance(geometry, Mesh):
         return geometry.check(str(path))

@@ -101,7 +101,9 @@ def _add_sweethome3d(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the file that is made, .h5")
     parser.add_argument("--packages", type=Path, metavar="DIR", help="folder with the .deb file; default: download it")
     parser.add_argument("--archives", type=Path, metavar="DIR", help="folder with the five .sh3f files instead")
-    parser.add_argument("--against", type=Path, default=ROOT / "data" / "sweethome3d" / "sweethome3d.h5")
+    against = ROOT / "data" / "sweethome3d" / "sweethome3d.h5"
+    parser.add_argument("--against", type=Path, default=against, help="the file that it is compared with")
+    parser.add_argument("--keep_points", action="store_true", help="take that file's points; then the bytes are equal")
     parser.add_argument("--jobs", type=int, help="processes; default: one for each core")
 
 
@@ -190,7 +192,7 @@ def do_sweethome3d(args: argparse.Namespace) -> int:
 
     _start(args)
     archives = find_archives(args.archives, args.packages, args.out)
-    rebuild(archives, args.out, against=args.against, jobs=args.jobs)
+    rebuild(archives, args.out, against=args.against, jobs=args.jobs, keep_points=args.keep_points)
     _say(format_comparison(args.out, args.against))
     return 0
 

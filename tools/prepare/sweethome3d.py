@@ -16,8 +16,10 @@ import h5py
 import numpy as np
 import torch
 
+from pointrecon.datasets.meshes.clean import face_areas
+from pointrecon.datasets.meshes.mesh import Mesh
 from pointrecon.datasets.meshes.readers.files import ZipFiles
-from pointrecon.datasets.meshes.sampling import random_of, sample_surface
+from pointrecon.datasets.meshes.sampling import random_of
 from pointrecon.tools.debshapes.sources import sweethome
 from pointrecon.tools.debshapes.sources.packages import download, find_package, unpack
 from pointrecon.tools.environment import ROOT
@@ -87,7 +89,9 @@ def find_archives(archives: Path | None, packages: Path | None, out: Path) -> li
     return [path for path in found if path.stem in LICENCES]
 
 
-def rebuild(archives: Sequence[Path], out: Path, *, against: Path, jobs: int | None = None) -> list[Rebuilt]:
+def rebuild(
+    archives: Sequence[Path], out: Path, *, against: Path, jobs: int | None = None, keep_points: bool = False
+) -> list[Rebuilt]:
     """Makes the file anew; every call gives the same bytes with the same versions of h5py, NumPy and Pillow.
 
     Args:
@@ -95,6 +99,7 @@ def rebuild(archives: Sequence[Path], out: Path, *, against: Path, jobs: int | N
         out: Where to.
         against: The file whose points the new ones are compared with.
         jobs: Child processes; None: one for each core.
+        keep_points: Take the points of the other file: the draw that made them was not noted.
 
     Raises:
         InputError: An archive is damaged or of another version, or the file cannot be written.
@@ -108,6 +113,8 @@ def rebuild(archives: Sequence[Path], out: Path, *, against: Path, jobs: int | N
         )
     with h5py.File(against, "r") as file:
         points = {name: file["points"][row] for row, name in enumerate(file["id"].asstr()[:])}
+    if keep_points and set(ids) - set(points):
+        raise InputError(f"'{against}' lacks points of {len(set(ids) - set(points))} objects; leave --keep_points out")
     tasks = [(str(path), entry["id"], points.get(entry["id"])) for path, entry in rows]
     made: dict[str, Rebuilt] = {}
     with TaskPool(rebuild_task, jobs or os.cpu_count() or 1, 300.0) as pool:
@@ -117,7 +124,8 @@ def rebuild(archives: Sequence[Path], out: Path, *, against: Path, jobs: int | N
             made[task[1]] = result
     objects = [made[name] for name in ids]
     fields = fields_of(rows, table)
-    write_file(out, fields, np.stack([item.points for item in objects]), [item.picture for item in objects])
+    clouds = [points[name] if keep_points else made[name].points for name in ids]
+    write_file(out, fields, np.stack(clouds), [item.picture for item in objects])
     tell_distances(ids, objects)
     return objects
 
@@ -127,8 +135,7 @@ def rebuild_task(task: tuple[str, str, np.ndarray | None]) -> Rebuilt:
     torch.set_num_threads(1)
     archive, name, other = Path(task[0]), task[1], task[2]
     mesh = sweethome.read_model(archive, name).check(name)
-    draws = (sample_surface(mesh, NUM_DRAWN, random_of(f"{name} {number}")) for number in (0, 1))
-    points, again = (draw(cloud).astype(np.float16) for cloud in draws)
+    points, again = (draw(mesh, random_of(f"{name} {number}")) for number in (0, 1))
     entry = sweethome.find_entry(archive, name)
     icon = ZipFiles(archive).read(entry.get("icon", "").lstrip("/"))
     if icon is None:
@@ -137,11 +144,18 @@ def rebuild_task(task: tuple[str, str, np.ndarray | None]) -> Rebuilt:
     return Rebuilt(points, encode_icon(icon), apart, distance(points, again))
 
 
-def draw(points: np.ndarray) -> np.ndarray:
-    """(8192, 3) -> (N, 3): about their mean, the farthest at distance 1, a part of them."""
+def draw(mesh: Mesh, random: np.random.RandomState) -> np.ndarray:
+    """(N, 3) float16: a part of 8192 free draws, evenly by area, about their mean, the farthest at distance 1.
+
+    As in the file that is there: draws in equal parts of the area, as elsewhere here, would lie more evenly.
+    """
+    ends = np.cumsum(face_areas(mesh))
+    faces = np.minimum(np.searchsorted(ends, random.random_sample(NUM_DRAWN) * ends[-1]), len(ends) - 1)
+    root, along = np.sqrt(random.random_sample((NUM_DRAWN, 1))), random.random_sample((NUM_DRAWN, 1))
+    a, b, c = (mesh.vertices[mesh.faces[faces, corner]] for corner in range(3))
+    points = (1 - root) * a + root * (1 - along) * b + root * along * c
     points = points - points.mean(0)
-    points = points / np.sqrt((points**2).sum(1).max())
-    return points[random_of("part").permutation(len(points))[:NUM_POINTS]]
+    return (points[:NUM_POINTS] / np.sqrt((points**2).sum(1).max())).astype(np.float16)
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -205,13 +219,13 @@ def write_file(out: Path, fields: dict[str, Any], points: np.ndarray, pictures: 
         file.create_dataset("points", data=points, chunks=(min(NUM_ROWS, len(points)), *points.shape[1:]), **packed)
         for name in TEXTS:
             file.create_dataset(name, data=fields[name], dtype=h5py.string_dtype())
-        for name in ("class", "split", "group", "size_cm"):
+        for name in ("class", "group", "split", "size_cm"):
             file.create_dataset(name, data=fields[name])
+        file.attrs["classes"] = fields["classes"]
+        file.attrs["note"] = NOTE
         icons = file.create_dataset("icon_webp", (len(pictures),), h5py.vlen_dtype(np.uint8))
         for row, picture in enumerate(pictures):
             icons[row] = np.frombuffer(picture, np.uint8)
-        file.attrs["classes"] = fields["classes"]
-        file.attrs["note"] = NOTE
 
 
 def tell_distances(ids: Sequence[str], objects: Sequence[Rebuilt]) -> None:
