@@ -32,6 +32,7 @@ from pointrecon.utils.processes.pool import Failure, TaskPool
 PACKAGE = "sweethome3d-furniture"
 TABLE = ROOT / "data" / "sweethome3d" / "classes.tsv"  # what people decided: class and split of each object
 NUM_DRAWN, NUM_POINTS = 8192, 2048
+TIME_LIMIT = 1800.0  # seconds for one object; a second or two on an idle machine
 NUM_ROWS = 20  # objects in a chunk of the file
 LICENCES = {
     "BlendSwap-CC-0": "CC0-1.0",
@@ -117,7 +118,7 @@ def rebuild(
         raise InputError(f"'{against}' lacks points of {len(set(ids) - set(points))} objects; leave --keep_points out")
     tasks = [(str(path), entry["id"], points.get(entry["id"])) for path, entry in rows]
     made: dict[str, Rebuilt] = {}
-    with TaskPool(rebuild_task, jobs or os.cpu_count() or 1, 300.0) as pool:
+    with TaskPool(rebuild_task, jobs or os.cpu_count() or 1, TIME_LIMIT) as pool:
         for task, result in progress_bar(pool.run(tasks), "rebuilding objects", len(tasks)):
             if isinstance(result, Failure):
                 raise InputError(f"'{task[1]}' in '{task[0]}' cannot be rebuilt: {result.message}")
