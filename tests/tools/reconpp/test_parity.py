@@ -1,6 +1,7 @@
 """Every number of the published implementation, and that mistakes are seen."""
 
 import json
+import runpy
 import shutil
 
 import numpy as np
@@ -11,7 +12,6 @@ from pointrecon.models.reconpp.encoder import ReConPPEncoder
 from pointrecon.tools.reconpp import fixture, parity
 from pointrecon.tools.reconpp.parity import compare_reconpp, is_reconpp_fixture
 from pointrecon.utils.errors import InputError
-from scripts import check_parity
 from tests import ROOT
 
 FOLDER = ROOT / "tests" / "fixtures" / "reconpp_tiny"
@@ -86,9 +86,10 @@ def test_a_gradient_that_does_not_stop_is_seen(monkeypatch):
 
 def test_the_command_recognises_the_folder(monkeypatch, capsys, outcome):
     monkeypatch.setattr("sys.argv", ["check_parity.py", str(FOLDER)])
-    monkeypatch.setattr(check_parity, "compare_reconpp", lambda folder: outcome)
+    command = runpy.run_path(str(ROOT / "scripts" / "check_parity.py"))["main"]
+    monkeypatch.setitem(command.__globals__, "compare_reconpp", lambda folder: outcome)
     assert is_reconpp_fixture(FOLDER) and not is_reconpp_fixture(FOLDER.parent / "official_tiny")
-    assert check_parity.main() == 0 and "392 of 392 within tolerance" in capsys.readouterr().out
+    assert command() == 0 and "392 of 392 within tolerance" in capsys.readouterr().out
 
 
 @pytest.fixture
