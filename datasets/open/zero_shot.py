@@ -100,7 +100,8 @@ def _openshape_lvis(path: Path, skip_missing: bool) -> ZeroShotSet:
 
 
 def _uni3d_lvis(path: Path, skip_missing: bool) -> ZeroShotSet:
-    ids, files, labels, name_of = [], [], [], {}
+    ids, files, labels = [], [], []
+    name_of: dict[int, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         start, _, rest = line.partition(",")
         parts = [part.strip() for part in rest.rsplit(",", 2)]  # a name may have commas

@@ -5,6 +5,7 @@ Shape legend: B batch, N points, G patches, T = G + 1 tokens, C channels, W widt
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +128,8 @@ class OpenEncoder(nn.Module):
         """
         centers, tokens = self.tokenize(points)
         x, positions = self.start(centers, tokens)
-        for block in self.blocks:
+        for module in self.blocks:
+            block = cast(OpenBlock, module)
             x = x + positions if self.positions == "every" else x
             weights = block.attn.weights(block.norm1(x))
             yield centers, weights[:, :, :1, 1:], weights[:, :, 1:, 1:]

@@ -3,6 +3,8 @@
 Shape legend: B batch, N points, G patches, K points per patch, W width of a patch feature.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -114,7 +116,7 @@ class BallPatches(nn.Module):
         """Points of the patches (B, G, K, 6) and centres (B, G, 3) -> features (B, G, W)."""
         x = torch.cat([patches[..., :3] - centers.unsqueeze(2), patches], dim=-1)
         for layer, norm in zip(self.maps, self.norms, strict=True):
-            x = norm_relu(norm, layer(x))
+            x = norm_relu(cast(BatchNorm1d, norm), layer(x))
         return x.amax(dim=2)
 
 

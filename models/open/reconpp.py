@@ -4,7 +4,7 @@ Shape legend: B batch, N points, G patches, K points per patch, Q queries, H hea
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from pointrecon.models.open.encoder import OpenFeatures
 from pointrecon.models.open.recipes import Recipe
+from pointrecon.models.reconpp.layers import PairedBlock
 from pointrecon.models.reconpp.network import ReConPP
+from pointrecon.models.reconpp.patches import ColoredGroup
 
 
 class OpenReConPP(nn.Module):
@@ -29,7 +31,9 @@ class OpenReConPP(nn.Module):
         self.network, self.ratio = network, ratio
         self.encoder: Any = network.encoder
         self.patches: Any = self.encoder.group
-        self.recipe = Recipe(num_points=num_points, fill=self.patches.color_fill, has_guard=True)
+        self.recipe = Recipe(
+            num_points=num_points, fill=float(cast(ColoredGroup, self.patches).color_fill), has_guard=True
+        )
         self.blocks = self.encoder.blocks
         self.embed_dim, self.out_dim = int(self.encoder.embed_dim), int(network.teachers["text"].dim)
         self.num_heads = int(self.encoder.num_heads)
@@ -92,7 +96,8 @@ class OpenReConPP(nn.Module):
         def keep(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any], _: Tensor) -> None:
             seen.append((module, inputs, options))
 
-        parts = [part for block in self.blocks for part in (block.local.attn, block.query.attn)]
+        blocks = [cast(PairedBlock, block) for block in self.encoder.blocks]
+        parts = [part for block in blocks for part in (block.local.attn, block.query.attn)]
         hooks = [part.register_forward_hook(keep, with_kwargs=True) for part in parts]
         try:
             patches, centers = self.patches(points)

@@ -105,7 +105,7 @@ class OpenModel(ShapeModel):
         """
         return self.embed_all(shapes, colors, up=up, batch_size=batch_size, jobs=jobs)[0]
 
-    def embed_all(  # type: ignore[override]
+    def embed_all(
         self, shapes: Shapes, colors: Any = None, *, up: str = "y", batch_size: int = 8, jobs: int = 1
     ) -> tuple[Embeddings, np.ndarray | None]:
         """`embed`, and the same of unit length."""
@@ -115,7 +115,7 @@ class OpenModel(ShapeModel):
             embeddings[rows] = features.embedding.float().cpu()
         return Embeddings(ids, embeddings.numpy(), skipped), F.normalize(embeddings, dim=-1).numpy()
 
-    def classify(  # type: ignore[override]
+    def classify(
         self,
         shapes: Shapes,
         labels: Sequence[str] | None = None,

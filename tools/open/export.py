@@ -28,6 +28,7 @@ class OpenEmbedder(nn.Module):
         if isinstance(network, OpenReConPP) and network.encoder.is_causal:
             raise InputError("the causal variant of ReCon++ cannot be exported: the order of its chain is no operator")
         self.network = network
+        self.radius = network.patches.radius if isinstance(network.patches, BallPatches) else 0.0
         self.is_off_centre = isinstance(network.patches, NearestPatches) or getattr(
             network.patches, "skip_origin", False
         )
@@ -47,7 +48,7 @@ class OpenEmbedder(nn.Module):
         if is_ball:
             far = torch.full_like(squared, MANY)
             order = torch.arange(places.shape[1], device=places.device, dtype=squared.dtype).expand_as(squared)
-            index = torch.where(squared <= self.network.patches.radius**2, order, far)
+            index = torch.where(squared <= self.radius**2, order, far)
             index = index.topk(self.group_size, dim=-1, largest=False, sorted=True).values
             index = torch.where(index < MANY, index, index[..., :1]).long()
         else:

@@ -86,6 +86,13 @@ def test_labels_words_and_shapes(models, tmp_path):
         model.reconstruct(CLOUDS)
 
 
+def test_half_precision_is_near(models):
+    half = pointrecon.load_model(FOLDER / "ulip2.pth", precision="bf16", **OPTIONS["ulip2"])
+    one, two = half.embed_all(CLOUDS)[1], models["ulip2"].embed_all(CLOUDS)[1]
+    assert one.dtype == np.float32 and not np.array_equal(one, two)
+    assert ((one * two).sum(1) > 0.999).all()
+
+
 def test_attention_and_features_for_language_models(models):
     for name, model in models.items():
         found = model.attention(CLOUDS)
