@@ -1,6 +1,5 @@
 """The page in a real browser, from the disk: its console is empty, and what can be turned or clicked works."""
 
-import contextlib
 import shutil
 import time
 
@@ -16,25 +15,27 @@ FLAGS += " --disable-component-update --disable-sync --disable-dev-shm-usage --w
 SECONDS = 240  # on a busy machine
 
 
-@contextlib.contextmanager
-def opened(page, folder, **emulation):
+@pytest.fixture(scope="module")
+def browser(page, tmp_path_factory):
     """A browser with the page in it, once all charts are drawn."""
     options = selenium.ChromeOptions()
     options.binary_location = CHROMIUM
-    for flag in (*FLAGS.split(), f"--user-data-dir={folder}"):
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    if emulation:
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": emulation})
-    browser = selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
+    found = selenium.Chrome(options=options, service=selenium.ChromeService(DRIVER))
     try:
-        browser.set_page_load_timeout(SECONDS)
-        browser.set_script_timeout(SECONDS)
-        browser.get(page.as_uri())
-        wait(browser, "return all('.plot').filter(isShown).every((plot) => plot.dataset.drawn)")
-        yield browser
+        found.set_page_load_timeout(SECONDS)
+        found.set_script_timeout(SECONDS)
+        load(found, page)
+        yield found
     finally:
-        browser.quit()
+        found.quit()
+
+
+def load(browser, page):
+    browser.get(page.as_uri())
+    wait(browser, "return all('.plot').filter(isShown).every((plot) => plot.dataset.drawn)")
 
 
 def wait(browser, script, *arguments):
@@ -44,12 +45,6 @@ def wait(browser, script, *arguments):
         assert time.monotonic() < end, script
         time.sleep(0.2)
     return found
-
-
-@pytest.fixture(scope="module")
-def browser(page, tmp_path_factory):
-    with opened(page, tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 def picture(browser, canvas):
@@ -157,19 +152,22 @@ def test_light_and_dark(browser):
     wait(browser, f"{text} === 'rgb(29, 39, 51)'")
 
 
+def test_on_a_phone_nothing_sticks_out(browser, page):
+    phone = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    system = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", system)
+    browser.execute_script("sessionStorage.clear()")
+    load(browser, page)
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    wide = (
+        "return all('main *').filter((e) => e.getBoundingClientRect().right > innerWidth + 1 &&"
+        " !e.closest('.scroll, pre, .unseen')).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert browser.execute_script(wide) == []
+
+
 def test_nothing_is_wrong_in_the_console(browser):
     """Last: after all that was done above."""
     assert [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")] == []
-
-
-def test_on_a_phone_nothing_sticks_out(page, tmp_path):
-    with opened(page, tmp_path, width=390, height=800, pixelRatio=2) as browser:
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
-        wide = (
-            "return all('main *').filter((e) => e.getBoundingClientRect().right > innerWidth + 1 &&"
-            " !e.closest('.scroll, pre, .unseen')).map((e) => e.outerHTML.slice(0, 80))"
-        )
-        assert browser.execute_script(wide) == []
-        system = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", system)
-        wait(browser, "return document.documentElement.dataset.theme === 'dark'")
