@@ -193,6 +193,11 @@ class ShapeModel:
         classes = class_features(list(labels), self.info)
         embedded, in_words = self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)
         assert in_words is not None
+        if in_words.shape[1] != classes.shape[1]:
+            raise InputError(
+                f"'{self.info.path}' learnt from a text teacher of {in_words.shape[1]} values, but words are read by "
+                f"one of {classes.shape[1]}; name its teacher in the checkpoint's config (teachers.text)"
+            )
         scores = in_words @ classes.T
         best = [labels[row] for row in scores.argmax(1)]
         return Classified(embedded.ids, best, scores, list(labels), embedded.skipped)

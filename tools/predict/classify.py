@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pointrecon.tools.predict.inputs import expand, open_model, read_labels, report_skipped
+from pointrecon.tools.predict.inputs import clouds_of, expand, open_model, read_labels, report_skipped
 from pointrecon.tools.predict.outputs import check_out, write
 from pointrecon.utils.program import Parser
 
@@ -34,8 +34,14 @@ def do_classify(args: argparse.Namespace) -> int:
     columns = {"ids": result.ids, "labels": result.labels, "scores": result.scores}
     write(args.out, columns, names={"scores": result.names})
     if args.html is not None:
-        from pointrecon.tools.predict.gallery import write_page
+        from pointrecon.tools.visualize.gallery import write_page
 
         captions = [f"{label} ({score:.2f})" for label, score in zip(result.labels, result.scores.max(1), strict=True)]
-        write_page(args.html, f"{len(result.ids)} shapes, {len(result.names)} labels", result.ids, captions, up=args.up)
+        write_page(
+            args.html,
+            f"{len(result.ids)} shapes, {len(result.names)} labels",
+            result.ids,
+            captions,
+            clouds_of(result.ids, args.up),
+        )
     return report_skipped(result.skipped, len(result.ids))

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from pointrecon.utils.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pointrecon.model import ShapeModel
 
 log = logging.getLogger("pointrecon.predict")
+DRAWN_POINTS = 1024
 
 
 def open_model(args: argparse.Namespace) -> "ShapeModel":
@@ -44,6 +47,19 @@ def expand(inputs: Sequence[str]) -> list[str]:
     if not names:
         raise InputError("no input is given; name files, folders or patterns, or - for names on standard input")
     return names
+
+
+def clouds_of(ids: Sequence[str], up: str) -> "list[np.ndarray | None]":
+    """(N, 3) points of files to draw; None of one that cannot be read any more."""
+    from pointrecon.shapes import to_clouds
+
+    clouds: list[np.ndarray | None] = []
+    for name in ids:
+        try:
+            clouds.append(to_clouds(name, num_points=DRAWN_POINTS, up=up).points[0])
+        except InputError:
+            clouds.append(None)
+    return clouds
 
 
 def read_labels(text: str) -> list[str]:

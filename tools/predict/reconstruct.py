@@ -21,7 +21,7 @@ def do_reconstruct(args: argparse.Namespace) -> int:
     """Points, visible points, rebuilt points and the Chamfer distance of each file."""
     result = open_model(args).reconstruct(expand(args.inputs), mask_ratio=args.mask_ratio, up=args.up)
     if args.out is not None and args.out.endswith(".png"):
-        from pointrecon.tools.predict.gallery import write_reconstructions
+        from pointrecon.tools.visualize.gallery import write_reconstructions
 
         write_reconstructions(args.out, result, args.mask_ratio)
     else:

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from pointrecon.tools.predict.inputs import expand, open_model, report_skipped
+from pointrecon.tools.predict.inputs import clouds_of, expand, open_model, report_skipped
 from pointrecon.tools.predict.outputs import check_out, write
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.program import Parser
@@ -57,8 +57,9 @@ def do_search(args: argparse.Namespace) -> int:
         hits = index.search(model, **query, weight=args.weight, top=args.top, up=args.up, method=args.method)
         write(args.out, {"ids": [hit.id for hit in hits], "score": [round(hit.score, 4) for hit in hits]})
         if args.html is not None:
-            from pointrecon.tools.predict.gallery import write_page
+            from pointrecon.tools.visualize.gallery import write_page
 
             title = "Search: " + ", ".join(f"{name} {value}" for name, value in query.items())
-            write_page(args.html, title, [hit.id for hit in hits], [f"{hit.score:.3f}" for hit in hits], up=args.up)
+            ids = [hit.id for hit in hits]
+            write_page(args.html, title, ids, [f"{hit.score:.3f}" for hit in hits], clouds_of(ids, args.up))
     return report_skipped(skipped, len(index))

@@ -1,10 +1,14 @@
 """The public Python interface on a tiny trained network."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 
 import pointrecon
+from pointrecon import catalogue
+from pointrecon.catalogue import ModelCard
 from pointrecon.datasets.opening import open_split
 from pointrecon.datasets.splits import Choice
 from pointrecon.shapes import to_clouds
@@ -150,6 +154,25 @@ def test_a_network_without_attention_says_so(tmp_path, clouds):
     save_checkpoint({"base_model": network.state_dict(), "config": to_plain(cfg)}, tmp_path / "a.pth")
     with pytest.raises(InputError, match="MixerBlock have no attention"):
         pointrecon.load_model(tmp_path / "a.pth").attention(clouds)
+
+
+def test_a_file_with_another_hash_is_refused(tmp_path, monkeypatch):
+    card = ModelCard(
+        "mine", "mine.pth", "A test", "https://example.org", "MIT", sha256=hashlib.sha256(b"right").hexdigest()
+    )
+    monkeypatch.setattr(catalogue, "MODELS", (card,))
+    monkeypatch.setattr(catalogue, "WEIGHTS", tmp_path)
+    (tmp_path / "mine.pth").write_bytes(b"wrong")
+    with pytest.raises(InputError, match="is not the file of 'mine': its SHA-256 begins with .*; download it again"):
+        pointrecon.load_model("mine")
+    (tmp_path / "mine.pth").write_bytes(b"right")
+    assert catalogue.find_weights_file("mine") == tmp_path / "mine.pth"
+
+
+def test_words_of_another_width_are_refused(tiny_checkpoint, clouds, monkeypatch):
+    monkeypatch.setattr("pointrecon.model.class_features", lambda names, info: np.ones((len(names), 9), "f"))
+    with pytest.raises(InputError, match="a text teacher of 6 values, but words are read by one of 9"):
+        pointrecon.load_model(tiny_checkpoint).classify(clouds, ["chair"])
 
 
 def test_names_that_are_no_model():

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pointrecon.tools.visualize import style
 from pointrecon.tools.visualize.reconstruction import frame_of
 from pointrecon.tools.visualize.render import render
-from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
 
-SIDE, RADIUS, POINTS = 220, 0.03, 1024  # pixels; of a ball in the unit sphere; of a shape that is drawn
+SIDE, RADIUS = 220, 0.03  # pixels; of a ball in the unit sphere
 LOW, HIGH = np.array([0.08, 0.31, 0.58]), np.array([0.36, 0.66, 0.93])  # of the colours from the floor up
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -35,24 +35,27 @@ small {{ overflow-wrap: anywhere; opacity: .75 }}
 """
 
 
-def write_page(path: str | Path, title: str, ids: Sequence[str], captions: Sequence[str], *, up: str = "y") -> None:
+def write_page(
+    path: str | Path, title: str, ids: Sequence[str], captions: Sequence[str], clouds: Sequence[np.ndarray | None]
+) -> None:
     """Writes one HTML file with a picture, a caption and the name of each shape; it needs no other file.
 
     Args:
         path: The file.
         title: Its heading.
-        ids: Paths of shapes; one that cannot be read any more has no picture.
+        ids: Paths of the shapes.
         captions: What is said of each.
-        up: The axis that is up in the files: y, z, -y, -z, x, -x, or auto.
+        clouds: (N, 3) points of each, +y up, in the unit sphere; None: there is no picture.
 
     Raises:
         InputError: It cannot be written.
     """
-    pictures = [_picture_of(name, up) for name in ids]
     rows = []
-    for name, caption, picture in zip(ids, captions, pictures, strict=True):
-        shown = f'<img alt="{html.escape(Path(name).name)}" src="{picture}">' if picture else "<p>no picture</p>"
-        rows.append(f"<li>{shown}<div>{html.escape(caption)}</div><small>{html.escape(name)}</small></li>")
+    for name, caption, cloud in zip(ids, captions, clouds, strict=True):
+        picture = "<p>no picture</p>"
+        if cloud is not None:
+            picture = f'<img alt="{html.escape(Path(name).name)}" src="{_to_url(draw_cloud(cloud))}">'
+        rows.append(f"<li>{picture}<div>{html.escape(caption)}</div><small>{html.escape(name)}</small></li>")
     with atomic_write(path) as temporary:
         temporary.write_text(PAGE.format(title=html.escape(title), items="\n".join(rows)), encoding="utf-8")
 
@@ -73,10 +76,8 @@ def write_reconstructions(path: str | Path, result: dict[str, Any], mask_ratio: 
         result: Of `ShapeModel.reconstruct`.
         mask_ratio: Share of the patches that were hidden, for the title.
     """
-    from pointrecon.tools.visualize import style
-
     names, count = [Path(name).name for name in result["ids"]], len(result["ids"])
-    with style.picture(Path(path), 6.4, 0.8 + 2.1 * count) as figure:
+    with style.picture(Path(path), 6.4, 0.4 + style.TITLE_HEIGHT + 2.1 * count) as figure:
         style.add_title(figure, "Reconstruction of hidden patches", f"{mask_ratio:.0%} of the patches hidden")
         for row in range(count):
             visible, rebuilt = result["visible"][row], result["rebuilt"][row]
@@ -88,15 +89,9 @@ def write_reconstructions(path: str | Path, result: dict[str, Any], mask_ratio: 
                 axes.set_title(label[column], fontsize=8)
 
 
-def _picture_of(name: str, up: str) -> str | None:
+def _to_url(picture: np.ndarray) -> str:
     from PIL import Image
 
-    from pointrecon.shapes import to_clouds
-
-    try:
-        points = to_clouds(name, num_points=POINTS, up=up).points[0]
-    except InputError:
-        return None
     file = io.BytesIO()
-    Image.fromarray(draw_cloud(points)).save(file, "WEBP", quality=80)
+    Image.fromarray(picture).save(file, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
