@@ -25,7 +25,8 @@ from pointrecon.utils.errors import InputError
 
 MAX_OBJECTS = 1000  # on a map
 MAX_MAPS = 2  # of which one may have to be made anew
-BUDGET = 8.0  # seconds for embedding objects; what is not embedded by then is left out
+MAX_EMBEDDED = 400  # objects that no file holds the embeddings of
+BUDGET = 4.0  # seconds for embedding those; what is not embedded by then is left out
 NUM_QUERIES, NUM_NEIGHBOURS = 6, 5
 SYMBOLS = dict(
     zip(
@@ -133,7 +134,7 @@ def embed_objects(network: Network, seconds: float = BUDGET) -> Space | None:
         for key, label in zip(dataset.ids, dataset.labels.tolist(), strict=True)
         if label >= 0
     ]
-    order = np.random.RandomState(0).permutation(len(rows))[:MAX_OBJECTS]  # the first ones are of all classes
+    order = np.random.RandomState(0).permutation(len(rows))[:MAX_EMBEDDED]  # the first ones are of all classes
     parts, start, end = [], 0, time.monotonic() + seconds
     with torch.inference_mode():
         while start < len(order) and (start < 32 or time.monotonic() < end):
