@@ -5,13 +5,13 @@ Q queries of all names, q queries of one name, D width of a teacher's features, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pointrecon.models import MODELS
-from pointrecon.models.decoder import MaskedDecoder
 from pointrecon.models.encoder import PatchEncoder
 from pointrecon.models.heads import make_contrast_head
 from pointrecon.models.losses.chamfer import Chamfer
@@ -50,7 +50,7 @@ class ReCon(nn.Module):
     def __init__(
         self,
         encoder: PatchEncoder,
-        decoder: MaskedDecoder,
+        decoder: nn.Module,
         *,
         mask_ratio: float = 0.6,
         mask_type: str = "random",
@@ -59,7 +59,7 @@ class ReCon(nn.Module):
         contrast: Contrast | None = None,
     ) -> None:
         super().__init__()
-        self.draw_mask = MASKS[mask_type]
+        self.draw_mask: Callable[..., Any] = MASKS[mask_type]
         self.num_masked = num_masked(encoder.group.num_groups, mask_ratio)
         self.encoder, self.decoder = encoder, decoder
         self.teachers, self.chamfer, self.contrast = dict(teachers or {}), chamfer or Chamfer(), contrast

@@ -5,8 +5,8 @@
   python scripts/train_released.py --jobs 2
 
 Pretrains pointrecon-small (cfgs/released/pretrain.yaml), measures it against random weights on objects that it has not
-seen (cfgs/ablation/released.yaml), and writes the weights in half precision and the card to data/weights. What is done is
-kept, so the command can be started again.
+seen (cfgs/ablation/released.yaml), and writes the weights in half precision and the card to data/weights. What is done
+is kept, so the command can be started again.
 """
 
 import argparse

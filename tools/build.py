@@ -152,7 +152,7 @@ def build_encoder(model: ModelSettings, *, stop_grad: float) -> Any:
 def build_decoder(model: ModelSettings) -> Any:
     """The reconstruction decoder of the section `model`: a `MaskedDecoder`, or what the network brings instead."""
     make = getattr(choose(MODELS, "model.type", model["type"]), "decoder_class", MaskedDecoder)
-    sizes = {**model, "depth": model["decoder_depth"], "num_heads": model["decoder_num_heads"]}
+    sizes: dict[str, Any] = {**model, "depth": model["decoder_depth"], "num_heads": model["decoder_num_heads"]}
     keys = ("embed_dim", "depth", "num_heads", "group_size", "mlp_ratio", "drop_path", "mask_type", "colors")
     takes = inspect.signature(make).parameters
     return make(**{key: sizes[key] for key in keys if key in takes})

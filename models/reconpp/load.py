@@ -81,8 +81,9 @@ def build_from_state(state: Mapping[str, Tensor], **changes: Any) -> ReConPP:
     unknown = [key for key in ("embed_dim", "num_heads", "queries") if key not in sizes]
     if unknown:
         raise InputError(f"the weights do not say how many {' and '.join(unknown)} there are; give {unknown[0]}")
-    encoder_keys = ("embed_dim", "depth", "num_heads", "mlp_ratio", "queries", "mask_type", "large_embedding")
-    encoder_keys += ("patch_width", "layer_scale", "colors", "color_fill", "skip_origin", "group_size", "num_groups")
+    encoder_keys: tuple[str, ...] = ("embed_dim", "depth", "num_heads", "mlp_ratio", "queries", "mask_type")
+    encoder_keys += ("large_embedding", "patch_width", "layer_scale", "colors", "color_fill", "skip_origin")
+    encoder_keys += ("group_size", "num_groups")
     sizes.setdefault("num_groups", NUM_GROUPS[sizes["mask_type"] == CAUSAL])
     sizes.setdefault("group_size", 32)
     with torch.device("meta"):  # nothing is drawn that the weights replace

@@ -104,17 +104,16 @@ class Vectors:
             return self.rows[rows].float() @ query
         return torch.cat([block.float() @ query for block in self.rows.split(BLOCK)])
 
-    def estimate(self, query: Tensor) -> tuple[Tensor, float]:
-        """Cosines (n,) from the codes, and by how much any of them may be wrong at most."""
+    def estimate(self, query: Tensor) -> tuple[Tensor, float, float]:
+        """Cosines (n,) from the codes, what they are to be multiplied by, and by how much any may be wrong at most."""
         assert self.codes is not None and self.scale is not None and self.error is not None
         step = max(float(query.abs().max()) / CODE, torch.finfo(torch.float32).tiny)
         codes = (query / step).round()
         found = torch._int_mm(codes.to(torch.int8)[None], self.codes.T)[0]
         rest = float((query - codes * step).norm())
         # A row is at most 1.001 long in half precision; the last term is what sums in float32 leave out.
-        return found.float().mul_(self.scale).mul_(step), float(self.error) * float(
-            query.norm() + rest
-        ) + 1.001 * rest + 1e-5
+        wrong = float(self.error) * float(query.norm() + rest) + 1.001 * rest + 1e-5
+        return found.float().mul_(self.scale), step, wrong
 
     def spread(self, query: Tensor) -> tuple[float, float]:
         """Mean and standard deviation of the scores, over rows that are evenly drawn."""
@@ -149,6 +148,7 @@ def find_nearest(
     Returns:
         scores (k,), the best first, and rows (k,) int64; of equal scores the earlier row comes first.
     """
+    parts = [part for part in parts if part[2] > 0] or list(parts[:1])
     vectors = parts[0][0]
     k = min(k, len(vectors))
     is_coded = all(part.codes is not None for part, _, _ in parts) and has_exact_products()
@@ -167,11 +167,14 @@ def find_nearest(
 
 def _candidates(parts: Sequence[tuple[Vectors, Tensor, float]], k: int) -> Tensor:
     """Rows that may be among the best k, and all that are."""
-    total, slack = None, 0.0
+    total, unit, slack = None, 1.0, 0.0
     for vectors, query, weight in parts:
-        score, error = vectors.estimate(query)
-        total = score.mul_(weight) if total is None else total.add_(score, alpha=weight)
-        slack += weight * error
+        score, step, wrong = vectors.estimate(query)
+        if total is None:
+            total, unit = score, weight * step
+        else:
+            total.add_(score, alpha=weight * step / unit)
+        slack += weight * wrong
     assert total is not None
     whole = len(total) // GROUP * GROUP
     blocks = total[:whole].view(-1, GROUP)
@@ -179,7 +182,7 @@ def _candidates(parts: Sequence[tuple[Vectors, Tensor, float]], k: int) -> Tenso
     if len(tops) < k:
         return torch.arange(len(total))
     # At least k rows are this good, one in each of the k best groups, less what they may be wrong by.
-    least = float(tops.topk(k).values[-1]) - 2 * slack
+    least = float(tops.topk(k).values[-1]) - 2 * slack / unit
     groups = (tops >= least).nonzero()[:, 0]
     rows = (blocks[groups] >= least).nonzero()
     return torch.cat([groups[rows[:, 0]] * GROUP + rows[:, 1], torch.arange(whole, len(total))])

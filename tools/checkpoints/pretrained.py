@@ -85,6 +85,8 @@ def load_pretrained(
     is_whole = any(key.startswith("decoder.") or key.endswith("_proj.weight") and key.count(".") == 1 for key in state)
     is_whole = is_whole and not (model.get("type") == PLUS and _count_outputs(state))
     num_classes = 0 if is_whole or any(key.startswith("head.local.") for key in state) else _count_outputs(state)
+    network: Any
+    skip: tuple[str, ...]
     if is_whole:
         network = build_pretrainer(cfg, projection_dims(state))
         skip = NOT_BUILT
@@ -108,8 +110,9 @@ def load_pretrained(
 def class_names_of(content: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
     """What the outputs of a head stand for: as a checkpoint says, or `class 0` and so on."""
     names = content.get("class_names")
-    is_told = isinstance(names, list) and len(names) == num_classes and all(isinstance(name, str) for name in names)
-    return tuple(names) if is_told else tuple(f"class {row}" for row in range(num_classes))
+    if isinstance(names, list) and len(names) == num_classes and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return tuple(f"class {row}" for row in range(num_classes))
 
 
 def _count_outputs(state: Mapping[str, Tensor]) -> int:

@@ -185,7 +185,7 @@ class Parity(Fixture):
             network.step = step
             # Centres are chosen in float32, as published.
             patches, centers = (x.double() for x in network.encoder.group(self.read(f"{variant}.points")))
-            network.encoder.group.forward = lambda _, cut=(patches, centers): cut  # type: ignore[method-assign]
+            network.encoder.group.forward = lambda _, cut=(patches, centers): cut  # type: ignore[method-assign, misc]
             terms = network(patches, self.targets(variant), split=self.split(variant))
             sum(terms.values()).backward()
             gradients = gradients_of(network)
@@ -203,7 +203,8 @@ class Parity(Fixture):
             num_classes = len(head["head.8.weight"])
             network = ReConPPClassifier(base.encoder, num_classes, dropout=0.0, decoder=base.decoder)
             network.load_state_dict({key: x.double() for key, x in head.items()}, strict=False)
-            network = cast(ReConPPClassifier, use_plain_statistics(network)).double().train(mode == "train")
+            network = cast(ReConPPClassifier, use_plain_statistics(network))
+            network.double().train(mode == "train")
             if mode == "eval":
                 self._compare_keys(network, whole)
             patches, centers = (x.double() for x in network.encoder.group(points))

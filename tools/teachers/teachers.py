@@ -73,8 +73,8 @@ class Teachers:
     def draw(self, batch: Mapping[str, Any], generator: torch.Generator) -> dict[str, Tensor]:
         """The targets of each sample: by the name of the teacher (B, D), of a random view and a random prompt.
 
-        Where there are several, (B, R, D) by `teachers.<name>.draws` or from a teacher of whole samples, `<name>_mask`, (B, R) bool, says which are
-        there.
+        Where there are several, (B, R, D) by `teachers.<name>.draws` or from a teacher of whole samples, `<name>_mask`,
+        (B, R) bool, says which are there.
         """
         rows = torch.tensor([self.row_of.get(key, -1) for key in batch["id"]])
         targets = {}

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from pointrecon.tools.visualize import name_runs, draw_folder, draw_run
+from pointrecon.tools.visualize import draw_folder, draw_run, name_runs
 from pointrecon.utils.errors import InputError
 
 
