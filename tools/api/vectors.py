@@ -140,7 +140,8 @@ def find_nearest(
     """The best rows by a weighted sum of cosines.
 
     Args:
-        parts: Vectors of the same shapes in several spaces, the query (D,) in each, and its weight, at least 0.
+        parts: Vectors of the same shapes in several spaces, the query (D,) in each, and its weight;
+            at least 0, one above it.
         k: How many.
         method: `exact`; `faiss`, whose 8-bit first look may miss a row; `auto`: exact, and FAISS only above
             `FAISS_ROWS` rows where this processor has no exact products of 8 bits and FAISS is installed.
