@@ -21,7 +21,7 @@ from pointrecon.utils.files.io import check_file
 from pointrecon.utils.files.pictures import PictureError, decode_picture
 
 UNKNOWN_TEACHER = "unknown"  # of a network whose text teacher nobody named
-TABLE = "words.safetensors"  # words, and their features averaged over all prompts, of the teacher below
+TABLE = "words.safetensors"  # words, and features averaged over some of the prompts, of the teacher below
 TABLE_TEACHER = "all-MiniLM-L6-v2"
 TABLE_WIDTH = 384
 
