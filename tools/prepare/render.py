@@ -51,8 +51,8 @@ def make_features(root: str, options: dict[str, Any], *, num_views: int, num_tem
     args = argparse.Namespace(
         data="Folder",
         data_root=root,
-        options=options,
-        splits=["pretrain", "test"],
+        options={**options, "whole": True},  # a folder without classes has no test part
+        splits=["pretrain"],
         out=None,
         overwrite=False,
         image=IMAGE,

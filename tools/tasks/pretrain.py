@@ -15,6 +15,7 @@ from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks import TASKS
 from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.teachers.teachers import Teachers, picture_options
+from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.seed import generator
 
@@ -41,6 +42,7 @@ class PretrainTask(Task):
         self.eval_transform = eval_transform(cfg["data"], dataset)
         self.set_model(build_pretrainer(cfg, self.teachers.dims))
         self.set_data(dataset)
+        self.dataset = dataset
 
     def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor | None, ...]:
         """Points (B, N, 3), labels (B,), and what the teachers say of the objects, in the order of `target_names`."""
@@ -72,7 +74,11 @@ class PretrainTask(Task):
     @torch.no_grad()
     def _save_reconstructions(self) -> None:
         """reconstructions.npz: some objects that pretraining has not seen, for tools.visualize."""
-        dataset = build_dataset(self.cfg, "test", shots=None)
+        try:
+            dataset = build_dataset(self.cfg, "test", shots=None)
+        except InputError:  # a folder without classes has no test part, and pictures of other objects do as well
+            self.ctx.logger.info("reconstructions: there is no test split, so they are of objects that were trained on")
+            dataset = self.dataset
         rows = np.linspace(0, len(dataset) - 1, min(NUM_PICTURED, len(dataset))).astype(int)
         samples = [dataset[int(row)] for row in rows]
         points = torch.stack([sample["points"] for sample in samples]).to(self.ctx.device)

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from pointrecon.datasets.folder.folder import Folder
+from pointrecon.datasets.opening import open_split
+from pointrecon.datasets.splits import Choice
 from pointrecon.tools.predict import command as predict
 from pointrecon.tools.prepare import command, render
 from pointrecon.tools.prepare import sheet as sheet_module
@@ -75,8 +77,11 @@ def test_render_makes_the_features_that_training_looks_for(own, monkeypatch):
 
     monkeypatch.setattr(render, "cache_features", cache_features)
     assert render.make_features(str(own), {"up": "z"}, num_views=2, num_templates=3, jobs=1) == own / "x.h5"
-    assert seen["data"] == "Folder" and seen["options"] == {"up": "z"} and seen["views"] == 2
+    assert seen["data"] == "Folder" and seen["options"]["up"] == "z" and seen["views"] == 2
     assert {pair.split("=")[1] for pair in (seen["image"][0], seen["text"][0])} <= set(TEACHERS.names())
+    for root, count in ((own, 14), (own / "rod", 7)):  # the latter has no classes, and so no test part
+        datasets = [open_split("Folder", str(root), Choice(split=split), seen["options"]) for split in seen["splits"]]
+        assert sum(len(dataset) for dataset in datasets) == count
 
 
 @pytest.mark.parametrize("kind", command.KINDS)

@@ -92,6 +92,19 @@ def test_reconstructions_are_written_for_test_objects(launch):
     assert (folder / "figures" / "curves.png").is_file() and (folder / "figures" / "reconstruction.png").is_file()
 
 
+def test_a_folder_without_classes_is_pretrained_on(launch, tmp_path):
+    """It has no test part."""
+    own = tmp_path / "own"
+    own.mkdir()
+    for row, name in enumerate(("chair", "lamp", "sofa")):
+        np.save(own / f"{name}.npy", np.random.RandomState(row).randn(64, 3))
+    data = (f"data.root={own}", "data.type=Folder", "data.options.num_stored=64", "data.options.jobs=1")
+    code, folder = launch(*data, "teachers={image: null, text: null}", "batch_size=3", "epochs=1", "figures=true")
+    assert code == 0 and result(folder)["train_chamfer"] > 0
+    with np.load(folder / "reconstructions.npz") as file:
+        assert set(file["names"]) == {"chair", "lamp", "sofa"}
+
+
 def test_figures_of_another_format(launch):
     code, folder = launch("epochs=2", "figures=svg", "evaluators={svm: {every: 1}}")
     assert code == 0 and (folder / "figures" / "curves.svg").is_file()
