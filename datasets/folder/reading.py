@@ -12,6 +12,7 @@ import numpy as np
 from pointrecon.datasets.folder.point_files import POINT_READERS
 from pointrecon.datasets.folder.scenes import SCENE_SUFFIXES, read_scene
 from pointrecon.datasets.meshes.mesh import Mesh, MeshError
+from pointrecon.datasets.meshes.readers.collada import read_dae
 from pointrecon.datasets.meshes.readers.files import Files, FolderFiles
 from pointrecon.datasets.meshes.readers.obj import read_obj
 from pointrecon.datasets.meshes.readers.polyhedra import read_off, read_ply
@@ -23,6 +24,7 @@ from pointrecon.utils.errors import closest
 # This project's own readers: polygons by ear clipping, colours of materials and textures, every count checked.
 OWN_READERS: dict[str, Callable[[bytes, str, Files | None], Mesh]] = {
     ".3ds": read_3ds,
+    ".dae": read_dae,
     ".obj": read_obj,
     ".stl": read_stl,
     ".wrl": read_vrml,
@@ -31,6 +33,7 @@ OWN_READERS: dict[str, Callable[[bytes, str, Files | None], Mesh]] = {
 POLYGON_READERS: dict[str, Callable[[bytes, str], Mesh | None]] = {".off": read_off, ".ply": read_ply}
 SUFFIXES = tuple(sorted({*OWN_READERS, *POINT_READERS, *SCENE_SUFFIXES}))
 MAX_OWN_BYTES = 48 << 20  # larger text files go through trimesh, whose parsers are vectorised
+ONLY_OWN = (".3ds", ".dae")  # whatever their size
 # A suffix and the first bytes that only another format has.
 SIGNATURES = {
     b"glTF": ".glb",
@@ -78,7 +81,7 @@ def read_geometry(path: Path, *, max_points: int, seed: int = 0) -> Mesh | Point
     if suffix in POINT_READERS:
         points, colors = POINT_READERS[suffix](path, max_points, seed)
         return check_points(PointSet(points, colors), path)
-    if suffix in OWN_READERS and (suffix == ".3ds" or path.stat().st_size <= MAX_OWN_BYTES):
+    if suffix in OWN_READERS and (suffix in ONLY_OWN or path.stat().st_size <= MAX_OWN_BYTES):
         files = FolderFiles(path.parent)
         data = files.read(path.name)
         if data is None:

@@ -3,7 +3,6 @@
 Shape legend: V vertices, F faces, N points.
 """
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ import numpy as np
 from pointrecon.datasets.meshes.mesh import Mesh, MeshError, merge
 from pointrecon.utils.files.pictures import restrained_pillow
 
-SCENE_SUFFIXES = (".dae", ".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".wrl")
-PACKAGES = {".dae": ("collada", "pycollada")}  # what trimesh needs besides for a suffix: module, package
+SCENE_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".wrl")
 MAX_HEADER = 1 << 16  # bytes of a PLY header
 
 
@@ -40,11 +38,6 @@ def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
             scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
             parts = list(_parts(scene))
     except Exception as error:  # noqa: BLE001  (its readers raise whatever a damaged file makes them run into)
-        module, package = PACKAGES.get(suffix, ("trimesh", ""))
-        if importlib.util.find_spec(module) is None:
-            raise MeshError(
-                f"'{path}' needs the package {package}; run: pip install {package}", "missing package"
-            ) from error
         text = " ".join(str(error).split())[:120] or type(error).__name__
         raise MeshError(f"'{path}' is no {suffix} file that can be read ({text})", "damaged") from error
     meshes = [part for part in parts if isinstance(part, Mesh)]

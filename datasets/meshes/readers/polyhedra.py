@@ -50,7 +50,7 @@ def read_off(data: bytes, path: str) -> Mesh | None:
         corners = np.array([int(word) for row in rows for word in row], np.int64)
     except (ValueError, IndexError, OverflowError) as error:
         raise MeshError(f"'{path}' is no OFF file that can be read ({str(error)[:80]})", "malformed") from error
-    return assemble(path, vertices, counts, _whole(corners, counts, path))
+    return assemble(path, vertices, counts, check_corners(corners, counts, path))
 
 
 def read_ply(data: bytes, path: str) -> Mesh | None:
@@ -92,7 +92,7 @@ def read_ply(data: bytes, path: str) -> Mesh | None:
     if counts.max() <= 3:
         return None
     points = np.stack([np.asarray(fields[axis], np.float64) for axis in "xyz"], axis=1)
-    corners = _whole(corners, counts, path)
+    corners = check_corners(corners, counts, path)
     return assemble(path, points, counts, corners, _colors(fields, counts, corners, num_vertices))
 
 
@@ -118,7 +118,7 @@ def _read_ascii(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     lines = [line for line in body.split(b"\n") if line.strip()]
     if len(lines) < num_vertices + num_faces:
-        raise ValueError(f"{num_vertices} vertices and {num_faces} faces are claimed")
+        raise ValueError(f"claims {num_faces:,} faces and has {max(len(lines) - num_vertices, 0):,}")
     faces = lines[num_vertices : num_vertices + num_faces]
     counts = np.array([int(line.split(None, skip + 1)[skip]) for line in faces], np.int64)
     if counts.max() <= 3:
@@ -157,8 +157,13 @@ def _read_binary(
     return np.array(counts, np.int64), np.concatenate(parts).astype(np.int64)
 
 
-def _whole(corners: np.ndarray, counts: np.ndarray, path: str) -> np.ndarray:
-    if counts.min() < 0 or counts.sum() != len(corners):
+def check_corners(corners: np.ndarray, counts: np.ndarray, path: str) -> np.ndarray:
+    """Returns the corners (C,) of polygons that say to have `counts` (P,) of them.
+
+    Raises:
+        MeshError: These are not as many.
+    """
+    if counts.min(initial=0) < 0 or counts.sum() != len(corners):
         raise MeshError(f"'{path}' has faces that say {counts.sum()} corners and list {len(corners)}", "truncated")
     return corners
 
@@ -170,7 +175,12 @@ def _colors(
     if not {"red", "green", "blue"} <= set(fields) or corners.min() < 0 or corners.max() >= num_vertices:
         return None
     rgb = np.stack([np.asarray(fields[name], np.float64) for name in ("red", "green", "blue")], axis=1)
-    owner = np.repeat(np.arange(len(counts)), counts)
-    sums = np.stack([np.bincount(owner, rgb[corners, axis], len(counts)) for axis in range(3)], axis=1)
     scale = 255.0 if fields["red"].dtype.kind in "iu" or rgb.max() > 1 else 1.0
-    return sums / np.maximum(counts, 1)[:, None] / scale
+    return mean_colors(rgb[corners], counts) / scale
+
+
+def mean_colors(rgb: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(C, 3) of the corners of polygons with `counts` (P,) of them -> (P, 3), the mean of each."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    sums = np.stack([np.bincount(owner, rgb[:, axis], len(counts)) for axis in range(3)], axis=1)
+    return sums / np.maximum(counts, 1)[:, None]
