@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointrecon.datasets.folder.up_axis import rotation_of
 from pointrecon.model import ShapeModel
-from pointrecon.shapes import Shapes
+from pointrecon.shapes import Shapes, find_up, split_files
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import atomic_write, check_file
 from pointrecon.vectors import Vectors, find_nearest, has_faiss
@@ -22,6 +23,7 @@ from pointrecon.words import class_features, picture_feature
 
 METHODS = ("auto", "exact", "faiss")
 KIND = "pointrecon index 2"
+FILES_AT_ONCE = 2048  # points of so many files are held; a multiple of usual batch sizes
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SPACE_OF = {"words": "text", "picture": "image", "shape": "shape"}
 
@@ -59,12 +61,46 @@ class ShapeIndex:
     def build(
         cls, model: ShapeModel, shapes: Shapes, *, up: str = "y", batch_size: int = 32, jobs: int = 1
     ) -> "tuple[ShapeIndex, dict[str, str]]":
-        """Embeds shapes; returns the index, and why what was skipped was."""
-        embedded, features = model.embed_spaces(shapes, up=up, batch_size=batch_size, jobs=jobs)
-        spaces = {"shape": Vectors.of(torch.from_numpy(embedded.embeddings))}
-        for name, rows in features.items():
-            spaces[name] = Vectors.of(torch.from_numpy(rows), _basis_of(model.network, name))
-        return cls(embedded.ids, spaces, fingerprint(model.network)), embedded.skipped
+        """Embeds shapes, `FILES_AT_ONCE` files after the other, so that many take little memory.
+
+        Args:
+            model: What embeds them.
+            shapes: As for `ShapeModel.embed`.
+            up: As there; `auto`: of more files than are read at once, guessed from as many, evenly drawn.
+            batch_size: As there.
+            jobs: As there.
+
+        Returns:
+            The index, and why what was skipped was.
+
+        Raises:
+            InputError: There is nothing that can be read.
+        """
+        parts = split_files(shapes, FILES_AT_ONCE)
+        if up != "auto":
+            rotation_of(up)
+        elif len(parts) > 1:
+            up = find_up(parts, num_points=model.num_points, jobs=jobs)
+        ids: list[str] = []
+        skipped: dict[str, str] = {}
+        rows_of: dict[str, list[Tensor]] = {}
+        bases = {name: _basis_of(model.network, name) for name in ("text", "image")}
+        for part in parts:
+            try:
+                embedded, features = model.embed_spaces(part, up=up, batch_size=batch_size, jobs=jobs)
+            except InputError as error:
+                if len(parts) == 1 or (part is parts[-1] and not ids):
+                    raise
+                skipped |= getattr(error, "skipped", {name: str(error) for name, _ in part.items})
+                continue
+            ids += embedded.ids
+            skipped |= embedded.skipped
+            for name, rows in {"shape": embedded.embeddings, **features}.items():
+                rows_of.setdefault(name, []).append(Vectors.of(torch.from_numpy(rows), bases.get(name)).rows)
+        spaces = {name: Vectors.of(torch.cat(rows)) for name, rows in rows_of.items()}
+        for name, vectors in spaces.items():
+            vectors.basis = bases.get(name)
+        return cls(ids, spaces, fingerprint(model.network)), skipped
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file, whole or not at all."""

@@ -25,6 +25,26 @@ TIME_LIMIT = 120.0  # seconds for one file
 MEMORY = 4 << 30  # bytes that a reading process may hold
 
 
+class NoShapes(InputError):
+    """There is nothing that can be read.
+
+    Args:
+        skipped: id -> why a file could not be read.
+    """
+
+    def __init__(self, skipped: dict[str, str]) -> None:
+        first = next(iter(skipped.values()), "an empty list was given")
+        super().__init__(f"there is no shape to work on: {first}")
+        self.skipped = skipped
+
+
+@dataclass
+class Listed:
+    """Files of some shapes, by name; counts as shapes itself."""
+
+    items: list[tuple[str, Path]]
+
+
 @dataclass
 class Clouds:
     """Shapes as a model takes them.
@@ -71,15 +91,45 @@ def to_clouds(shapes: Shapes, *, num_points: int, up: str = "y", seed: int = 0, 
             points.append(result)
             suffixes.append(path.suffix)
     if not points:
-        first = next(iter(skipped.values()), "an empty list was given")
-        raise InputError(f"there is no shape to work on: {first}")
+        raise NoShapes(skipped)
     axis = guess_up(points, suffixes).axis if up == "auto" else up
     turned = np.stack(points) @ rotation_of(axis).T.astype(np.float32)
     return Clouds(ids, np.ascontiguousarray(turned, np.float32), skipped)
 
 
+def split_files(shapes: Shapes, size: int) -> list[Shapes]:
+    """The same shapes in parts of at most `size` files; arrays, which are in memory anyway, stay together.
+
+    Raises:
+        InputError: A path is not there.
+    """
+    if not isinstance(shapes, (str, Path)):
+        if not isinstance(shapes, Iterable) or isinstance(shapes, (np.ndarray, torch.Tensor)):
+            return [shapes]
+        if not hasattr(shapes, "vertices") and not hasattr(shapes, "geometry"):
+            shapes = list(shapes)  # it may be a generator
+        if not all(isinstance(item, (str, Path)) for item in shapes):
+            return [shapes]
+    files = [(name, item) for name, item in _flatten(shapes) if isinstance(item, Path)]
+    return [Listed(files[start : start + size]) for start in range(0, len(files), size)] or [shapes]
+
+
+def find_up(parts: Sequence[Shapes], *, num_points: int, jobs: int = 1) -> str:
+    """The axis that is up in parts that `split_files` made, guessed from as many files of all of them as one has.
+
+    Raises:
+        InputError: None of these can be read.
+    """
+    files = [item for part in parts for item in part.items]
+    drawn = [files[int(row)] for row in np.linspace(0, len(files) - 1, min(len(files), len(parts[0].items)))]
+    clouds = to_clouds(Listed(drawn), num_points=num_points, jobs=jobs)
+    return guess_up(list(clouds.points), [Path(name).suffix for name in clouds.ids]).axis
+
+
 def _flatten(shapes: Shapes) -> Iterator[tuple[str, Path | Mesh | PointSet]]:
-    if isinstance(shapes, (str, Path)):
+    if isinstance(shapes, Listed):
+        yield from shapes.items
+    elif isinstance(shapes, (str, Path)):
         yield from _from_path(Path(shapes).expanduser())
     elif isinstance(shapes, (np.ndarray, torch.Tensor)):
         yield from _from_array(np.asarray(shapes.detach().cpu() if isinstance(shapes, torch.Tensor) else shapes))

@@ -116,6 +116,28 @@ def test_a_saved_index_answers_as_before(model, index, clouds, tmp_path, words):
     assert hits[0].id == "3" and hits[0].score == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("up", ["y", "auto"])
+def test_many_files_are_read_some_after_the_other(model, tmp_path, monkeypatch, up):
+    for row in range(7):
+        np.save(tmp_path / f"{row}.npy", np.random.RandomState(row).randn(60, 3) * [1, 3, 0.5])
+    for row in (2, 3):  # a whole part
+        (tmp_path / f"{row}.npy").write_bytes(b"no array")
+    whole, why = ShapeIndex.build(model, str(tmp_path), up=up)
+    monkeypatch.setattr(search, "FILES_AT_ONCE", 2)
+    seen, embed = [], model.embed_spaces
+    monkeypatch.setattr(model, "embed_spaces", lambda part, **keys: (seen.append(part), embed(part, **keys))[1])
+    index, skipped = ShapeIndex.build(model, str(tmp_path), up=up)
+    assert [len(part.items) for part in seen] == [2, 2, 2, 1]
+    assert index.ids == whole.ids and skipped == why and len(skipped) == 2
+    for name, wanted in whole.spaces.items():
+        torch.testing.assert_close(index.spaces[name].rows, wanted.rows, atol=1e-5, rtol=0)
+        assert (index.spaces[name].basis is None) == (wanted.basis is None)
+    with pytest.raises(InputError, match="there is no shape to work on"):
+        ShapeIndex.build(model, [tmp_path / "2.npy", tmp_path / "3.npy", tmp_path / "gone.npy"])
+    with pytest.raises(InputError, match="up is 'w'"):
+        ShapeIndex.build(model, str(tmp_path), up="w")
+
+
 def test_words_and_pictures_are_compared_in_their_teachers_spaces(model, index, clouds, words):
     spaces = model.embed_spaces(clouds)[1]
     scores = spaces["text"] @ np.eye(6)[3]
