@@ -184,7 +184,7 @@ def _read_pixels(picture: Any) -> np.ndarray:
     array = np.asarray(picture)
     if array.ndim != 3 or array.shape[2] < 3 or array.dtype != np.uint8:
         raise InputError(f"an array of shape {array.shape} and type {array.dtype} is no picture; give (H, W, 3) uint8")
-    return np.ascontiguousarray(array[..., :3])
+    return np.array(array[..., :3])  # a copy: pictures opened by Pillow are read-only, which torch warns of
 
 
 def _center(features: np.ndarray, info: PretrainedInfo) -> np.ndarray:

@@ -148,6 +148,7 @@ def _read_primitive(primitive: Any, material: Any, path: str, files: Files | Non
 
 def _look(effect: Any, path: str, files: Files | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Colour (3,) and texture of a material, or None for what it does not say."""
+    value: Any
     for value in (getattr(effect, "diffuse", None), getattr(effect, "emission", None)):
         if hasattr(value, "sampler"):
             name = unquote(value.sampler.surface.image.path or "").removeprefix("file://")

@@ -73,3 +73,11 @@ def test_a_single_word_loses_what_training_subtracted_or_else_the_mean_of_the_ta
     wanted = plain - words.load_table()[1].mean(0)
     found = words.class_features(["lamp"], make_info(center=True))[0]
     np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_picture_that_is_read_only_is_copied():
+    pixels = np.zeros((4, 5, 4), np.uint8)
+    pixels.setflags(write=False)
+    copy = words._read_pixels(pixels)
+    assert torch.from_numpy(copy).shape == (4, 5, 3)
