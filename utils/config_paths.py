@@ -60,12 +60,12 @@ def _spread(paths: Sequence[str]) -> list[str]:
 
 
 def _nearest_paths(path: Path, names: Sequence[str]) -> list[str]:
-    """Up to three configs that are most like a path: those of the same name, or else those whose path looks alike."""
+    """Up to four configs that are most like a path: those of the same name, or else those whose path looks alike."""
     tail = str(Path(*path.parts[-2:]))[-200:]
     by_tail = {str(Path(*Path(name).parts[-2:])): name for name in names}
     same = [item for item in by_tail if Path(item).name == path.name]
     inside = [item for item in by_tail if Path(item).parent.name == path.stem]
     if same or inside:
         ranked = difflib.get_close_matches(tail, same, n=len(same) or 1, cutoff=0.0)
-        return [by_tail[item] for item in [*ranked[: 2 if inside else 3], *inside[:1]]]
+        return [by_tail[item] for item in [*ranked[: 3 if inside else 4], *inside[:1]]]
     return [by_tail[item] for item in difflib.get_close_matches(tail, by_tail, n=3, cutoff=0.6)]

@@ -2,7 +2,6 @@
 
 import argparse
 import importlib.util
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from pointrecon.datasets.folder.folder import Folder
 from pointrecon.tools.teachers.cache_command import cache_features
 from pointrecon.tools.teachers.offline import IMAGE, LICENCE, PACKAGES, TEXT
 from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.files.pictures import decode_picture
 
 
 def save_pictures(data: Folder, out: Path) -> int:
@@ -26,7 +26,7 @@ def save_pictures(data: Folder, out: Path) -> int:
 
     for row, picture in enumerate(data.pictures or ()):
         with atomic_write(out / f"{data.ids[row].lstrip('/').replace('..', '__')}.png") as temporary:
-            Image.open(io.BytesIO(picture)).save(temporary)
+            Image.fromarray(decode_picture(picture)).save(temporary)
     return len(data.pictures or ())
 
 

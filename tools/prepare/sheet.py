@@ -2,7 +2,6 @@
 is seen at a glance.
 """
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pointrecon.datasets.folder.pictures import draw_cloud
 from pointrecon.datasets.folder.up_axis import CANDIDATES
 from pointrecon.datasets.meshes.render import SIZE
 from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.files.pictures import decode_picture
 
 COLUMNS = 8
 NUM_SHAPES = 48
@@ -93,4 +93,4 @@ def picture_of(data: Folder, row: int, up: str) -> Any:
     from PIL import Image
 
     points, colors = data.stored(row)
-    return Image.open(io.BytesIO(draw_cloud(points, colors, up)))
+    return Image.fromarray(decode_picture(draw_cloud(points, colors, up)))
