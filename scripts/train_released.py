@@ -25,8 +25,9 @@ SOURCES = (
     "sweethome3d torcs ufoai warzone2100"
 )
 TRANSFER = "kicad gl117 crrcsim opencity"
-SETS = f"""python scripts/prepare_data.py debshapes --sources {SOURCES}
-python scripts/prepare_data.py debshapes --sources {TRANSFER} --limit 700 --no_teachers --data_root data/transfer"""
+SETS = f"""python scripts/prepare_data.py debshapes --version 1 --sources {SOURCES}
+python scripts/prepare_data.py debshapes --version 1 --sources {TRANSFER} --limit 700 --no_teachers \\
+    --data_root data/transfer"""
 
 
 def parse() -> argparse.Namespace:
