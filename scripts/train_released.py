@@ -11,6 +11,7 @@ is kept, so the command can be started again.
 
 import argparse
 import functools
+import hashlib
 import sys
 from pathlib import Path
 
@@ -63,10 +64,12 @@ def run(args: argparse.Namespace) -> None:
     found = collect(cells, args.any_code)
     text, _ = publish(found, table.compare, table.out, sys.argv)
     first = next(cell.run for cell in cells if cell.pretraining is not None)
-    print(text, *write_release(first.folder() / CHECKPOINT, text, args.out), sep="\n")
+    weights, card = write_release(first.folder() / CHECKPOINT, text, args.out)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    print(text, weights, card, f"put its SHA-256 into tools/api/catalogue.py: {digest}", sep="\n")
 
 
-def write_release(checkpoint: Path, figures: str, out: Path) -> list[Path]:
+def write_release(checkpoint: Path, figures: str, out: Path) -> tuple[Path, Path]:
     """Writes the weights and puts the figures into the model card.
 
     Args:
@@ -83,7 +86,7 @@ def write_release(checkpoint: Path, figures: str, out: Path) -> list[Path]:
     _, _, tail = rest.partition(MARKS[1])
     with atomic_write(card) as temporary:
         temporary.write_text(f"{head}{MARKS[0]}\n{figures}\n{MARKS[1]}{tail}", encoding="utf-8")
-    return [weights, card]
+    return weights, card
 
 
 if __name__ == "__main__":
