@@ -1,4 +1,4 @@
-"""Lists of objects and of classes, and the stored text features of classes, each held against the others.
+"""Lists of objects and of classes, and the stored text features of classes, checked for consistency.
 
 Shape legend: C classes, E width of a text feature.
 """

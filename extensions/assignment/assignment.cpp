@@ -10,7 +10,7 @@
 namespace point_ops {
 namespace {
 
-constexpr double LARGEST = 1e30;    // stands for an infinite score; one that is no number counts as 0
+constexpr double LARGEST = 1e30;    // stands for an infinite score; NaN counts as 0
 constexpr int64_t MAX_SIDE = 4096;  // of a problem: its costs are 128 MB
 
 struct Scratch {

@@ -85,7 +85,7 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
 def _add_pack(parser: argparse.ArgumentParser) -> None:
     _add_source(parser)
     parser.add_argument("--out", type=Path, required=True, help="the file, .h5")
-    parser.add_argument("--num_points", type=int, help="points a shape; default: all 4096 that are stored")
+    parser.add_argument("--num_points", type=int, help="points per shape; default: all 4096 that are stored")
     parser.add_argument("--pictures", action="store_true", help="draw and pack a picture of each shape")
 
 
