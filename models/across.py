@@ -1,5 +1,7 @@
 """What networks and losses ask of the other processes that train with them. Nothing else here knows of processes."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,17 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
         rows: (n, ...), n the same in every process; gradients flow back to whose they are.
     """
     return distributed.all_gather_rows(rows), distributed.rank() * len(rows)
+
+
+def pass_round(rows: Tensor) -> Iterator[tuple[Tensor, bool]]:
+    """The rows of each process in turn, and whether they are this one's; there are never those of two others at once.
+
+    Args:
+        rows: of the same shape in every process; gradients flow back to whose they are. All processes take them all.
+    """
+    for number in range(distributed.world_size()):
+        rows = distributed.pass_on(rows) if number else rows
+        yield rows, not number
 
 
 def mean_over_processes(count: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 The queries of a name are one student here, the direction of the mean of their directions. A target that is not there is
 neither a positive nor a negative, and a shape without any counts nothing. Shapes count alike, however many targets they
-have. Each says whether the negatives are those of all processes.
+have. With several processes the shapes are those of all: the mean of the processes' values, and of their gradients, is
+that of one process with all of them.
 
 Shape legend: B shapes of this process, A of all, Q queries of one name, R targets of a shape, D width.
 """
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pointrecon.models.across import gather_rows
+from pointrecon.models.across import gather_rows, mean_over_processes, pass_round
 from pointrecon.models.losses import DISTILLATIONS
 from pointrecon.models.losses.distillation import masked_mean, present
 
@@ -52,17 +53,20 @@ def siglip(
 ) -> Tensor:
     """Each pair of a shape and a target by itself: the two belong together or not (Zhai et al., 2023).
 
-    Nothing is gathered: the pairs are those of this process's batch. The sum over all pairs by the number of shapes
-    with targets, and by the number of targets a shape.
+    The sum over all pairs of all processes by the number of shapes with targets, and by the number of targets a shape.
+    Nothing is gathered: the targets of the other processes come by in a ring, one process's at a time.
     """
     z, targets, mask = _directions(student, teacher, mask)
-    logits = torch.einsum("bd,crd->bcr", z, targets) / temperature + bias
-    sign = 2 * torch.eye(len(z), dtype=z.dtype, device=z.device).unsqueeze(-1) - 1
     share = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    values = -(F.logsigmoid(sign * logits) * share).sum(dim=(0, 2))  # of the targets of each shape, with every shape
-    has_target = mask.any(dim=1)
-    # A shape without targets is a negative of the others all the same, so the number of pairs is that of the batch.
-    return masked_mean(values, has_target)
+    packed = torch.cat([targets, share.unsqueeze(-1).to(targets.dtype)], dim=-1)
+    values = z.new_zeros(len(z))
+    for others, is_own in pass_round(packed):
+        logits = torch.einsum("bd,crd->bcr", z, others[..., :-1]) / temperature + bias
+        own = torch.eye(len(z), dtype=z.dtype, device=z.device).unsqueeze(-1) if is_own else 0.0
+        values = values - (F.logsigmoid((2 * own - 1) * logits) * others[..., -1]).sum(dim=(1, 2))
+    # A shape without targets is a negative of the others all the same, so all values count.
+    count = mean_over_processes(mask.any(dim=1).sum().to(values.dtype))
+    return values.sum() / count.clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def _contrast(

@@ -66,6 +66,15 @@ def sum_with_gradient(tensor: torch.Tensor) -> torch.Tensor:
     return _Sum.apply(tensor) if dist.is_initialized() else tensor
 
 
+def pass_on(tensor: torch.Tensor) -> torch.Tensor:
+    """Gives a tensor to the next process and returns the one of the process before, in a ring; so do gradients.
+
+    Args:
+        tensor: of the same shape in every process.
+    """
+    return _PassOn.apply(tensor) if dist.is_initialized() else tensor
+
+
 class _Gather(torch.autograd.Function):
     """torch has the same, but not under one name in all its versions."""
 
@@ -93,6 +102,25 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         return _Sum.forward(ctx, gradient)
+
+
+class _PassOn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        return _exchange(tensor, to=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return _exchange(gradient, to=-1)
+
+
+def _exchange(tensor: torch.Tensor, to: int) -> torch.Tensor:
+    """Sends to the process `to` places further in the ring, and receives from the one as far behind."""
+    given, taken = tensor.contiguous(), torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    there, here = ((rank() + places) % world_size() for places in (to, -to))
+    for work in dist.batch_isend_irecv([dist.P2POp(dist.isend, given, there), dist.P2POp(dist.irecv, taken, here)]):
+        work.wait()
+    return taken
 
 
 def all_gather_objects(value: Any) -> list[Any]:
