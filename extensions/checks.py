@@ -55,6 +55,27 @@ def check_coordinates(**clouds: Tensor) -> list[Tensor]:
     return [points.to(torch.float64 if is_double else torch.float32) for points in clouds.values()]
 
 
+def check_tensors(operation: str, **tensors: Tensor) -> None:
+    """Holds what no other check looks at against what all operations need.
+
+    Args:
+        operation: name for the message.
+        tensors: name -> tensor of any shape.
+
+    Raises:
+        ValueError: one is no tensor, or not dense, or they lie on several devices.
+    """
+    device = None
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{operation}: {name} must be a tensor, got {type(tensor).__name__}")
+        if tensor.layout != torch.strided:
+            raise ValueError(f"{operation}: {name} {tuple(tensor.shape)} must be dense, got {tensor.layout}")
+        device = device or tensor.device
+        if tensor.device != device:
+            raise ValueError(f"{operation}: the devices differ: {device} and {tensor.device} ({_shapes(tensors)})")
+
+
 def check_count(operation: str, name: str, count: int, points: Tensor) -> int:
     """Holds a number of points against what there is.
 

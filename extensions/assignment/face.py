@@ -6,6 +6,7 @@ Shape legend: B problems, Q rows, R columns.
 import torch
 from torch import Tensor
 
+from ..checks import check_tensors
 from ..registry import is_direct, is_in_onnx_export
 from . import reference, registered
 
@@ -22,8 +23,9 @@ def assign(scores: Tensor, present: Tensor | None = None) -> Tensor:
         As many rows as can be have one. Which of several best assignments is taken is not defined.
 
     Raises:
-        ValueError: a shape or type does not fit.
+        ValueError: a shape, type or device does not fit.
     """
+    check_tensors("assign", scores=scores, **({} if present is None else {"present": present}))
     if scores.dim() != 3 or not scores.is_floating_point():
         raise ValueError(f"assign takes scores (B, Q, R) of floating point, got {tuple(scores.shape)} {scores.dtype}")
     if present is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checks import takes_float32_kernel
+from ..checks import check_tensors, takes_float32_kernel
 from ..dispatch import select_backend
 from . import reference
 
@@ -24,6 +24,7 @@ def attention(qkv: Tensor) -> Tensor:
     Raises:
         ValueError: the shape is another.
     """
+    check_tensors("attention", qkv=qkv)
     if qkv.dim() != 5 or qkv.shape[2] != 3:
         raise ValueError(f"attention takes qkv (B, T, 3, H, D), got {tuple(qkv.shape)}")
     return _choose("attention", qkv).attention(qkv)
@@ -40,8 +41,9 @@ def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
         (B, Q, H * D), differentiable once.
 
     Raises:
-        ValueError: the shapes are others or do not fit, or there is no token.
+        ValueError: the shapes are others or do not fit, the devices differ, or there is no token.
     """
+    check_tensors("cross_attention", q=q, kv=kv)
     is_well = q.dim() == 4 and kv.dim() == 5 and kv.shape[2] == 2 and kv.shape[1] > 0
     if not is_well or q.shape[0] != kv.shape[0] or q.shape[2:] != kv.shape[3:]:
         raise ValueError(

@@ -6,7 +6,7 @@ Shape legend: P patches, K points per patch, D width of a point, C channels.
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import takes_float32_kernel
+from ..checks import check_tensors, takes_float32_kernel
 from ..dispatch import select_backend
 from ..registry import is_transformed
 from . import reference
@@ -27,8 +27,9 @@ def linear_max(x: Tensor, weight: Tensor, relu: bool = False) -> Tensor:
         (P, C), differentiable in both (once); the gradient goes to the first of equal points.
 
     Raises:
-        ValueError: a shape does not fit, or there is no point.
+        ValueError: a shape or device does not fit, or there is no point.
     """
+    check_tensors("linear_max", x=x, weight=weight)
     if x.dim() != 3 or weight.dim() != 2 or x.shape[2] != weight.shape[1] or x.shape[1] == 0:
         raise ValueError(
             f"linear_max takes x (P, K, D) with K of at least 1 and weight (C, D), got {tuple(x.shape)} and "

@@ -29,6 +29,23 @@ MISTAKES = {
         "features are on cpu, but weight is on meta",
     ),
     "interpolate past the end": (lambda: ops.three_interpolate(CLOUD, TRIPLES + 9, WEIGHT), "has 9, but must lie in"),
+    "pairs across devices": (
+        lambda: ops.assign(torch.ones(1, 2, 2), torch.ones(1, 2, dtype=torch.bool, device="meta")),
+        r"assign: the devices differ: cpu and meta \(scores \(1, 2, 2\) and present \(1, 2\)\)",
+    ),
+    "pairs of a list": (lambda: ops.assign([[[1.0]]]), "assign: scores must be a tensor, got list"),
+    "pairs by a list": (lambda: ops.assign(torch.ones(1, 2, 2), [[True]]), "assign: present must be a tensor"),
+    "sparse scores": (lambda: ops.assign(torch.ones(1, 2, 2).to_sparse()), r"scores \(1, 2, 2\) must be dense"),
+    "pooling across devices": (
+        lambda: ops.linear_max(CLOUD, torch.ones(4, 3, device="meta")),
+        "linear_max: the devices differ: cpu and meta",
+    ),
+    "pooling of a list": (lambda: ops.linear_max([1], CLOUD[0]), "linear_max: x must be a tensor, got list"),
+    "attention to another device": (
+        lambda: ops.cross_attention(torch.ones(1, 2, 1, 4), torch.ones(1, 2, 2, 1, 4, device="meta")),
+        "cross_attention: the devices differ: cpu and meta",
+    ),
+    "attention of a list": (lambda: ops.attention([1]), "attention: qkv must be a tensor, got list"),
     "interpolate without weights": (lambda: ops.three_interpolate(CLOUD, TRIPLES, 1), "weight must be a tensor"),
 }
 
