@@ -67,6 +67,7 @@ class PointCloudDataset(Dataset[Sample], ABC):
         features_path: The teacher cache that comes with the data set, or where its own is looked for; None: nowhere.
         carried: `image` and `text`: teacher features that come with the samples.
         near_copies: Classes that are one family of near copies; results are reported without them as well.
+        groups: n names: objects of one class that share a name are near copies, which folds keep together; None: none.
         is_fps_ordered: The first k points of a cloud are its k farthest points.
         is_training: It is opened for training, so that a data set may draw a sample anew each time it is read.
         parts_of_class: The part labels of each class; empty: points have no part labels.
@@ -85,6 +86,7 @@ class PointCloudDataset(Dataset[Sample], ABC):
     features_path: Path | None = None
     carried: Mapping[str, CarriedInfo] = {}
     near_copies: Sequence[str] = ()
+    groups: Sequence[str] | None = None
     is_fps_ordered: bool = False
     is_training: bool = False
     parts_of_class: Sequence[Sequence[int]] = ()

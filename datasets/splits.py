@@ -87,7 +87,7 @@ def pick(dataset: PointCloudDataset, choice: Choice, *, is_split: bool = False) 
         _check_labels(dataset, choice)
         is_test, is_val = np.zeros(len(labels), dtype=bool), None
         if choice.fold is not None:
-            is_test = fold_test_mask(labels, choice.fold)
+            is_test = fold_test_mask(labels, choice.fold, dataset.groups)
         elif not is_split:
             is_test = dataset.split_of == "test"
             # A validation part that is published but was not opened is none of the objects.
@@ -120,12 +120,13 @@ def _check_labels(dataset: PointCloudDataset, choice: Choice) -> None:
         )
 
 
-def fold_test_mask(labels: np.ndarray, fold: int) -> np.ndarray:
+def fold_test_mask(labels: np.ndarray, fold: int, groups: Sequence[str] | None = None) -> np.ndarray:
     """Says which objects are the test part of a fold. The folds never change; they do not depend on a run's seed.
 
     Args:
         labels: (n,) class indices; -1: no class, in no fold's test part.
         fold: 0 .. 4.
+        groups: n names: objects of one class that share a name are tested in one fold; None: each stands alone.
 
     Returns:
         (n,) bool. Over the five folds each labelled object is True once, with every class spread evenly.
@@ -139,11 +140,30 @@ def fold_test_mask(labels: np.ndarray, fold: int) -> np.ndarray:
         raise InputError(
             f"fold is {fold}, but must be 0 to {NUM_FOLDS - 1}, or null for the split that comes with the data"
         )
+    if groups is not None:
+        return _fold_of_groups(labels, groups) == fold
     labelled = np.flatnonzero(labels != UNLABELLED)
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0).split(labelled, labels[labelled])
     mask = np.zeros(len(labels), dtype=bool)
     mask[labelled[list(folds)[fold][1]]] = True
     return mask
+
+
+def _fold_of_groups(labels: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """(n,) the fold that tests each object, -1: none: class by class, the largest group first, each into the emptiest.
+
+    Which of two equally empty folds gets a group is that with fewer objects of other classes, then the first.
+    """
+    fold_of, counts = np.full(len(labels), -1), np.zeros((NUM_FOLDS, int(labels.max(initial=0)) + 1), dtype=int)
+    members: dict[tuple[int, str], list[int]] = {}
+    for row, key in enumerate(zip(labels.tolist(), groups, strict=True)):
+        members.setdefault(key, []).append(row)
+    for (label, _), rows in sorted(members.items(), key=lambda pair: (pair[0][0], -len(pair[1]), pair[0][1])):
+        if label != UNLABELLED:
+            fold = min(range(NUM_FOLDS), key=lambda one: (counts[one, label], counts[one].sum()))
+            fold_of[rows] = fold
+            counts[fold, label] += len(rows)
+    return fold_of
 
 
 def split_rows(

@@ -4,7 +4,9 @@ Shape legend: n shapes, N points per shape (8192).
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +16,42 @@ from pointrecon.datasets import DATASETS
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.sets.debshapes import DebShapes
-from pointrecon.datasets.splits import fold_test_mask
+from pointrecon.datasets.splits import NUM_FOLDS, fold_test_mask
 from pointrecon.utils.errors import InputError, check_choice
 
 TABLES = Path(__file__).with_name("classes")
 MIN_OBJECTS = 10  # of a class: with fewer, five folds leave it without test or training objects
 
 
+@dataclass(frozen=True)
+class Table:
+    """What the ids of shapes say.
+
+    Attributes:
+        classes: Class -> patterns; the first class of which one is found in an id counts.
+        copies: What tells near copies apart: ids that are equal without it are one group. None: there are no groups.
+    """
+
+    classes: Mapping[str, Sequence[re.Pattern[str]]]
+    copies: re.Pattern[str] | None = None
+
+    def class_of(self, name: str) -> str | None:
+        """The class of an id; None: it has none."""
+        return next((kind for kind, found in self.classes.items() if any(one.search(name) for one in found)), None)
+
+    def group_of(self, name: str) -> str:
+        """The group of an id."""
+        return name if self.copies is None else self.copies.sub("", name)
+
+
 @DATASETS.register()
 class DebShapesClasses(PointCloudDataset):
-    """Those shapes of DebShapes whose path says what they are. A fold has a fifth of each class for testing.
+    """Those shapes of DebShapes whose path says what they are. A fold has about a fifth of each class for testing.
 
     Args:
         root: The data root; the files are in <root>/debshapes.
-        classes: A table of `datasets/sets/classes`: class -> patterns of ids; the first class that fits counts.
+        classes: A table of `datasets/sets/classes`, see `Table`. Classes of less than `MIN_OBJECTS` objects, or of
+            fewer groups than there are folds, are left out.
         images: As for `DebShapes`.
         view: As for `DebShapes`.
 
@@ -40,24 +64,26 @@ class DebShapesClasses(PointCloudDataset):
     is_uniform = True
 
     def __init__(self, root: str, *, classes: str = "parts", images: bool = False, view: int = 0) -> None:
-        patterns = read_classes(classes)
+        table = read_table(classes)
         self._data = DebShapes(root, images=images, view=view)
         self.features_path = self._data.features_path
-        found = [class_of(name, patterns) for name in self._data.ids]
-        names = [name for name in patterns if found.count(name) >= MIN_OBJECTS]
+        found = [table.class_of(name) for name in self._data.ids]
+        counts = Counter(found)
+        groups = Counter(
+            kind for kind, _ in {(kind, table.group_of(name)) for kind, name in zip(found, self._data.ids, strict=True)}
+        )
+        names = [name for name in table.classes if counts[name] >= MIN_OBJECTS and groups[name] >= NUM_FOLDS]
         if len(names) < 2:
             raise InputError(
                 f"'{self._data.folder}' has {len(names)} of the classes '{classes}' with {MIN_OBJECTS} objects or "
                 f"more, but two are needed; make it of the sources that datasets/sets/classes/{classes}.yaml names"
             )
         self._places = [place for place, name in enumerate(found) if name in names]
+        ids = [self._data.ids[place] for place in self._places]
         labels = np.array([names.index(str(found[place])) for place in self._places])
-        super().__init__(
-            ids=[self._data.ids[place] for place in self._places],
-            labels=labels,
-            split_of=np.where(fold_test_mask(labels, 0), "test", "train"),
-            class_names=names,
-        )
+        self.groups = None if table.copies is None else [table.group_of(name) for name in ids]
+        is_test = fold_test_mask(labels, 0, self.groups)
+        super().__init__(ids=ids, labels=labels, split_of=np.where(is_test, "test", "train"), class_names=names)
 
     def read(self, row: int) -> Sample:
         """As `DebShapes` gives it, with the label and the class's name."""
@@ -65,17 +91,13 @@ class DebShapesClasses(PointCloudDataset):
         return {**sample, **self.sample(row, sample["points"])}
 
 
-def read_classes(name: str) -> Mapping[str, Sequence[re.Pattern[str]]]:
-    """A table: class -> patterns.
+def read_table(name: str) -> Table:
+    """A table of `datasets/sets/classes`.
 
     Raises:
         InputError: There is no such table.
     """
     check_choice("data.options.classes", name, sorted(path.stem for path in TABLES.glob("*.yaml")))
     tree = yaml.safe_load((TABLES / f"{name}.yaml").read_text(encoding="utf-8"))
-    return {kind: [re.compile(pattern) for pattern in patterns] for kind, patterns in tree.items()}
-
-
-def class_of(name: str, patterns: Mapping[str, Sequence[re.Pattern[str]]]) -> str | None:
-    """The first class that has a pattern which is found in an id; None: no class."""
-    return next((kind for kind, found in patterns.items() if any(one.search(name) for one in found)), None)
+    classes = {kind: [re.compile(pattern) for pattern in patterns] for kind, patterns in tree["classes"].items()}
+    return Table(classes, re.compile(tree["copies"]) if "copies" in tree else None)

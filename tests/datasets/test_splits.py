@@ -23,6 +23,22 @@ def test_folds_cover_each_labelled_object_once_and_evenly():
         assert sizes.min() >= count // 5 and sizes.max() <= -(-count // 5)
 
 
+def test_folds_keep_groups_together_and_are_even():
+    groups = [f"{row // 3 if row < 24 else row}" for row in range(len(LABELS))]
+    masks = np.stack([fold_test_mask(LABELS, fold, groups) for fold in range(5)])
+    np.testing.assert_array_equal(masks.sum(0), LABELS >= 0)
+    fold_of = masks.argmax(0)
+    assert all(len(set(fold_of[[row, row + 1, row + 2]])) == 1 for row in range(0, 24, 3))
+    for label, count in enumerate(np.bincount(LABELS[LABELS >= 0])):
+        sizes = masks[:, LABELS == label].sum(1)
+        assert sizes.min() == count // 5 and sizes.max() == -(-count // 5)
+    assert masks[:, LABELS >= 0].sum(1).max() - masks[:, LABELS >= 0].sum(1).min() <= 1  # ties go to the emptier fold
+
+
+def test_a_group_of_two_classes_is_two():
+    assert fold_test_mask(np.array([0, 1, 0, 1]), 0, ["a", "a", "b", "b"]).tolist() == [True, False, False, False]
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5])
 def test_splits_are_disjoint_and_complete(fraction):
     is_test = fold_test_mask(LABELS, 2)

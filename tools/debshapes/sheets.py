@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.meshes.render import SIZE
+from pointrecon.datasets.sample import Sample
 from pointrecon.datasets.sets.debshapes import FOLDER, DebShapes
 
 COLUMNS = 12
@@ -37,9 +39,39 @@ def draw_sheets(data_root: Path) -> list[Path]:
     written = []
     for name, rows in sheets.items():
         picked = [shapes[row] for row in (rows if name == "all" else rows[:NUM_SHAPES])]
-        pictures = [(sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for sample in picked]
-        written.append(draw_sheet(pictures, [sample["text"] for sample in picked], folder / f"{name}.png"))
+        written.append(
+            draw_sheet(list(map(_pixels, picked)), [sample["text"] for sample in picked], folder / f"{name}.png")
+        )
     return written
+
+
+def draw_classes(shapes: PointCloudDataset, folder: Path, *, num_sample: int = 100, seed: int = 0) -> list[str]:
+    """Draws <folder>/*.png: each class, and `sample.png` with objects of all classes, to count wrong labels on.
+
+    Args:
+        shapes: A labelled data set with pictures.
+        folder: For the sheets; made if it is not there.
+        num_sample: Number of objects in the sample.
+        seed: Draws the objects.
+
+    Returns:
+        The ids of the sample, in the order of the sheet.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.random.RandomState(seed).permutation(len(shapes))
+    for label, name in enumerate(shapes.class_names):
+        rows = [row for row in order if shapes.labels[row] == label][: 2 * NUM_SHAPES]
+        captions = [Path(shapes.ids[row]).stem for row in rows]
+        draw_sheet([_pixels(shapes[row]) for row in rows], captions, folder / f"{name}.png")
+    sample = [int(row) for row in order[:num_sample]]
+    captions = [f"{place} {shapes.class_names[shapes.labels[row]]}" for place, row in enumerate(sample)]
+    draw_sheet([_pixels(shapes[row]) for row in sample], captions, folder / "sample.png")
+    return [shapes.ids[row] for row in sample]
+
+
+def _pixels(sample: Sample) -> np.ndarray:
+    """(H, W, 3) uint8 of a sample's picture."""
+    return (sample["image"].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
 def draw_sheet(pictures: Sequence[np.ndarray], captions: Sequence[str], path: Path) -> Path:

@@ -114,6 +114,7 @@ def _add_debshapes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data_root", type=Path, default=ROOT / "data", help="the data set becomes a folder in it")
     parser.add_argument("--leave_out", default="labelled", help="bundled objects to leave out: labelled, all or none")
     parser.add_argument("--per_family", type=int, default=64, help="most shapes whose names differ in numbers only")
+    parser.add_argument("--version", type=int, default=2, help="of the rules what stays; 1: as first published")
     parser.add_argument("--time_limit", type=float, default=60.0, help="seconds for one mesh")
     parser.add_argument("--limit", type=int, help="at most this many meshes a package, for a trial")
     parser.add_argument("--no_teachers", action="store_true", help="leave the teachers' features out")
@@ -205,7 +206,7 @@ def do_debshapes(args: argparse.Namespace) -> int:
     from pointrecon.utils.log import make_logger
 
     make_logger()
-    rules = Rules(args.leave_out, args.per_family, ROOT / "data")
+    rules = Rules(args.leave_out, args.per_family, ROOT / "data", args.version)
     sources = tuple(args.sources) if args.sources else None
     out = args.data_root / args.kind
     options = Options(out, sources, args.packages, args.jobs, args.time_limit, rules, args.limit, args.keep_work)

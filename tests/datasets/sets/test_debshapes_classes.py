@@ -5,7 +5,7 @@ import pytest
 
 from pointrecon.datasets.meshes.render import encode
 from pointrecon.datasets.sets import debshapes_classes
-from pointrecon.datasets.sets.debshapes_classes import TABLES, class_of, read_classes
+from pointrecon.datasets.sets.debshapes_classes import TABLES, read_table
 from pointrecon.datasets.sets.manifest import FIELDS
 from pointrecon.tools.debshapes.pack import Entry, pack_shapes
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
@@ -56,8 +56,8 @@ def test_too_few_classes_and_unknown_tables_are_refused(root):
 
 @pytest.mark.parametrize("path", sorted(TABLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_table_is_made_of_patterns(path):
-    patterns = read_classes(path.stem)
-    assert len(patterns) >= 2 and all(patterns.values()) and class_of("nothing of this kind", patterns) is None
+    table = read_table(path.stem)
+    assert len(table.classes) >= 2 and all(table.classes.values()) and table.class_of("nothing of this kind") is None
     assert debshapes_classes.MIN_OBJECTS >= 5  # folds
 
 
@@ -71,4 +71,4 @@ def test_every_table_is_made_of_patterns(path):
     ],
 )
 def test_craft(name, kind):
-    assert class_of(name, read_classes("craft")) == kind
+    assert read_table("craft").class_of(name) == kind

@@ -2,15 +2,28 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pointrecon.datasets.meshes.render import SIZE, encode
-from pointrecon.datasets.sets.debshapes import FOLDER
+from pointrecon.datasets.sets.debshapes import FOLDER, DebShapes
 from pointrecon.tools.debshapes.pack import Entry, pack_shapes
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
-from pointrecon.tools.debshapes.sheets import CAPTION, MAX_LETTERS, draw_sheet, draw_sheets, wrap_caption
+from pointrecon.tools.debshapes.sheets import CAPTION, MAX_LETTERS, draw_classes, draw_sheet, draw_sheets, wrap_caption
 
 IDS = [f"{source}:package/{number}" for source in ("one", "two") for number in range(9)]
+
+
+class Labelled(DebShapes):
+    """The shapes with the parity of their greys as class."""
+
+    def __init__(self, root, **options):
+        super().__init__(root, **options)
+        self.class_names = ["even", "odd"]
+
+    @property
+    def labels(self):
+        return torch.arange(len(self.ids)) % 2
 
 
 @pytest.fixture
@@ -42,6 +55,18 @@ def test_a_sheet_of_each_source_and_one_of_all(root):
     assert greys == {"all": list(range(18)), "one": list(range(9)), "two": list(range(9, 18))}
     first = written[0].read_bytes()
     assert draw_sheets(root)[0].read_bytes() == first
+
+
+def test_a_sheet_of_each_class_and_a_sample_of_all(root, tmp_path):
+    shapes = Labelled(str(root), images=True)
+    drawn = draw_classes(shapes, tmp_path / "classes", num_sample=5)
+    assert {path.stem for path in (tmp_path / "classes").iterdir()} == {"odd", "even", "sample"}
+    assert len(set(drawn)) == 5 and drawn == draw_classes(shapes, tmp_path / "again", num_sample=5)
+    sheet = np.asarray(Image.open(tmp_path / "classes" / "sample.png"))
+    greys = [round(sheet[64, column * SIZE + 64, 0] / 10) for column in range(5)]
+    assert [shapes.ids[grey] for grey in greys] == drawn
+    odd = np.asarray(Image.open(tmp_path / "classes" / "odd.png"))
+    assert {round(odd[64, column * SIZE + 64, 0] / 10) % 2 for column in range(9)} == {1}
 
 
 def test_pictures_stand_in_rows(tmp_path):
