@@ -101,12 +101,35 @@ class ReCon(nn.Module):
         Returns:
             Weighted scalar terms: `chamfer`, one by the name of each teacher, `self`; their sum is the loss.
         """
+        queries, terms = self.forward_parts(points, split=split, generator=generator)
+        return terms | self.forward_queries(queries, targets or {}, labels)
+
+    def forward_parts(
+        self,
+        points: Tensor,
+        *,
+        split: Split | None = None,
+        generator: torch.Generator | None = None,
+        is_query_only: bool = False,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The part of `forward` that looks at each sample by itself.
+
+        Args:
+            points: (B, N, 3).
+            split: as in `forward`.
+            generator: as in `forward`.
+            is_query_only: the terms are not wanted; what is drawn for the queries is the same.
+
+        Returns:
+            queries (B, Q, C), and the weighted terms that are means over the samples.
+        """
         patches, centers = self.encoder.group(points)
         split = self.draw_split(centers, generator) if split is None else split
         queries, tokens = self.encoder(patches, centers, split)
+        if is_query_only:
+            return queries, {}
         rebuilt = self.decoder(tokens, centers, split)
-        hidden = take_groups(patches, split.masked)
-        return self.forward_loss(queries, rebuilt, hidden, targets=targets or {}, labels=labels)
+        return queries, self.forward_rebuilt(rebuilt, take_groups(patches, split.masked))
 
     @torch.compiler.disable  # the compiler knows no generators
     def draw_split(self, centers: Tensor, generator: torch.Generator | None = None) -> Split:
@@ -123,11 +146,21 @@ class ReCon(nn.Module):
         labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses from queries (B, Q, C), rebuilt and hidden (B, M, K, 3); the rest as in `forward`."""
+        return self.forward_rebuilt(rebuilt, hidden) | self.forward_queries(queries, targets, labels)
+
+    def forward_rebuilt(self, rebuilt: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """(B, M, K, 3) twice -> the term `chamfer`."""
         # Coordinates and distances stay in float32: squared distances of patches vanish in half precision.
         with torch.autocast(rebuilt.device.type, enabled=False):
-            terms = {"chamfer": self.chamfer(at_least_float32(rebuilt), hidden)}
+            return {"chamfer": self.chamfer(at_least_float32(rebuilt), hidden)}
+
+    def forward_queries(
+        self, queries: Tensor, targets: Mapping[str, Tensor], labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Queries (B, Q, C) -> the terms of the teachers and `self`, which may compare samples."""
+        with torch.autocast(queries.device.type, enabled=False):
             queries = at_least_float32(queries)
-            terms |= self.distil(queries, targets)
+            terms = self.distil(queries, targets)
             if self.contrast is not None and self.contrast_head is not None and labels is not None:
                 embedding = self.contrast_head(self.encoder.queries.pick(queries, "cls"))
                 terms["self"] = self.contrast(embedding, labels)

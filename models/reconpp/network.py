@@ -77,48 +77,33 @@ class ReConPP(ReCon):
         if step == "contrast" and not self.teachers:
             raise InputError("model.step is contrast, but there is no teacher; give one, or set model.step=reconstruct")
 
-    def forward(
+    def forward_parts(
         self,
         points: Tensor,
-        targets: Mapping[str, Tensor] | None = None,
         *,
-        labels: Tensor | None = None,
         split: Split | CausalSplit | None = None,
         generator: torch.Generator | None = None,
-    ) -> dict[str, Tensor]:
-        """Compute the losses.
-
-        Args:
-            points: (B, N, 3), or (B, N, 6) with colours.
-            targets: what the frozen teachers say, by name, as in `ReCon`; of (B, R, D) some rows may be missing, and
-                all of them too.
-            labels: not read.
-            split: which patches are hidden; None draws it.
-            generator: for that draw, on the device of points.
-
-        Returns:
-            Weighted scalar terms: `chamfer`, `color`, one by the name of each teacher; their sum is the loss.
-        """
+        is_query_only: bool = False,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As in `ReCon`, of (B, N, 3) or with colours (B, N, 6); of `reconstruct` there are no queries."""
         patches, centers = self.encoder.group(points)
         split = self.draw_split(centers, generator) if split is None else split
         queries, tokens = self.encoder(patches, centers, split, is_local=self.step == "reconstruct")
-        terms: dict[str, Tensor] = {}
-        if self.step != "contrast":
-            rebuilt = self.decoder(tokens, centers, split)
-            terms |= self.forward_rebuilt(rebuilt, hidden_patches(patches, split))
-        if self.step != "reconstruct":
-            terms |= self.forward_queries(queries, targets or {})
-        return terms
+        if self.step == "contrast" or is_query_only:
+            return queries, {}
+        rebuilt = self.decoder(tokens, centers, split)
+        return queries, self.forward_rebuilt(rebuilt, hidden_patches(patches, split))
 
     def forward_rebuilt(self, rebuilt: Tensor, hidden: Tensor) -> dict[str, Tensor]:
         """(B, M, K, ch) twice -> the terms `chamfer` and, of networks with colours, `color`."""
         with torch.autocast(rebuilt.device.type, enabled=False):
             return self.chamfer.terms(at_least_float32(rebuilt), hidden)
 
-    def forward_queries(self, queries: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """(B, Q, C) and the targets -> a term for each teacher."""
-        with torch.autocast(queries.device.type, enabled=False):
-            return self.distil(at_least_float32(queries), targets)
+    def forward_queries(
+        self, queries: Tensor, targets: Mapping[str, Tensor], labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """(B, Q, C) and the targets -> a term for each teacher; without queries none. Labels are not read."""
+        return super().forward_queries(queries, targets) if queries.shape[1] else {}
 
     def refusal(self, state: Mapping[str, Tensor]) -> str | None:
         """Why weights of another variant are of no use here, None if they are of this one."""
