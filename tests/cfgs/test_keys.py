@@ -172,10 +172,13 @@ def test_settings_are_the_keys_of_the_schema():
     assert typed - inside <= free
 
 
+LIMITED = ("data.num_points", "classifier.num_classes", "num_workers", "num_votes")
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_what_no_machine_can_hold_and_no_number_survives_is_refused(key):
     """Sizes of networks and clouds, and what points are multiplied by or moved by."""
-    if key.startswith(("data.augment.", "model.")) or key in ("data.num_points", "classifier.num_classes"):
+    if key.startswith(("data.augment.", "model.")) or key in LIMITED:
         if kind_of(key) in (int, float) and key != "model.stop_grad_until":  # a count of epochs
             with pytest.raises(InputError, match="at most|below"):
                 SCHEMA.check(place(key, wrap(key, kind_of(key)(10**18))), "a.yaml")
