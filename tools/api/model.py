@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from pointrecon import hub
 from pointrecon.attention import Attention, attend, query_names_of
 from pointrecon.models.heads import probe_feature
-from pointrecon.shapes import Clouds, Shapes, to_clouds
+from pointrecon.shapes import Clouds, Shapes, read_parts, to_clouds
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError
 from pointrecon.words import class_features
@@ -96,7 +96,8 @@ class ShapeModel:
                 trimesh object, or a list of such.
             up: The axis that is up: y, z, -y, -z, x, -x, or auto to guess one for all shapes together.
             batch_size: Shapes in a forward pass.
-            jobs: Processes that read files.
+            jobs: Processes that read files, 120 s each at most; 0: this one, without a limit (no child process is
+                started, which saves a second or two where files are trusted).
 
         Raises:
             InputError: There is nothing that can be read.
@@ -141,16 +142,20 @@ class ShapeModel:
     def _embed_in(
         self, names: Sequence[str], shapes: Shapes, up: str, batch_size: int, jobs: int
     ) -> tuple[Embeddings, dict[str, np.ndarray]]:
-        clouds = self._clouds(shapes, up, jobs)
         names = [name for name in names if getattr(self.network, f"{name}_proj", None) is not None]
+        ids: list[str] = []
+        skipped: dict[str, str] = {}
         parts: list[Tensor] = []
         found: dict[str, list[Tensor]] = {name: [] for name in names}
-        for queries, tokens in self._encode(clouds, batch_size):
-            parts.append(probe_feature(queries, tokens).cpu())
-            for name in names:
-                found[name].append(self._project(queries, name).cpu())
+        for clouds in read_parts(shapes, num_points=self.num_points, up=up, jobs=jobs):
+            ids += clouds.ids
+            skipped |= clouds.skipped
+            for queries, tokens in self._encode(clouds, batch_size):
+                parts.append(probe_feature(queries, tokens).cpu())
+                for name in names:
+                    found[name].append(self._project(queries, name).cpu())
         spaces = {name: torch.cat(rows).numpy() for name, rows in found.items()}
-        return Embeddings(clouds.ids, torch.cat(parts).numpy(), clouds.skipped), spaces
+        return Embeddings(ids, torch.cat(parts).numpy(), skipped), spaces
 
     @torch.inference_mode()
     def _project(self, queries: Tensor, name: str) -> Tensor:

@@ -23,13 +23,14 @@ from pointrecon.models.open.recipes import AXES
 from pointrecon.models.open.reconpp import OpenReConPP
 from pointrecon.models.reconpp.network import ReConPP
 from pointrecon.open_shapes import read_clouds
-from pointrecon.shapes import Shapes
+from pointrecon.shapes import NoShapes, Shapes, find_up, split_files
 from pointrecon.tools.checkpoints.checkpoint import LoadReport
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.words import UNKNOWN_TEACHER, class_features
 
 TINY = 1e-12
+FILES_AT_ONCE = 256  # files with colours are held with all their points
 RECONPP_SIZES = {384: "S", 768: "B", 1024: "L", 1408: "G"}
 RECONPP_POINTS = {True: 1024, False: 10_000}  # of the causal variant and of the other one
 RECONPP_TEACHER, RECONPP_WIDTH = ("ViT-bigG-14", "laion2b_s39b_b160k"), 1280
@@ -67,7 +68,7 @@ class OpenModel(ShapeModel):
             model, pretrained = about.text_teacher
             teacher = {"type": "OpenClipTeacher", "options": {"model": model, "pretrained": pretrained}}
         teacher["templates"] = "ulip"
-        config = {"data": {"num_points": self.num_points}, "teachers": {"text": teacher}}
+        config = {"data": {"num_points": self.num_points}, "teachers": {"image": teacher, "text": teacher}}
         if info is not None:
             self.info = dataclasses.replace(info, config={**info.config, **config})
             return
@@ -83,6 +84,11 @@ class OpenModel(ShapeModel):
     def has_text(self) -> bool:
         """True: that is what they are for."""
         return True
+
+    @property
+    def has_image(self) -> bool:
+        """Whether the network is known whose pictures lie in the same space as its texts."""
+        return self.about.text_teacher is not None
 
     def embed(
         self, shapes: Shapes, colors: Any = None, *, up: str = "y", batch_size: int = 8, jobs: int = 1
@@ -109,11 +115,35 @@ class OpenModel(ShapeModel):
         self, shapes: Shapes, colors: Any = None, *, up: str = "y", batch_size: int = 8, jobs: int = 1
     ) -> tuple[Embeddings, np.ndarray | None]:
         """`embed`, and the same of unit length."""
-        ids, inputs, skipped = self.prepare(shapes, colors, up=up, jobs=jobs)
-        embeddings = torch.empty(len(inputs), self.network.out_dim)
-        for rows, features in self._run(inputs, batch_size):
-            embeddings[rows] = features.embedding.float().cpu()
+        parts = split_files(shapes, FILES_AT_ONCE) if colors is None else [shapes]
+        up = find_up(parts, num_points=self.num_points, jobs=jobs) if up == "auto" and len(parts) > 1 else up
+        ids: list[str] = []
+        skipped: dict[str, str] = {}
+        embedded = [torch.empty(0, self.network.out_dim)]
+        for part in parts:
+            try:
+                names, inputs, why = self.prepare(part, colors, up=up, jobs=jobs)
+            except NoShapes as error:
+                skipped |= error.skipped
+                continue
+            ids += names
+            skipped |= why
+            rows_of = torch.empty(len(inputs), self.network.out_dim)
+            for rows, features in self._run(inputs, batch_size):
+                rows_of[rows] = features.embedding.float().cpu()
+            embedded.append(rows_of)
+        if not ids:
+            raise NoShapes(skipped)
+        embeddings = torch.cat(embedded)
         return Embeddings(ids, embeddings.numpy(), skipped), F.normalize(embeddings, dim=-1).numpy()
+
+    def embed_spaces(
+        self, shapes: Shapes, *, up: str = "y", batch_size: int = 8, jobs: int = 1
+    ) -> tuple[Embeddings, dict[str, np.ndarray]]:
+        """`embed`, and the same of unit length by the names of the spaces: texts and pictures share one."""
+        embedded, unit = self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)
+        assert unit is not None
+        return embedded, {"text": unit, **({"image": unit} if self.has_image else {})}
 
     def classify(
         self,
@@ -253,7 +283,7 @@ class OpenModel(ShapeModel):
             ids.append(name)
             inputs.append(made)
         if not ids:
-            raise InputError(f"there is no shape to work on: {next(iter(skipped.values()), 'an empty list was given')}")
+            raise NoShapes(skipped)
         return ids, inputs, skipped
 
     @torch.inference_mode()

@@ -3,22 +3,20 @@
 Shape legend: N points.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pointrecon.datasets.folder.reading import PointSet, read_geometry
 from pointrecon.datasets.folder.sampling import MIN_POINTS
 from pointrecon.datasets.meshes.mesh import Mesh
 from pointrecon.datasets.meshes.sampling import random_of, sample_faces
-from pointrecon.shapes import MEMORY, TIME_LIMIT, Shapes, _flatten
+from pointrecon.shapes import Shapes, _flatten, read_files
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.processes.pool import Failure, TaskPool
+from pointrecon.utils.processes.pool import Failure
 
 
 @dataclass
@@ -46,7 +44,7 @@ def read_clouds(
         colors: As for `OpenModel.embed`.
         num_points: Points that are drawn from a mesh.
         seed: Of that draw.
-        jobs: Processes that read files; 1: this one, without a time limit.
+        jobs: As for `to_clouds`.
 
     Returns:
         Names, clouds, and why what was skipped was.
@@ -58,7 +56,7 @@ def read_clouds(
     painted = _spread(colors, len(given))
     names, clouds, skipped = [], [], {}
     files = [(name, str(item), num_points, seed) for name, item in given if isinstance(item, Path)]
-    read = _read_files(files, jobs)
+    read = dict(read_files(read_raw, files, jobs))
     for (name, item), paint in zip(given, painted, strict=True):
         found = read[name] if isinstance(item, Path) else sample_raw(item, num_points, seed, name)
         if isinstance(found, Failure):
@@ -85,28 +83,13 @@ def _spread(colors: Any, count: int) -> list[np.ndarray | None]:
     return found
 
 
-def _read_files(tasks: Sequence[tuple[str, str, int, int]], jobs: int) -> dict[str, RawCloud | Failure]:
-    if jobs == 1 or len(tasks) < 2:
-        return {task[0]: _read_or_fail(task) for task in tasks}
-    with TaskPool(read_raw, jobs, TIME_LIMIT, MEMORY) as pool:
-        return {task[0]: result for task, result in pool.run(list(tasks))}
-
-
 def read_raw(task: tuple[str, str, int, int]) -> RawCloud:
     """(name, path, num_points, seed) -> a cloud with the colours of its file; for child processes."""
-    torch.set_num_threads(1)
     name, path, num_points, seed = task
     geometry = read_geometry(Path(path), max_points=max(num_points, 1 << 16), seed=seed)
     found = sample_raw(geometry, num_points, seed, name)
     found.suffix = Path(path).suffix
     return found
-
-
-def _read_or_fail(task: tuple[str, str, int, int]) -> RawCloud | Failure:
-    try:
-        return read_raw(task)
-    except InputError as error:
-        return Failure(getattr(error, "cause", "unreadable"), str(error))
 
 
 def sample_raw(geometry: Mesh | PointSet, num_points: int, seed: int, name: str) -> RawCloud:

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from pointrecon.datasets.folder.up_axis import rotation_of
 from pointrecon.model import ShapeModel
-from pointrecon.shapes import Shapes, find_up, split_files
+from pointrecon.shapes import FILES_AT_ONCE, Shapes, find_up, split_files
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.files.io import atomic_write, check_file
+from pointrecon.utils.files.json_text import parse_json
 from pointrecon.vectors import Vectors, find_nearest, has_faiss
 from pointrecon.words import class_features, picture_feature
 
 METHODS = ("auto", "exact", "faiss")
 KIND = "pointrecon index 2"
-FILES_AT_ONCE = 2048  # points of so many files are held; a multiple of usual batch sizes
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 SPACE_OF = {"words": "text", "picture": "image", "shape": "shape"}
 
@@ -106,7 +106,7 @@ class ShapeIndex:
         """Writes a safetensors file, whole or not at all."""
         from safetensors.torch import save_file
 
-        text = json.dumps(self.ids, ensure_ascii=False).encode()
+        text = json.dumps(self.ids).encode()  # names of files need not be texts in UTF-8
         tensors = {"ids": torch.frombuffer(bytearray(text), dtype=torch.uint8)}
         for name, vectors in self.spaces.items():
             tensors |= vectors.to_tensors(name)
@@ -130,12 +130,12 @@ class ShapeIndex:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if about.get("kind") != KIND:
                 raise ValueError("it says to be something else")
-            ids = json.loads(bytes(tensors["ids"].numpy()).decode())
+            ids = parse_json(bytes(tensors["ids"].numpy()))
             spaces = {name: Vectors.from_tensors(name, tensors) for name in about["spaces"].split(",")}
             if not all(len(vectors) == len(ids) for vectors in spaces.values()) or "shape" not in spaces:
                 raise ValueError("it has as many names as vectors of no kind")
             return cls([str(name) for name in ids], spaces, about["network"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"'{path}' is no index ({error}); make one with: pointrecon search --build") from error
 
     def search(
@@ -187,6 +187,10 @@ class ShapeIndex:
             )
             parts = [(v, query, share / spread[1]) for (v, query, share), spread in zip(parts, spreads, strict=True)]
         scores, rows = find_nearest(parts, top, method=method)
+        if not scores.isfinite().all():
+            raise InputError(
+                "the index holds vectors that are not finite; make it anew with: pointrecon search --build"
+            )
         return [Hit(self.ids[row], score - shift) for score, row in zip(scores.tolist(), rows.tolist(), strict=True)]
 
     def _check(self, model: ShapeModel, given: Sequence[str], weight: float, top: int, method: str) -> None:

@@ -3,8 +3,8 @@
 Shape legend: B shapes, N points.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,6 +23,7 @@ from pointrecon.utils.processes.pool import Failure, TaskPool
 Shapes: TypeAlias = Any
 TIME_LIMIT = 120.0  # seconds for one file
 MEMORY = 4 << 30  # bytes that a reading process may hold
+FILES_AT_ONCE = 2048  # points of so many files are held; a multiple of usual batch sizes
 
 
 class NoShapes(InputError):
@@ -69,7 +70,7 @@ def to_clouds(shapes: Shapes, *, num_points: int, up: str = "y", seed: int = 0, 
         num_points: N.
         up: The axis that is up in what was given: y, z, -y, -z, x, -x, or auto to guess one for all.
         seed: Of the sampling.
-        jobs: Processes that read files; 1: this one, without a time limit.
+        jobs: Processes that read files, `TIME_LIMIT` seconds each; 0: this one, without a limit.
 
     Raises:
         InputError: Nothing was given, it is of an unknown type or shape, or a file is not there.
@@ -95,6 +96,37 @@ def to_clouds(shapes: Shapes, *, num_points: int, up: str = "y", seed: int = 0, 
     axis = guess_up(points, suffixes).axis if up == "auto" else up
     turned = np.stack(points) @ rotation_of(axis).T.astype(np.float32)
     return Clouds(ids, np.ascontiguousarray(turned, np.float32), skipped)
+
+
+def read_parts(shapes: Shapes, *, num_points: int, up: str = "y", jobs: int = 1) -> Iterator[Clouds]:
+    """`to_clouds`, `FILES_AT_ONCE` files after the other, so that many take little memory.
+
+    Args:
+        shapes: As for `to_clouds`.
+        num_points: As there.
+        up: As there; `auto`: of more files than are read at once, guessed from as many, evenly drawn.
+        jobs: As there.
+
+    Raises:
+        InputError: As there; also if no part has anything that can be read.
+    """
+    parts = split_files(shapes, FILES_AT_ONCE)
+    up = find_up(parts, num_points=num_points, jobs=jobs) if up == "auto" and len(parts) > 1 else up
+    skipped: dict[str, str] = {}
+    is_empty = True
+    for part in parts:
+        try:
+            clouds = to_clouds(part, num_points=num_points, up=up, jobs=jobs)
+        except NoShapes as error:
+            skipped |= error.skipped
+            continue
+        is_empty = False
+        yield replace(clouds, skipped=skipped | clouds.skipped)
+        skipped = {}
+    if is_empty:
+        raise NoShapes(skipped)
+    if skipped:
+        yield Clouds([], np.empty((0, num_points, 3), np.float32), skipped)
 
 
 def split_files(shapes: Shapes, size: int) -> list[Shapes]:
@@ -186,24 +218,38 @@ def _read_all(
 ) -> Iterator[tuple[str, Path, np.ndarray | Failure]]:
     """Reads files, in their order."""
     tasks = [(name, str(path), num_points, seed) for name, path in files]
-    if jobs == 1 or len(files) < 2:
-        results = {task[0]: _read_or_fail(task) for task in tasks}
-    else:
-        with TaskPool(read_points, jobs, TIME_LIMIT, MEMORY) as pool:
-            results = {task[0]: result for task, result in pool.run(tasks)}
+    results = dict(read_files(read_points, tasks, jobs))
     yield from ((name, path, results[name]) for name, path in files)
+
+
+def read_files(read: Callable[[Any], Any], tasks: Sequence[Any], jobs: int) -> Iterator[tuple[str, Any]]:
+    """Reads files in child processes, each with `TIME_LIMIT` seconds and `MEMORY` bytes, or in this one if jobs is 0.
+
+    Args:
+        read: A function of a module, called as read(task).
+        tasks: Tuples whose first value is the name of a file.
+        jobs: Processes.
+
+    Returns:
+        By name what was read, or a `Failure`, in no certain order.
+    """
+    if not tasks:
+        return
+    if jobs == 0:
+        yield from ((task[0], _read_or_fail(read, task)) for task in tasks)
+        return
+    with TaskPool(read, min(jobs, len(tasks)), TIME_LIMIT, MEMORY) as pool:
+        yield from ((task[0], result) for task, result in pool.run(tasks))
 
 
 def read_points(task: tuple[str, str, int, int]) -> np.ndarray:
     """(name, path, num_points, seed) -> (N, 3) float32; for child processes."""
-    torch.set_num_threads(1)
     _, path, num_points, seed = task
     return sample_file(Path(path), num_points=num_points, seed=seed).points
 
 
-def _read_or_fail(task: tuple[str, str, int, int]) -> np.ndarray | Failure:
-    _, path, num_points, seed = task
+def _read_or_fail(read: Callable[[Any], Any], task: Any) -> Any:
     try:
-        return sample_file(Path(path), num_points=num_points, seed=seed).points
+        return read(task)
     except InputError as error:
         return Failure(getattr(error, "cause", "unreadable"), str(error))

@@ -1,16 +1,21 @@
 """Calls a function many times in child processes, each call with a time limit: one that hangs or crashes ends alone."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from pointrecon.utils.errors import InputError
+
+_SCRIPT_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,8 @@ class _Worker:
     def __init__(self, context: Any, function: Callable, memory: int | None) -> None:
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, function, memory), daemon=True)
-        self.process.start()
+        with _without_script():
+            self.process.start()
         theirs.close()
         self.task: Any = None
         self.deadline = 0.0
@@ -148,10 +154,27 @@ class _Worker:
         self.process.join(5)
 
 
+@contextlib.contextmanager
+def _without_script() -> Iterator[None]:
+    """Children import the module of their function, and not the script that was started.
+
+    Otherwise a script without `if __name__ == "__main__"` would run again in each of them.
+    """
+    with _SCRIPT_LOCK:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
+
+
 def _serve(connection: Connection, function: Callable, memory: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its children
     _limit_memory(memory)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if "torch" in sys.modules:  # imported before that was set
+        sys.modules["torch"].set_num_threads(1)
     connection.send("ready")
     while True:
         try:

@@ -1,6 +1,7 @@
 """COLLADA (.dae): the scene of the file by pycollada, polygons by ear clipping.
 
-https://www.khronos.org/files/collada_spec_1_5.pdf; skins, morphs, lines and polygons with holes are left out.
+https://www.khronos.org/files/collada_spec_1_5.pdf; skins and morphs are read as they were modelled; lines are left
+out.
 """
 
 import importlib.util
@@ -14,6 +15,7 @@ import numpy as np
 
 from pointrecon.datasets.meshes.mesh import MAX_ELEMENTS, Mesh, MeshError, merge
 from pointrecon.datasets.meshes.readers.files import Files
+from pointrecon.datasets.meshes.readers.polygons import join_holes
 from pointrecon.datasets.meshes.readers.polyhedra import check_corners, mean_colors
 from pointrecon.datasets.meshes.readers.textures import assemble, find_texture
 
@@ -75,6 +77,7 @@ def _check_counts(document: Any, path: str) -> None:
         for primitive in geometry.primitives:
             if primitive.xmlnode.tag in map(tag, SETS):
                 count = primitive.ntriangles if hasattr(primitive, "ntriangles") else len(primitive.vcounts)
+                count += len(primitive.xmlnode.findall(tag("ph")))
                 _check_claim(path, "polygons", primitive.xmlnode, count)
 
 
@@ -111,22 +114,28 @@ def _walk(nodes: Any, matrix: np.ndarray) -> Iterator[tuple[Any, dict[str, Any],
     for node in nodes:
         if hasattr(node, "geometry"):
             yield node.geometry, {one.symbol: one.target for one in node.materials}, matrix
+        elif hasattr(node, "controller"):  # where its skeleton puts it in the pose of the file: not where the node is
+            bones, own = node.controller, np.eye(4)
+            while not hasattr(bones, "primitives"):
+                if hasattr(bones, "bind_shape_matrix"):
+                    own = own @ np.asarray(bones.bind_shape_matrix, np.float64).reshape(4, 4)
+                bones = bones.geometry if hasattr(bones, "geometry") else bones.source_geometry
+            yield bones, {one.symbol: one.target for one in node.materials}, own
         elif hasattr(node, "children"):
             yield from _walk(node.children, matrix @ np.asarray(node.matrix, np.float64))
 
 
 def _read_primitive(primitive: Any, material: Any, path: str, files: Files | None) -> Mesh | None:
     """The polygons of one material; None for lines and for what has no area."""
-    if not len(primitive.index):
-        return None
     if hasattr(primitive, "vcounts"):
         counts = np.asarray(primitive.vcounts, np.int64)
     elif hasattr(primitive, "ntriangles"):
         counts = np.full(primitive.ntriangles, 3)
     else:
         return None
-    index = primitive.index.reshape(-1, primitive.nindices).astype(np.int64)
     sources = primitive.sources
+    index = np.asarray(primitive.index).reshape(-1, primitive.nindices).astype(np.int64)
+    counts, index = _add_holed(primitive, counts, index, path)
 
     def corner_values(name: str) -> np.ndarray | None:
         if not sources.get(name):
@@ -144,6 +153,23 @@ def _read_primitive(primitive: Any, material: Any, path: str, files: Files | Non
         colors = mean_colors(rgb, counts)
     vertices, texture_of = np.asarray(sources["VERTEX"][0][4].data, np.float64), np.zeros(len(counts), np.int64)
     return assemble(path, vertices, counts, corners, colors, uv, texture_of, [texture])
+
+
+def _add_holed(primitive: Any, counts: np.ndarray, index: np.ndarray, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """The polygons with those that have holes, each as one ring; pycollada leaves them out."""
+    offset, source = primitive.sources["VERTEX"][0][0], primitive.sources["VERTEX"][0][4]
+    for node in primitive.xmlnode:
+        if str(node.tag).rsplit("}", 1)[-1] != "ph":
+            continue
+        rings = [np.array((ring.text or "").split(), np.int64).reshape(-1, index.shape[1]) for ring in node]
+        rings = [ring for ring in rings if len(ring) > 2]
+        if rings:
+            rows = np.concatenate(rings)
+            sizes = np.array([len(ring) for ring in rings])
+            corners = check_corners(rows[:, offset], sizes, path)
+            rows = rows[join_holes(np.asarray(source.data, np.float64)[corners], sizes)]
+            index, counts = np.concatenate([index, rows]), np.append(counts, len(rows))
+    return counts, index
 
 
 def _look(effect: Any, path: str, files: Files | None) -> tuple[np.ndarray | None, np.ndarray | None]:

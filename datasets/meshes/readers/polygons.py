@@ -87,10 +87,54 @@ def clip_ears(points: np.ndarray) -> np.ndarray:
     return np.array(triangles + [left], np.int64)
 
 
-def _flatten(points: np.ndarray) -> np.ndarray:
-    """Projects corners onto their mean plane, so that they turn left on the whole. (n, 3) -> (n, 2)."""
-    points = points - points.mean(0)
-    normal = np.cross(points, np.roll(points, -1, 0)).sum(0)
+def join_holes(points: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Makes one ring of a polygon and its holes, by bridges that are passed twice; `clip_ears` takes it.
+
+    Args:
+        points: (n, 3) corners of the outer ring, then of each hole, about in one plane, in any direction.
+        counts: Corners of each ring, each at least 3.
+
+    Returns:
+        (n + 2 * holes,) rows of `points`.
+
+    Raises:
+        MeshError: There are over MAX_CORNERS corners.
+    """
+    if len(points) > MAX_CORNERS:
+        raise MeshError(f"a face with holes has {len(points)} corners; leave it out", "polygon too large")
+    rings = np.split(np.arange(len(points)), np.cumsum(counts)[:-1])
+    flat = _flatten(points, counts[0])
+    edges = np.concatenate([np.stack([ring, np.roll(ring, -1)], 1) for ring in rings])
+    outer = rings[0]
+    for hole in sorted(rings[1:], key=lambda ring: -flat[ring, 0].max()):
+        if _area(flat[hole]) > 0:
+            hole = hole[::-1]
+        far = ((flat[outer][:, None] - flat[hole][None]) ** 2).sum(-1)
+        nearest = np.stack(np.unravel_index(np.argsort(far, axis=None), far.shape), 1)
+        is_free = (pair for pair in nearest if _is_free(flat, edges, outer[pair[0]], hole[pair[1]]))
+        at, start = next(is_free, nearest[0])
+        edges = np.concatenate([edges, [[outer[at], hole[start]]]])
+        outer = np.concatenate([outer[: at + 1], hole[start:], hole[: start + 1], outer[at:]])
+    return outer
+
+
+def _area(ring: np.ndarray) -> float:
+    return float(_cross(ring, np.roll(ring, -1, 0)).sum() / 2)
+
+
+def _is_free(flat: np.ndarray, edges: np.ndarray, one: int, two: int) -> bool:
+    """Whether a line between two corners crosses no edge."""
+    a, b = flat[one], flat[two]
+    c, d = flat[edges[:, 0]], flat[edges[:, 1]]
+    shares = ((c == a) | (c == b)).all(1) | ((d == a) | (d == b)).all(1)
+    apart = (_cross(b - a, c - a) * _cross(b - a, d - a) > 0) | (_cross(d - c, a - c) * _cross(d - c, b - c) > 0)
+    return bool((apart | shares).all())
+
+
+def _flatten(points: np.ndarray, first: int | None = None) -> np.ndarray:
+    """Projects corners onto the mean plane of the first ones, so that these turn left. (n, 3) -> (n, 2)."""
+    points = points - points[:first].mean(0)
+    normal = np.cross(points[:first], np.roll(points[:first], -1, 0)).sum(0)
     drop = int(np.argmax(np.abs(normal)))
     keep = [(1, 2), (2, 0), (0, 1)][drop]
     flat = points[:, keep]

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import pointrecon
+from pointrecon import open_models, words
 from pointrecon.open_models import OpenModel
 from pointrecon.search import ShapeIndex
 from pointrecon.tools.open.export import OpenEmbedder
@@ -84,6 +86,33 @@ def test_labels_words_and_shapes(models, tmp_path):
         model.classify(CLOUDS, ["a", "b"], label_features=embedded)
     with pytest.raises(InputError, match="no decoder"):
         model.reconstruct(CLOUDS)
+
+
+def test_pictures_are_searched_in_the_space_of_the_texts(models, monkeypatch):
+    about = dataclasses.replace(models["openshape"].about, text_teacher=("any", "weights"))
+    model = OpenModel(models["openshape"].network, about, "net.pth")
+    index, _ = ShapeIndex.build(model, CLOUDS)
+    seen = torch.from_numpy(model.embed(CLOUDS[2]).embeddings)
+    teacher = SimpleNamespace(encode_image=lambda images: seen if images.shape == (1, 3, 8, 8) else None)
+    asked = []
+    monkeypatch.setattr(words, "_load_teacher", lambda *which: asked.append(which) or teacher)
+    assert model.search({"picture": np.zeros((8, 8, 3), np.uint8)}, index, top=1)[0].id == "2"
+    assert asked == [("OpenClipTeacher", (("model", "any"), ("pretrained", "weights")))]
+    unknown, _ = ShapeIndex.build(models["openshape"], CLOUDS)
+    with pytest.raises(InputError, match="no image projection"):
+        unknown.search(models["openshape"], picture=np.zeros((8, 8, 3), np.uint8))
+
+
+def test_many_files_are_embedded_some_after_the_other(models, tmp_path, monkeypatch):
+    for row, cloud in enumerate(CLOUDS):
+        np.save(tmp_path / f"{row}.npy", cloud)
+    (tmp_path / "3.npy").write_bytes(b"no array")
+    model = models["ulip2"]
+    whole = model.embed(tmp_path, up="z", jobs=0)
+    monkeypatch.setattr(open_models, "FILES_AT_ONCE", 1)
+    parts = model.embed(tmp_path, up="z", jobs=0)
+    assert parts.ids == whole.ids and parts.skipped == whole.skipped and len(whole.skipped) == 1
+    np.testing.assert_allclose(parts.embeddings, whole.embeddings, atol=1e-5)
 
 
 def test_half_precision_is_near(models):

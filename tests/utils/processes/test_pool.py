@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -53,3 +55,16 @@ def test_too_much_memory_is_a_failure():
 def test_refuses_numbers_out_of_range(arguments):
     with pytest.raises(InputError, match="above 0"):
         TaskPool(math.sqrt, **arguments)
+
+
+def test_a_script_without_a_guard_is_not_run_again_in_the_children(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import math\n"
+        "from pointrecon.utils.processes.pool import TaskPool\n"
+        "print('begins')\n"
+        "with TaskPool(math.sqrt, jobs=2) as pool:\n"
+        "    print(sorted(result for _, result in pool.run([4.0, 9.0])))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "begins\n[2.0, 3.0]\n", done.stderr

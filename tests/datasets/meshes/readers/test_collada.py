@@ -91,6 +91,52 @@ def test_colours_of_corners_and_of_textures(tmp_path):
     np.testing.assert_allclose(reader.read_dae(data, "a.dae").colors, 0.7)  # the texture is not there
 
 
+# A square of 10 x 10 with holes of 2 x 2 and 1 x 3.
+HOLED = "0 0 0 10 0 0 10 10 0 0 10 0  2 2 0 4 2 0 4 4 0 2 4 0  6 5 0 6 8 0 7 8 0 7 5 0"
+
+
+@pytest.mark.parametrize("plain", ["", "<p>0 1 2</p>"])
+def test_holes_stay_open(plain):
+    holes = "<ph><p>0 1 2 3</p><h>4 5 6 7</h><h>8 9 10 11</h></ph>"
+    count = 1 + bool(plain)
+    data = dae(f'<polygons count="{count}" material="look">{{inputs}}{plain}{holes}</polygons>')
+    data = data.replace(source("p", LINES, "XYZ").encode(), source("p", HOLED, "XYZ").encode())
+    mesh = reader.read_dae(data, "a.dae")
+    assert face_areas(mesh).sum() == pytest.approx(100 - 4 - 3 + 50 * bool(plain))
+    centers = mesh.vertices[mesh.faces].mean(1)[:, :2] if not plain else np.zeros((1, 2))
+    assert not ((centers > 2) & (centers < 4)).all(1).any()
+    with pytest.raises(MeshError, match=f"claims 9 polygons and has {count}"):
+        reader.read_dae(data.replace(f'<polygons count="{count}"'.encode(), b'<polygons count="9"'), "a.dae")
+    for wrong in (b"<h>4 5 6 70</h>", b"<h>4 5 6 -7</h>"):
+        with pytest.raises(MeshError):
+            reader.read_dae(data.replace(b"<h>4 5 6 7</h>", wrong), "a.dae")
+
+
+def test_skins_are_where_they_were_bound():
+    bones = source("j", "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1", "M").replace('stride="1"', 'stride="16"')
+    bones = bones.replace('name="M" type="float"', 'name="TRANSFORM" type="float4x4"').replace(
+        '<accessor source="#j-a" count="16"', '<accessor source="#j-a" count="1"'
+    )
+    names = (
+        '<source id="n"><Name_array id="n-a" count="1">bone</Name_array><technique_common><accessor source="#n-a" '
+        'count="1" stride="1"><param name="JOINT" type="name"/></accessor></technique_common></source>'
+    )
+    joint = '<input semantic="JOINT" source="#n" offset="0"/>'
+    skin = (
+        '<library_controllers><controller id="k"><skin source="#g"><bind_shape_matrix>2 0 0 5 0 2 0 0 0 0 2 0 0 0 0 1'
+        f'</bind_shape_matrix>{names}{bones}{source("w", "1", "W")}<joints><input semantic="JOINT" source="#n"/>'
+        '<input semantic="INV_BIND_MATRIX" source="#j"/></joints><vertex_weights count="8">'
+        f'{joint}<input semantic="WEIGHT" source="#w" offset="1"/><vcount>{"1 " * 8}</vcount><v>{"0 0 " * 8}</v>'
+        "</vertex_weights></skin></controller></library_controllers><library_visual_scenes>"
+    )
+    placed = PLACED.replace("instance_geometry", "instance_controller").replace("#g", "#k")
+    data = dae(nodes=f"<node><translate>100 0 0</translate>{placed}</node>")
+    mesh = reader.read_dae(data.replace(b"<library_visual_scenes>", skin.encode(), 1), "a.dae")
+    assert face_areas(mesh).sum() == pytest.approx(28)
+    np.testing.assert_allclose([mesh.vertices.min(0), mesh.vertices.max(0)], [[5, 0, 0], [11, 6, 0]], atol=1e-5)
+    np.testing.assert_allclose(mesh.colors, np.tile([1, 0, 0], (6, 1)))
+
+
 def test_a_material_that_is_not_there_costs_the_colour():
     mesh = reader.read_dae(dae().replace(b'target="#m"', b'target="#gone"'), "a.dae")
     assert face_areas(mesh).sum() == pytest.approx(7) and mesh.colors is None
@@ -105,7 +151,7 @@ def test_a_material_that_is_not_there_costs_the_colour():
         (b"<vcount>8", b"<vcount>-8", "say -8 corners and list 8"),
         (b"6 7</p>", b"6 8</p>", "damaged geometry 'g'"),
         (b"6 7</p>", b"6 -7</p>", "not among its 8"),
-        (b"<p>0 1 2 3 4 5 6 7</p>", b"<p></p>", "no face"),
+        (b"<p>0 1 2 3 4 5 6 7</p>", b"<p></p>", "say 8 corners and list 0"),
         (b"</COLLADA>", b"", "no .dae file that can be read"),
         (b'url="#g"', b'url="#other"', "no face"),
     ],
