@@ -1,16 +1,16 @@
 """Reads what a run leaves for its pictures, and says which file is at fault."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import check_file
+from pointrecon.utils.files.json_text import JsonError, parse_json
 from pointrecon.utils.files.npy import read_npz
+from pointrecon.utils.yaml_text import YAML_ERRORS, parse
 
 
 def read_arrays(path: Path, shapes: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -57,8 +57,8 @@ def describe_origin(folder: Path) -> str:
         folder: the run folder, <root>/<config stem>/<config parent>/<name>; without its config.yaml the name is all.
     """
     try:
-        data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["data"]["type"]
-    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
+        data = parse((folder / "config.yaml").read_text(encoding="utf-8"))["data"]["type"]
+    except (OSError, *YAML_ERRORS):
         return folder.name
     return f"{folder.name} ({folder.parent.name}/{folder.parent.parent.name}, {data})"
 
@@ -88,8 +88,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
+            record = parse_json(line)
+        except JsonError as error:
             if number == len(lines) and records:
                 break
             raise InputError(f"'{path}', line {number}, is not valid JSON: {error}") from error
