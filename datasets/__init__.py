@@ -2,4 +2,4 @@
 
 from pointrecon.utils.registry import Registry
 
-DATASETS = Registry("data set", "pointrecon.datasets", ("sets", "modelnet", "shapenetpart", "shards", "folder"))
+DATASETS = Registry("data set", "pointrecon.datasets", ("sets", "modelnet", "shapenetpart", "shards", "folder", "open"))

@@ -80,7 +80,7 @@ def _read(
     batches = Loader(dataset, _READ_AT_ONCE, ShardSampler(len(dataset), False), num_workers=num_workers, pins=False)
     for batch in progress(batches, "onto the device"):
         count = len(batch["points"])
-        for key, values in {**batch, **_shorten(batch["points"], tensors)}.items():
+        for key, values in {**batch, **_shorten(batch["points"].float(), tensors)}.items():
             if not isinstance(values, Tensor):
                 texts.setdefault(key, []).extend(cast(list[str], values))
             else:

@@ -1,6 +1,6 @@
 """The contract between data sets and everything that uses them: what one item is, and what a batch of them is."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -8,8 +8,10 @@ from torch import Tensor
 class Sample(TypedDict, total=False):
     """One object. A data set fills in what it has; collating stacks tensors and numbers and lists texts."""
 
-    points: Tensor  # (N, 3) float32, y up, in the unit sphere unless the data set's published protocol says otherwise
-    colors: Tensor  # (N, 3) float32 RGB in 0..1, of the points as they are stored
+    # (N, 3) float32, y up, in the unit sphere unless the data set's published protocol says otherwise; float16 where
+    # it is stored so, which `transforms.PointTransform` takes as well.
+    points: Tensor
+    colors: Tensor  # (N, 3) RGB, float32 in 0..1 or uint8 in 0..255, of the points as they are stored
     label: int  # class index; -1: none of the classes
     part: Tensor  # (N,) int64 part label
     image: Tensor  # (3, H, W) float32 RGB in 0..1; each teacher applies its own mean and std
@@ -22,8 +24,8 @@ class Sample(TypedDict, total=False):
 class Batch(TypedDict, total=False):
     """B samples of one data set: it has the keys that each of them has."""
 
-    points: Tensor  # (B, N, 3) float32
-    colors: Tensor  # (B, N, 3) float32
+    points: Tensor  # (B, N, 3) float32 or float16
+    colors: Tensor  # (B, N, 3) float32 in 0..1 or uint8; `transforms.join_colors` joins them to the points
     label: Tensor  # (B,) int64
     part: Tensor  # (B, N) int64
     image: Tensor  # (B, 3, H, W) float32
@@ -40,3 +42,4 @@ class CarriedInfo(TypedDict):
     dim: int  # D
     mean: list[float]  # D numbers, over all samples
     info: dict[str, str]  # where they come from, as a teacher cache notes it
+    is_padded: NotRequired[bool]  # a sample may have fewer: what it lacks is all zero

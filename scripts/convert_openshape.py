@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from pointrecon.datasets.open.neighbours import write_neighbours
+from pointrecon.datasets.open.shards import OpenShards
 from pointrecon.tools.open.convert import SHARD_SIZE, convert
 from pointrecon.utils.program import Parser, exit_code
 
@@ -23,6 +25,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes; a tar file is one process's")
     parser.add_argument("--shard-size", type=int, default=SHARD_SIZE, metavar="N")
     parser.add_argument("--skip-bad", action="store_true", help="skip and count objects that cannot be used")
+    parser.add_argument(
+        "--neighbours",
+        type=Path,
+        metavar="FILE",
+        help="point_feat_knn.npy: write its neighbours beside the shards, too",
+    )
     args = parser.parse_args()
     start = time.perf_counter()
     made = convert(args.folder, args.out, jobs=args.jobs, shard_size=args.shard_size, is_lenient=args.skip_bad)
@@ -35,6 +43,8 @@ def main() -> int:
     )
     for reason, count in made["skipped"].items():
         print(f"skipped {count:,}: {reason}")
+    if args.neighbours is not None:
+        print(f"{write_neighbours(args.neighbours, OpenShards(args.out)):,} objects have neighbours")
     return 0
 
 

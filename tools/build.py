@@ -38,6 +38,7 @@ ENCODER_KEYS += ("colors", "color_fill", "large_embedding", "layer_scale", "skip
 # Those that are refused, rather than named in a warning, where a network has no use for them: it would be another one.
 ESSENTIAL = {"block": "ReConBlock", "class_token": False, "colors": False, "large_embedding": False}
 ESSENTIAL |= {"layer_scale": False}
+CONTRAST_KEYS = ("weight", "temperature", "dim")  # of `Contrast`; what a batch holds is the task's business
 NO_TEACHER = ("chamfer", "contrast", "self", "loss")  # names that mean something else among the losses
 
 
@@ -91,15 +92,22 @@ def build_train_loader(cfg: Settings, dataset: PointCloudDataset, ctx: Any) -> B
     return resident
 
 
-def train_transform(data: DataSettings, dataset: PointCloudDataset) -> PointTransform:
+def train_transform(data: DataSettings, dataset: PointCloudDataset, color_fill: float = 0.4) -> PointTransform:
     """A fresh random subset of the points, varied as `data.augment` says.
 
     Args:
         data: the section `data`.
         dataset: says whether its first points are the farthest ones.
+        color_fill: `model.color_fill`.
     """
     return PointTransform(
-        data["num_points"], "random", data["normalize"], data["augment"], data["sample_pool"], dataset.is_fps_ordered
+        data["num_points"],
+        "random",
+        data["normalize"],
+        data["augment"],
+        data["sample_pool"],
+        dataset.is_fps_ordered,
+        color_fill,
     )
 
 
@@ -184,7 +192,7 @@ def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
         mask_type=model["mask_type"],
         teachers=teachers,
         chamfer=Chamfer(norm=chamfer["type"], weight=chamfer["weight"], color=chamfer["color"]),
-        contrast=Contrast(**contrast) if contrast["weight"] else None,
+        contrast=Contrast(*(contrast[key] for key in CONTRAST_KEYS)) if contrast["weight"] else None,
         **extras,
     )
     return _with_statistics(cfg, network)

@@ -155,12 +155,15 @@ def vote_augment(cfg: Settings) -> AugmentSettings:
     is_scaled = data["type"].startswith("ModelNet")
     return AugmentSettings(
         rotate_y=180.0 if is_turned else 0.0,
+        tilt=0.0,
         scale=(2 / 3, 3 / 2) if is_scaled else (1.0, 1.0),
         scale_isotropic=False,
         shift=0.0,
         jitter=0.0,
         flip_x=0.0,
         dropout=0.0,
+        color_drop=0.0,
+        up="y",
     )
 
 

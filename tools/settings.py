@@ -28,6 +28,7 @@ class TeacherSettings(TypedDict, total=False):
     num_views: int | None
     seed: int
     center: bool
+    control: str
     num_prompts: int | None
     draws: int
 
@@ -57,12 +58,15 @@ class AugmentSettings(TypedDict):
     """Section `data.augment`."""
 
     rotate_y: float
+    tilt: float
     scale: Sequence[float]
     scale_isotropic: bool
     shift: float
     jitter: float
     flip_x: float
     dropout: float
+    color_drop: float
+    up: str
 
 
 class DataSettings(TypedDict):
@@ -149,6 +153,7 @@ class ChamferSettings(TypedDict):
 class ContrastSettings(TypedDict):
     """Section `loss.contrast`."""
 
+    positives: str
     weight: float
     temperature: float
     dim: int
@@ -170,6 +175,9 @@ class Settings(TypedDict):
     epochs: int
     batch_size: int
     accum_steps: int
+    accum_cached: bool
+    parallel: str
+    checkpoint_blocks: bool
     num_workers: int
     device: str
     precision: str

@@ -39,7 +39,7 @@ def cloud_of(item: Any, where: str) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError(f"{where} has no points 'xyz' (N, 3); leave it out, or download it again")
     if not len(xyz):
         raise InputError(f"{where} has no points; leave it out")
-    points = xyz.astype(np.float32)
+    points = np.asarray(xyz, np.float32)
     if not np.isfinite(points).all():
         raise InputError(f"{where} has NaN or infinite coordinates; leave it out")
     return points, None if rgb is None else _colors_of(rgb, len(points), where)
@@ -48,11 +48,12 @@ def cloud_of(item: Any, where: str) -> tuple[np.ndarray, np.ndarray | None]:
 def _colors_of(rgb: Any, count: int, where: str) -> np.ndarray:
     if not isinstance(rgb, np.ndarray) or rgb.shape != (count, 3) or rgb.dtype.kind not in "fiu":
         raise InputError(f"{where} has colours of shape {getattr(rgb, 'shape', None)}, but {count} points need as many")
-    colors = rgb.astype(np.float32)
-    if not np.isfinite(colors).all() or colors.min() < 0 or colors.max() > 255:
-        raise InputError(f"{where} has colours in {colors.min():.3g}..{colors.max():.3g}, not in 0..1 or 0..255")
+    colors = np.asarray(rgb, np.float32)
+    low, high = (colors.min(), colors.max()) if count else (0.0, 0.0)
+    if not (low >= 0 and high <= 255):  # NaN is neither
+        raise InputError(f"{where} has colours in {low:.3g}..{high:.3g}, not in 0..1 or 0..255")
     # Files say 0..255 by being whole numbers or by having one above 1.
-    return colors / 255 if rgb.dtype.kind in "iu" or colors.max() > 1 else colors
+    return colors / 255 if rgb.dtype.kind in "iu" or high > 1 else colors
 
 
 def read_object(path: Path) -> dict[str, Any]:

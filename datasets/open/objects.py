@@ -15,6 +15,7 @@ from pointrecon.utils.errors import InputError
 NUM_VIEWS = 13  # a thumbnail, which Objaverse alone has, and 12 renders
 KINDS = ("name", "blip", "msft", "retrieval")
 CAPTIONS = ("blip", "msft")
+_EXPONENT, _LARGEST = np.uint16(0x7C00), 65504  # of half precision: all bits of the exponent, and its largest number
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ def _features(value: Any, name: str, where: str, width: int | None) -> np.ndarra
         raise InputError(
             f"{where} has features '{name}' of width {rows.shape[1]}, but its views or the others have {width}"
         )
-    halves = np.clip(rows.astype(np.float32), -65504, 65504).astype(np.float16)
-    if not np.isfinite(rows).all():
+    if rows.dtype == np.float16:
+        is_finite = (rows.view(np.uint16) & _EXPONENT).max() < _EXPONENT  # a tenth of the time of np.isfinite
+    else:
+        is_finite = np.isfinite(rows).all()
+    if not is_finite:
         raise InputError(f"{where} has features '{name}' that are not finite")
-    return halves
+    return rows if rows.dtype == np.float16 else np.clip(rows, -_LARGEST, _LARGEST).astype(np.float16)

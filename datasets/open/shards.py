@@ -1,21 +1,26 @@
 """Objects of OpenShape's distribution in shards without pickles: safetensors files, which training maps into memory.
 
-Shape legend: n objects of a shard, P points of all of them, T texts of all of them, V = 13 views, E feature width.
+Shape legend: n objects, P points of all objects of a shard, T texts of all of them, V = 13 views, E feature width.
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pointrecon.datasets.open.objects import NUM_VIEWS, OpenObject
+from pointrecon.datasets.open.shard_file import ARRAYS, REMEDY, Layout, read_layout
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json
+from pointrecon.utils.files.json_text import JsonError, parse_json
 
-FORMAT = "pointrecon open objects 1"
+FORMAT = "pointrecon open objects 2"
 MANIFEST = "manifest.json"
+MAX_OPEN = 64  # shards that a process keeps mapped
 
 
 def write_shard(objects: Sequence[OpenObject], path: Path) -> None:
@@ -23,40 +28,50 @@ def write_shard(objects: Sequence[OpenObject], path: Path) -> None:
 
     It holds `points` (P, 3) float16 and `colors` (P, 3) uint8 with `point_offsets` (n + 1,), `has_colors` (n,),
     `views` (n, 13, E) float16 with `view_mask` (n, 13), the thumbnail in row 0, `text_features` (T, E) float16 with
-    `text_kinds` (T,) and `text_offsets` (n + 1,), and in its header ids, sets, groups and texts.
+    `text_kinds` (T,) and `text_offsets` (n + 1,), the texts as `text_bytes` with `text_ends` (T,), and in its header
+    ids, sets and groups.
     """
     from safetensors.numpy import save_file
 
     width = objects[0].views.shape[1]
     views = np.zeros((len(objects), NUM_VIEWS, width), np.float16)
     mask = np.zeros((len(objects), NUM_VIEWS), bool)
+    offsets = _offsets([len(one.points) for one in objects])
+    points, colors = np.empty((offsets[-1], 3), np.float16), np.zeros((offsets[-1], 3), np.uint8)
     for row, one in enumerate(objects):
         first = 0 if one.has_thumbnail else 1
         views[row, first : first + len(one.views)] = one.views
         mask[row, first : first + len(one.views)] = True
-    colors = [
-        np.zeros((len(one.points), 3), np.uint8) if one.colors is None else np.round(255 * one.colors).astype(np.uint8)
-        for one in objects
-    ]
+        rows = torch.from_numpy(points[offsets[row] : offsets[row + 1]])
+        rows.copy_(torch.as_tensor(one.points))  # NumPy's own conversion takes twenty times as long
+        if one.colors is not None:
+            colors[offsets[row] : offsets[row + 1]] = np.rint(255 * one.colors)
+    texts = [text.encode("utf-8", "replace") for one in objects for text in one.texts]
     arrays = {
-        "points": np.concatenate([one.points.astype(np.float16) for one in objects]),
-        "colors": np.concatenate(colors),
-        "point_offsets": _offsets([len(one.points) for one in objects]),
+        "points": points,
+        "colors": colors,
+        "point_offsets": offsets,
         "has_colors": np.array([one.colors is not None for one in objects]),
         "views": views,
         "view_mask": mask,
         "text_features": np.concatenate([one.text_features for one in objects]),
         "text_kinds": np.concatenate([one.kinds for one in objects]),
         "text_offsets": _offsets([len(one.texts) for one in objects]),
+        "text_bytes": np.frombuffer(b"".join(texts), np.uint8),
+        "text_ends": _offsets([len(text) for text in texts])[1:],
     }
     about = {
         "ids": [one.id for one in objects],
         "datasets": [one.dataset for one in objects],
         "groups": [one.group for one in objects],
-        "texts": [one.texts for one in objects],
     }
     with atomic_write(path) as temporary:
         save_file(arrays, temporary, {"format": FORMAT, "about": json.dumps(about, ensure_ascii=False)})
+
+
+def key_of(dataset: str, group: str, name: str) -> str:
+    """What an object is called among those of all sets: `Objaverse/000-000/0a1b`, or `ABO/0a1b` without a group."""
+    return "/".join(part for part in (dataset, group, name) if part)
 
 
 def _offsets(counts: Sequence[int]) -> np.ndarray:
@@ -66,65 +81,160 @@ def _offsets(counts: Sequence[int]) -> np.ndarray:
 class OpenShards:
     """The objects of a folder of shards, by row, in the order of its manifest. Opening it reads no object.
 
+    What is small is in memory, about 100 bytes an object; points and features are views of mapped files, and those of
+    the last `MAX_OPEN` shards stay mapped.
+
     Args:
         folder: As `scripts/convert_openshape.py` writes it.
 
+    Attributes:
+        manifest: What the converter says of them.
+        width: E.
+        counts: Objects of each shard.
+        keys: (n,) bytes, see `key_of`.
+        num_points: (n,) points of each object.
+        has_colors: (n,) bool.
+        view_mask: (n, 13) bool.
+
     Raises:
-        InputError: There is no manifest, or a shard that it names is not there or of another size.
+        InputError: There is no manifest, a shard that it names is not there, of another size or damaged, or two objects
+            have one name.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         manifest = read_json(self.folder / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-            raise InputError(f"'{self.folder / MANIFEST}' is no manifest of converted objects ({FORMAT})")
+            raise InputError(f"'{self.folder / MANIFEST}' is no manifest of converted objects ({FORMAT}); {REMEDY}")
         self.manifest: dict[str, Any] = manifest
         self.width = int(manifest["width"])
         self.files: list[Path] = []
-        counts = []
+        self.counts: list[int] = []
+        self._layouts: list[Layout] = []
+        parts: dict[str, list[np.ndarray]] = {}
         for shard in manifest["shards"]:
             file = self.folder / str(shard["file"])
             if not file.is_file() or file.stat().st_size != shard["bytes"]:
-                raise InputError(f"the shard '{file}' is not there or not whole; convert again, which makes what lacks")
+                raise InputError(f"the shard '{file}' is not there or not whole; {REMEDY}")
             self.files.append(file)
-            counts.append(int(shard["count"]))
-        self._starts = _offsets(counts)
-        self._open: tuple[int, Any, dict[str, Any]] | None = None
+            self.counts.append(int(shard["count"]))
+            layout = read_layout(file, ARRAYS, ("about",))
+            for name, values in _small_arrays(layout, self.counts[-1], self.width).items():
+                parts.setdefault(name, []).append(values)
+            self._layouts.append(Layout(file, layout.places, {}))
+        self._starts = _offsets(self.counts)
+        whole = {name: np.concatenate(values) for name, values in parts.items()}
+        self.keys, self.has_colors, self.view_mask = whole["keys"], whole["has_colors"], whole["view_mask"]
+        self.num_points, self._first_point = whole["num_points"], whole["first_point"]
+        self._first_text, self._num_texts = whole["first_text"], whole["num_texts"]
+        self._maps: OrderedDict[int, dict[str, np.ndarray]] = OrderedDict()
+        ordered = np.sort(self.keys)
+        if (twice := np.flatnonzero(ordered[1:] == ordered[:-1])).size:
+            raise InputError(f"'{folder}' has '{ordered[twice[0]].decode()}' twice; convert each object once")
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    def cloud(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """(N, 3) float16 points and (N, 3) uint8 colours of an object, as views; zeros where it has no colours."""
+        arrays, _ = self._arrays(row)
+        first = int(self._first_point[row])
+        last = first + int(self.num_points[row])
+        return arrays["points"][first:last], arrays["colors"][first:last]
+
+    def views(self, row: int) -> np.ndarray:
+        """(13, E) float16 features of an object's views, a view; what it lacks is zero."""
+        arrays, place = self._arrays(row)
+        return arrays["views"][place]
+
+    def texts(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """(t,) uint8 places in `KINDS` of an object's texts, in increasing order, and their (t, E) float16 features."""
+        arrays, _ = self._arrays(row)
+        count, first = int(self._num_texts[row]), int(self._first_text[row])
+        if not count:
+            return np.zeros(0, np.uint8), np.zeros((0, self.width), np.float16)
+        return arrays["text_kinds"][first : first + count], arrays["text_features"][first : first + count]
+
+    def words(self, row: int, place: int) -> str:
+        """The text of an object at a place among its texts."""
+        arrays, _ = self._arrays(row)
+        number = int(self._first_text[row]) + place
+        start = int(arrays["text_ends"][number - 1]) if number else 0
+        end = int(arrays["text_ends"][number])
+        return arrays["text_bytes"][start:end].tobytes().decode("utf-8", "replace") if end > start else ""
+
     def __getitem__(self, row: int) -> OpenObject:
-        """The object of a row; points have three digits, colours 256 steps."""
+        """The object of a row, in memory of its own; points have three digits, colours 256 steps."""
         if not 0 <= row < len(self):
             raise IndexError(row)
-        number = int(np.searchsorted(self._starts, row, side="right")) - 1
-        file, about = self._shard(number)
-        place = row - int(self._starts[number])
-        start, end = file.get_slice("point_offsets")[place : place + 2].tolist()
-        first, last = file.get_slice("text_offsets")[place : place + 2].tolist()
-        mask = file.get_slice("view_mask")[place : place + 1][0]
-        has_colors = bool(file.get_slice("has_colors")[place : place + 1][0])
-        has_text = last > first  # the library refuses an empty slice of an empty tensor
-        kinds = file.get_slice("text_kinds")[first:last] if has_text else np.zeros(0, np.uint8)
-        texts = file.get_slice("text_features")[first:last] if has_text else np.zeros((0, self.width), np.float16)
+        points, colors = self.cloud(row)
+        kinds, features = self.texts(row)
+        mask, (dataset, *group, name) = self.view_mask[row], self.keys[row].decode().split("/")
         return OpenObject(
-            about["datasets"][place],
-            about["groups"][place],
-            about["ids"][place],
-            file.get_slice("points")[start:end].astype(np.float32),
-            file.get_slice("colors")[start:end].astype(np.float32) / 255 if has_colors else None,
-            file.get_slice("views")[place : place + 1][0][mask],
+            dataset,
+            "/".join(group),
+            name,
+            points.astype(np.float32),
+            colors.astype(np.float32) / 255 if self.has_colors[row] else None,
+            self.views(row)[mask],
             bool(mask[0]),
-            list(about["texts"][place]),
-            kinds,
-            texts,
+            [self.words(row, place) for place in range(len(kinds))],
+            kinds.copy(),
+            features.copy(),
         )
 
-    def _shard(self, number: int) -> tuple[Any, dict[str, Any]]:
-        if self._open is None or self._open[0] != number:
-            from safetensors import safe_open
+    def _arrays(self, row: int) -> tuple[dict[str, np.ndarray], int]:
+        """The mapped arrays of the shard that has a row, and the row's place in it."""
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        arrays = self._maps.get(number)
+        if arrays is None:
+            try:
+                arrays = self._maps[number] = self._layouts[number].map()
+            except (OSError, ValueError, TypeError) as error:  # it has gone or become shorter since it was opened
+                raise InputError(f"the shard '{self.files[number]}' cannot be read ({error}); {REMEDY}") from error
+            if len(self._maps) > MAX_OPEN:
+                self._maps.popitem(last=False)
+        else:
+            self._maps.move_to_end(number)
+        return arrays, row - int(self._starts[number])
 
-            file = safe_open(str(self.files[number]), framework="numpy")
-            self._open = number, file, json.loads(file.metadata()["about"])
-        return self._open[1:]
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": OrderedDict()}  # another process maps them itself
+
+
+def _small_arrays(layout: Layout, count: int, width: int) -> dict[str, np.ndarray]:
+    """What is kept in memory of a shard's objects, checked against each other."""
+    try:
+        about = parse_json(layout.notes["about"])
+        names = [about[name] for name in ("datasets", "groups", "ids")]
+        keys = [key_of(*map(str, one)).encode() for one in zip(*names, strict=True)]
+    except (JsonError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"'{layout.path}' is damaged (its header: {error}); {REMEDY}") from error
+    shapes = {name: place.shape for name, place in layout.places.items()}
+    points, texts, has_colors = (layout.read(name) for name in ("point_offsets", "text_offsets", "has_colors"))
+    lengths = {len(keys), len(points) - 1, len(texts) - 1, len(has_colors), *(shapes[x][0] for x in _BY_OBJECT)}
+    is_whole = lengths == {count} and all(x[0] == 0 and (np.diff(x) >= 0).all() for x in (points, texts))
+    is_whole = is_whole and {shapes[name][0] for name in ("points", "colors")} == {int(points[-1])}
+    is_whole = is_whole and {shapes[name][0] for name in _BY_TEXT} == {int(texts[-1])}
+    ends = layout.read("text_ends")
+    is_whole = is_whole and (np.diff(ends, prepend=0) >= 0).all() and (ends[-1:] == shapes["text_bytes"]).all()
+    if not is_whole:
+        raise InputError(f"'{layout.path}' is damaged (its arrays do not fit each other); {REMEDY}")
+    if {shapes["views"][2], shapes["text_features"][1]} != {width}:
+        raise InputError(
+            f"'{layout.path}' has features {shapes['views'][2]} and {shapes['text_features'][1]} wide, but its "
+            f"manifest says {width}; {REMEDY}"
+        )
+    return {
+        "keys": np.array(keys, dtype=np.bytes_),
+        "has_colors": has_colors,
+        "view_mask": layout.read("view_mask"),
+        "num_points": np.diff(points).astype(np.int32),
+        "first_point": points[:-1],
+        "num_texts": np.diff(texts).astype(np.int32),
+        "first_text": texts[:-1],
+    }
+
+
+_BY_OBJECT = ("views", "view_mask")
+_BY_TEXT = ("text_features", "text_kinds", "text_ends")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pointrecon.datasets.checks import read_list
 from pointrecon.datasets.open.class_lists import array_features, dense, dict_features, labels_of, records, stack
 from pointrecon.datasets.open.clouds import cloud_of, find_object_root, inner_path, read_object
 from pointrecon.datasets.sets.scanobjectnn import CLASS_NAMES as SCAN_CLASSES
@@ -102,11 +103,9 @@ def _openshape_lvis(path: Path, skip_missing: bool) -> ZeroShotSet:
 def _uni3d_lvis(path: Path, skip_missing: bool) -> ZeroShotSet:
     ids, files, labels = [], [], []
     name_of: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_list(path, "download it again"), 1):
         start, _, rest = line.partition(",")
         parts = [part.strip() for part in rest.rsplit(",", 2)]  # a name may have commas
-        if not line.strip():
-            continue
         if len(parts) != 3 or not start.strip().isdigit() or not parts[2].endswith(".npy"):
             raise InputError(f"line {number} of '{path}' is no class_index,class_name,uid,path.npy: '{line[:80]}'")
         index, name = int(start), parts[0]
@@ -148,7 +147,7 @@ def _modelnet(path: Path, _: bool) -> ZeroShotSet:
     names_file, features_file = folder / "modelnet40_shape_names.txt", folder / "cat_name_pt_feat.npy"
     stored = dict_features(features_file) if features_file.is_file() else {}
     if names_file.is_file():
-        names = [line.strip() for line in names_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = read_list(names_file, "download it again")
     else:
         names = list(stored) or sorted({str(row["category"]) for row in rows})
     labels = labels_of([str(row["category"]) for row in rows], names, split)

@@ -3,17 +3,20 @@
 import pytest
 import torch
 
-from pointrecon.datasets.transforms import PointTransform, augment, normalize_unit_sphere, sample
+from pointrecon.datasets.transforms import PointTransform, augment, join_colors, normalize_unit_sphere, sample
 from pointrecon.utils.errors import InputError
 
 OFF = {
     "rotate_y": 0.0,
+    "tilt": 0.0,
     "scale": [1.0, 1.0],
     "scale_isotropic": False,
     "shift": 0.0,
     "jitter": 0.0,
     "flip_x": 0.0,
     "dropout": 0.0,
+    "color_drop": 0.0,
+    "up": "y",
 }
 
 
@@ -71,6 +74,60 @@ def test_mirror_scale_shift_jitter(points):
     assert moved.abs().max() <= 0.2 and moved.std(dim=1).max() < 1e-6
     noise = augment(points, {**OFF, "jitter": 0.1}, draw()) - points
     assert noise.std().item() == pytest.approx(0.1, rel=0.15)
+
+
+def test_tilts_are_small_turns_about_every_axis(points):
+    tilted = augment(points, {**OFF, "tilt": 3.44}, draw())
+    torch.testing.assert_close(tilted @ tilted.mT, points @ points.mT, atol=1e-4, rtol=0)
+    many = torch.eye(3).repeat(2000, 1, 1)
+    turned = augment(many, {**OFF, "tilt": 3.44}, draw())
+    assert torch.linalg.det(turned).min() > 0.99  # no mirror images
+    for row, axis in ((1, 2), (2, 0), (0, 1)):
+        angle = turned[:, row, axis].asin()
+        assert angle.std().item() == pytest.approx(0.06, rel=0.1) and angle.abs().max() < 0.2
+    steep = augment(many, {**OFF, "tilt": 60.0}, draw())
+    assert torch.isfinite(steep).all() and (steep - turned).abs().max() > 0.5
+
+
+def test_the_published_turn_comes_last(points):
+    changes = {**OFF, "rotate_y": 180.0, "shift": 0.1}
+    plain, turned = (augment(points, {**changes, "up": up}, draw()) for up in ("y", "-x"))
+    assert torch.equal(turned, torch.stack([-plain[..., 1], plain[..., 0], plain[..., 2]], dim=-1))
+
+
+@pytest.mark.parametrize("sampling", ["first", "random", "fps"])
+def test_colours_stay_with_their_points(points, sampling):
+    colors = torch.rand(6, 40, 3, generator=draw(5))
+    clouds = torch.cat([points, colors], dim=-1)
+    changes = {**OFF, "rotate_y": 180.0, "scale": [0.5, 2.0], "shift": 0.3, "jitter": 0.1, "tilt": 3.0, "flip_x": 0.5}
+    for augmented in (None, changes):
+        made = PointTransform(10, sampling, augment=augmented)(clouds, draw())
+        plain = PointTransform(10, sampling, augment=augmented)(points, draw())
+        assert torch.equal(made[..., :3], plain)
+        chosen = sample(torch.cat([points, colors], dim=-1), 10, sampling, draw())
+        assert torch.equal(made[..., 3:], chosen[..., 3:])
+        rows = (clouds[..., :3] == chosen[:, :1, :3]).all(dim=-1).nonzero()[:, 1]
+        assert torch.equal(chosen[:, 0, 3:], colors[torch.arange(6), rows])
+
+
+def test_colours_are_dropped_cloud_by_cloud():
+    clouds = torch.rand(400, 12, 6, generator=draw())
+    transform = PointTransform(12, "first", augment={**OFF, "color_drop": 0.5}, color_fill=0.6)
+    colors = transform(clouds, draw())[..., 3:]
+    is_grey = (colors == 0.6).flatten(1).all(dim=1)
+    assert is_grey.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert torch.equal(colors[~is_grey], clouds[~is_grey][..., 3:])
+
+
+def test_colours_of_a_batch_are_joined_to_its_points():
+    points, levels = torch.rand(2, 5, 3), torch.randint(0, 256, (2, 5, 3), dtype=torch.uint8)
+    batch = {"points": points.half(), "colors": levels}
+    joined = join_colors(batch, "cpu", is_colored=True)
+    assert joined.dtype == torch.float32 and torch.equal(joined[..., :3], points.half().float())
+    assert torch.equal(joined[..., 3:], levels.float() / 255)
+    assert torch.equal(join_colors(batch | {"colors": levels / 255}, "cpu", is_colored=True), joined)
+    assert join_colors(batch, "cpu", is_colored=False).shape == (2, 5, 3)
+    assert join_colors({"points": points}, "cpu", is_colored=True).shape == (2, 5, 3)
 
 
 def test_dropped_points_stand_on_the_first_one(points):

@@ -106,7 +106,7 @@ OBJECTS = {
     "without background": ({"type": "ScanObjectNN", "options": {"variant": "obj_only"}}, {}),
 }
 UNCHANGED = {"rotate_y": 0, "scale": (1, 1), "scale_isotropic": False, "shift": 0, "jitter": 0, "flip_x": 0}
-UNCHANGED |= {"dropout": 0}
+UNCHANGED |= {"dropout": 0, "tilt": 0, "color_drop": 0, "up": "y"}
 AUGMENT = {**UNCHANGED, "scale": [0.5, 2], "shift": 0.2, "rotate_y": 90.0}
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from pointrecon.datasets.open.objects import OpenObject, parse_object
 from pointrecon.datasets.open.shards import FORMAT, MANIFEST, write_shard
 from pointrecon.utils.errors import InputError
@@ -25,6 +28,7 @@ SUFFIXES = (".tar.gz", ".tgz", ".tar")
 SHARD_SIZE = 1000
 MAX_OBJECT = 64 << 20  # bytes of one object's file
 MAX_NAMED = 100  # objects that were skipped, in a list
+BUFFER = 1 << 16  # bytes; what is left of it is copied with each read
 GROWTH = 64  # a stream of objects is never in memory as a whole
 TIME_LIMIT = 24 * 3600.0  # seconds for one source
 
@@ -109,6 +113,7 @@ def convert_source(task: Task) -> None:
     counts: Counter[str] = Counter()
     batch: list[OpenObject] = []
     width: int | None = None
+    sums: dict[str, Any] = {}
     for where, data in _read(Path(task.source)):
         try:
             one = parse_object(load_npy_objects(where, data), f"'{where}'", width)
@@ -121,13 +126,16 @@ def convert_source(task: Task) -> None:
         width = one.views.shape[1]
         counts.update(objects=1, points=len(one.points), views=len(one.views), texts=len(one.texts))
         counts.update(without_text=not one.texts, without_colour=one.colors is None)
+        for name, features in (("image", one.views), ("text", one.text_features)):
+            sums[name] = sums.get(name, 0.0) + torch.from_numpy(features).sum(dim=0, dtype=torch.float32).double()
         batch.append(one)
         if len(batch) == task.shard_size:
             shards.append(_write(batch, task, len(shards)))
             batch = []
     if batch:
         shards.append(_write(batch, task, len(shards)))
-    about = {"source": task.source, "shard_size": task.shard_size, "width": width, "shards": shards}
+    about = {"format": FORMAT, "source": task.source, "shard_size": task.shard_size, "width": width, "shards": shards}
+    about["sums"] = {name: total.tolist() for name, total in sums.items()}
     write_json({**about, "counts": counts, "skipped": skipped, "skipped_files": named}, _list_of(task))
 
 
@@ -168,7 +176,7 @@ def _read(source: Path) -> Iterator[tuple[str, bytes]]:
 
 def _open_tar(file: Any, source: Path) -> tarfile.TarFile:
     stream = UnpackedStream(file, source.stat().st_size, GROWTH)
-    return tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20)
+    return tarfile.open(fileobj=stream, mode="r|", bufsize=BUFFER)
 
 
 def _stem(path: Path) -> str:
@@ -184,7 +192,7 @@ def _is_done(task: Task) -> bool:
     if not _list_of(task).is_file():
         return False
     about = read_json(_list_of(task))
-    if not isinstance(about, dict) or about.get("shard_size") != task.shard_size:
+    if not isinstance(about, dict) or (about.get("format"), about.get("shard_size")) != (FORMAT, task.shard_size):
         return False
     files = [(Path(task.out) / shard["file"], shard["bytes"]) for shard in about["shards"]]
     return all(file.is_file() and file.stat().st_size == size for file, size in files)
@@ -202,9 +210,16 @@ def _write_manifest(out: Path, tasks: Sequence[Task]) -> dict[str, Any]:
     for one in lists:
         counts.update(one["counts"])
         skipped.update(one["skipped"])
+    width, nothing = widths.pop(), {"image": 0.0, "text": 0.0}
+    sums = [{name: np.array(total) for name, total in {**nothing, **one["sums"]}.items()} for one in lists]
+    numbers = {"image": counts["views"], "text": counts["texts"]}
     manifest = {
         "format": FORMAT,
-        "width": widths.pop(),
+        "width": width,
+        "means": {
+            name: (np.zeros(width) + sum(one[name] for one in sums) / max(number, 1)).tolist()
+            for name, number in numbers.items()
+        },
         "counts": dict(counts),
         "skipped": dict(skipped),
         "sources": [one["source"] for one in lists],

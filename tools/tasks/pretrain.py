@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pointrecon.datasets.loader import collate
+from pointrecon.datasets.transforms import join_colors
 from pointrecon.models.recon import ReCon
 from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform, train_transform
 from pointrecon.tools.context import RunContext
@@ -38,18 +40,23 @@ class PretrainTask(Task):
         whole = {"whole": True} if has_quirk(cfg, "whole_shapenet") else {}
         dataset = build_dataset(cfg, "pretrain", shots=None, **whole, **picture_options(cfg))
         self.teachers = Teachers(cfg, dataset, ctx)
-        self.transform = train_transform(cfg["data"], dataset)
+        self.transform = train_transform(cfg["data"], dataset, cfg["model"]["color_fill"])
         self.eval_transform = eval_transform(cfg["data"], dataset)
         self.set_model(build_pretrainer(cfg, self.teachers.dims))
         self.set_data(dataset)
         self.dataset = dataset
 
     def prepare(self, batch: Mapping[str, Any]) -> tuple[Tensor | None, ...]:
-        """Points (B, N, 3), labels (B,), and what the teachers say of the objects, in the order of `target_names`."""
-        points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
+        """Points (B, N, 3 or 6), labels (B,), and what the teachers say of them, in the order of `target_names`."""
+        clouds = join_colors(batch, self.ctx.device, is_colored=self.cfg["model"]["colors"])
+        points = self.transform(clouds, self.generator)
         targets = self.teachers.draw(batch, self.generator)
         self.target_names = tuple(targets)
         labels = each_unlabelled_its_own(batch["label"], self.ctx.rank)
+        if self.cfg["loss"]["contrast"]["weight"] and self.cfg["loss"]["contrast"]["positives"] == "shape":
+            points = torch.cat([points, self.transform(clouds, self.generator)])
+            labels = (torch.arange(len(labels)) + self.ctx.rank * len(labels)).repeat(2)
+            targets = {name: torch.cat([target, target]) for name, target in targets.items()}
         return points, labels.to(self.ctx.device, non_blocking=True), *targets.values()
 
     def compute_loss(self, points: Tensor, labels: Tensor, *targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -81,14 +88,14 @@ class PretrainTask(Task):
             dataset = self.dataset
         rows = np.linspace(0, len(dataset) - 1, min(NUM_PICTURED, len(dataset))).astype(int)
         samples = [dataset[int(row)] for row in rows]
-        points = torch.stack([sample["points"] for sample in samples]).to(self.ctx.device)
-        points = eval_transform(self.cfg["data"])(points)
+        clouds = join_colors(collate(samples), self.ctx.device, is_colored=self.cfg["model"]["colors"])
+        points = eval_transform(self.cfg["data"])(clouds)
         self.model.eval()
         draw = generator(self.ctx.device, 0)
         split = self.model.draw_split(self.model.encoder.group(points)[1], draw)
         patches, centers, split, rebuilt = self.model.reconstruct(points, split)
         mask = split.to_mask()
-        made = {"points": points, "patches": patches, "centers": centers, "mask": mask, "rebuilt": rebuilt}
+        made = {"points": points[..., :3], "patches": patches, "centers": centers, "mask": mask, "rebuilt": rebuilt}
         arrays: dict[str, Any] = {name: x.cpu().numpy() for name, x in made.items()}
         with atomic_write(self.ctx.folder / "reconstructions.npz") as temporary:
             names = [sample["text"] for sample in samples]

@@ -102,13 +102,27 @@ class CarriedFeatures:
         self.name, self.dim, self.device, self.draws = name, known["dim"], device, draws
         self.count = known["count"] if count is None else count
         self.mean = torch.tensor(known["mean"], device=device) if is_centered else None
+        self.is_padded = bool(known.get("is_padded", False))
 
     def draw(self, batch: Mapping[str, Any], rows: Tensor, generator: torch.Generator) -> Tensor:
-        """(B, D) float32: one of each sample's features at random, or (B, R, D): R different ones."""
+        """(B, D) float32: one of each sample's features at random, or (B, R, D): R different ones.
+
+        Where samples may lack some, what is there comes first, and (B, R, D) is zero from there on, for R = 1 too.
+        """
         features = batch[self.name].to(self.device, non_blocking=True)  # all of them: the choice is made there
+        if self.is_padded:
+            return self._draw_padded(features[:, : self.count], generator)
         choice = _choose(self.count, len(features), generator, self.draws).to(self.device, non_blocking=True)
         picked = features[_beside(torch.arange(len(choice), device=self.device), choice), choice]
         return _subtract(picked.float(), self.mean)
+
+    def _draw_padded(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        options: dict[str, Any] = {"device": generator.device, "generator": generator}
+        noise = draw_rows(lambda count: torch.rand(count, features.shape[1], **options), len(features))
+        order = noise.to(self.device, non_blocking=True) + is_target(features)
+        chosen = order.topk(min(self.draws, self.count), dim=1).indices
+        picked = features.gather(1, chosen.unsqueeze(-1).expand(-1, -1, features.shape[-1])).float()
+        return picked if self.mean is None else (picked - self.mean) * is_target(picked).unsqueeze(-1)
 
 
 class CachedSamples:

@@ -77,6 +77,7 @@ class UnpackedStream(io.RawIOBase):
         start = file.read(min(6, size))
         self._file, self._left = file, size - len(start)
         self._start_bytes, self._unpacked, self._place, self._size = start, b"", 0, size
+        self._used = 0  # bytes of `_unpacked` that were read
         self._growth = growth
         self._unpacker = _unpacker_of(start)
 
@@ -96,9 +97,10 @@ class UnpackedStream(io.RawIOBase):
         """The next `size` bytes, fewer at the end."""
         if not 0 <= size <= MAX_HEADER:
             raise LimitError(f"{size:,} bytes of it are asked for at once")
-        while len(self._unpacked) < size and (piece := self._next()):
-            self._unpacked += piece
-        found, self._unpacked = self._unpacked[:size], self._unpacked[size:]
+        while len(self._unpacked) - self._used < size and (piece := self._next()):
+            self._unpacked, self._used = self._unpacked[self._used :] + piece, 0
+        found = self._unpacked[self._used : self._used + size]
+        self._used += len(found)
         self._place += len(found)
         return found
 
@@ -120,7 +122,7 @@ class UnpackedStream(io.RawIOBase):
                 raise EOFError("it is cut off")
             piece = self._unpacker.decompress(packed, _PIECE)
             if piece:
-                check_growth(self._place + len(self._unpacked) + len(piece), self._size, self._growth)
+                check_growth(self._place + len(self._unpacked) - self._used + len(piece), self._size, self._growth)
                 return piece
         return b""
 

@@ -21,7 +21,7 @@ from pointrecon.utils.files.checks.expansion import check_expansion
 from pointrecon.utils.files.checks.limits import allowed_bytes
 from pointrecon.utils.files.checks.pickle_items import RefusedPickleError
 from pointrecon.utils.files.checks.pickle_policies import ARRAYS, BUILTINS, MULTIARRAY, NUMERIC, OBJECT_ARRAYS
-from pointrecon.utils.files.checks.pickle_scan import scan_pickle
+from pointrecon.utils.files.checks.pickle_scan import MAX_STEPS, scan_pickle
 from pointrecon.utils.files.io import check_file
 
 _MAX_HEADER = 10_000  # characters of a .npy file's; NumPy's own limit
@@ -65,12 +65,13 @@ def load_pickle(path: str | Path) -> Any:
         return content
 
 
-def load_npy_objects(path: str | Path, data: bytes | None = None) -> Any:
+def load_npy_objects(path: str | Path, data: bytes | None = None, *, max_steps: int = MAX_STEPS) -> Any:
     """Reads a .npy file of Python objects, as `np.save` writes dicts and lists of arrays; or one of numbers.
 
     Args:
         path: The file; where its bytes are given, its name for messages.
         data: The bytes of the file; None: they are read.
+        max_steps: Opcodes that its pickle may have.
 
     Returns:
         What was stored, of plain arrays and containers: an array of objects has become its one object (no axis) or a
@@ -80,16 +81,16 @@ def load_npy_objects(path: str | Path, data: bytes | None = None) -> Any:
         InputError: As `load_pickle`.
     """
     if data is not None:
-        return _parse_npy(path, data, io.BytesIO(data))
+        return _parse_npy(path, data, io.BytesIO(data), max_steps)
     path = check_file(path, ".npy file")
     with open(path, "rb") as file:
         if not path.stat().st_size:
-            return _parse_npy(path, b"", file)
+            return _parse_npy(path, b"", file, max_steps)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            return _parse_npy(path, mapped, file)
+            return _parse_npy(path, mapped, file, max_steps)
 
 
-def _parse_npy(path: str | Path, data: bytes | mmap.mmap, file: IO[bytes]) -> Any:
+def _parse_npy(path: str | Path, data: bytes | mmap.mmap, file: IO[bytes], max_steps: int) -> Any:
     size = len(data)
     with _explained(path, size, ".npy"):
         version = np.lib.format.read_magic(file)
@@ -98,7 +99,7 @@ def _parse_npy(path: str | Path, data: bytes | mmap.mmap, file: IO[bytes]) -> An
         shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
         if not dtype.hasobject:
             return _read_numbers(data, file.tell(), shape, is_fortran, dtype)
-        scan_pickle(data, OBJECT_ARRAYS, file.tell())
+        scan_pickle(data, OBJECT_ARRAYS, file.tell(), max_steps)
         content = _Unpickler(file, has_objects=True).load()
         check_expansion(content, allowed_bytes(size))
         return _plain(content)

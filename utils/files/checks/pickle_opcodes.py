@@ -63,6 +63,9 @@ def _describe(opcode: pickletools.OpcodeInfo) -> _Description:
 
 
 _OPCODES = {ord(opcode.code): _describe(opcode) for opcode in pickletools.opcodes}
+# What a byte stands for as a whole, and the opcodes whose argument is one small number: most of every pickle.
+_BARE = {code: Opcode(item.name, item.kind, None, 8) for code, item in _OPCODES.items() if not item.has_argument}
+_SMALL = {code: item for code, item in _OPCODES.items() if item.size == 1 and item.name in _WHOLE_NUMBERS}
 
 
 class OpcodeReader:
@@ -77,7 +80,7 @@ class OpcodeReader:
     """
 
     def __init__(self, data: bytes | mmap.mmap, start: int) -> None:
-        self.data, self.position = data, start
+        self.data, self.position, self._size = data, start, len(data)
 
     def read(self) -> Opcode:
         """The next opcode.
@@ -86,14 +89,19 @@ class OpcodeReader:
             PickleError: The file ends, or there is none of this number.
             ValueError: A number is none.
         """
-        if self.position >= len(self.data):
-            raise PickleError(f"it ends at byte {self.position:,}, in the middle")
-        opcode = _OPCODES.get(self.data[self.position])
-        self.position += 1
+        data, position = self.data, self.position
+        if position >= self._size:
+            raise PickleError(f"it ends at byte {position:,}, in the middle")
+        code = data[position]
+        self.position = position + 1
+        if (bare := _BARE.get(code)) is not None:
+            return bare
+        if (small := _SMALL.get(code)) is not None and position + 1 < self._size:
+            self.position = position + 2
+            return Opcode(small.name, small.kind, data[position + 1], 9)
+        opcode = _OPCODES.get(code)
         if opcode is None:
-            raise PickleError(f"it has no known opcode at byte {self.position - 1:,}")
-        if not opcode.has_argument:
-            return Opcode(opcode.name, opcode.kind, None, 8)
+            raise PickleError(f"it has no known opcode at byte {position:,}")
         if opcode.size == pickletools.UP_TO_NEWLINE:
             return Opcode(opcode.name, opcode.kind, *self._lines(opcode))
         return Opcode(opcode.name, opcode.kind, *self._argument(opcode))

@@ -16,7 +16,7 @@ from pointrecon.utils.files.checks.pickle_items import Hashing, Item, PickleErro
 from pointrecon.utils.files.checks.pickle_opcodes import OpcodeReader
 
 MAX_STEPS = 1_000_000  # opcodes; an object of a data set takes about 25, and none becomes more than 500 bytes
-_PUTS, _GETS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), ("GET", "BINGET", "LONG_BINGET")
+_PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"GET", "BINGET", "LONG_BINGET"}
 
 
 @dataclass
@@ -38,22 +38,22 @@ class Scan:
     opcodes: set[str] = field(default_factory=set)
 
 
-def scan_pickle(data: bytes | mmap.mmap, policy: Policy, start: int = 0) -> Scan:
+def scan_pickle(data: bytes | mmap.mmap, policy: Policy, start: int = 0, max_steps: int = MAX_STEPS) -> Scan:
     """Follows a pickle to its end.
 
     Args:
         data: What it is in; a map of a file will do.
         policy: What it may ask for.
         start: Where it begins.
+        max_steps: Opcodes that it may have.
 
     Raises:
         RefusedPickleError: It asks for something that the policy does not allow.
         PickleError: It is truncated, is no pickle, or is made to do harm.
     """
-    scanner = _Scanner(data, policy, start)
+    scanner = _Scanner(data, policy, start, max_steps)
     try:
-        while scanner.step():
-            pass
+        scanner.run()
     except (IndexError, KeyError, ValueError) as error:
         if isinstance(error, PickleError):
             raise
@@ -62,8 +62,8 @@ def scan_pickle(data: bytes | mmap.mmap, policy: Policy, start: int = 0) -> Scan
 
 
 class _Scanner:
-    def __init__(self, data: bytes | mmap.mmap, policy: Policy, start: int) -> None:
-        self.reader, self.policy = OpcodeReader(data, start), policy
+    def __init__(self, data: bytes | mmap.mmap, policy: Policy, start: int, max_steps: int) -> None:
+        self.reader, self.policy, self.max_steps = OpcodeReader(data, start), policy, max_steps
         self.seen = Scan()
         self.stack: list[Item] = []
         self.marks: list[int] = []  # lengths of the stack
@@ -72,23 +72,25 @@ class _Scanner:
         self.num_steps = self.num_built = 0
         self.allowed = allowed_bytes(len(data) - start)  # bytes that calls may build
 
-    def step(self) -> bool:
-        """Follows one opcode; says whether there are more."""
-        opcode = self.reader.read()
-        self.num_steps += 1
-        if self.num_steps > MAX_STEPS:
-            raise PickleError(f"it has more than {MAX_STEPS:,} steps")
-        self.seen.opcodes.add(opcode.name)
-        if opcode.kind is not None:
-            self.stack.append(Item(opcode.kind, opcode.argument, size=opcode.size))
-        elif opcode.name in _PUTS:
-            self._put(len(self.memo) if opcode.name == "MEMOIZE" else opcode.argument)
-        elif opcode.name in _GETS:
-            self.stack.append(self.memo[opcode.argument])
-        else:
-            _HANDLERS[opcode.name](self, opcode.argument)
-        self.seen.end = self.reader.position
-        return opcode.name != "STOP"
+    def run(self) -> None:
+        """Follows all opcodes up to the last one."""
+        read, stack, opcodes = self.reader.read, self.stack, self.seen.opcodes
+        for number in range(1, self.max_steps + 1):
+            name, kind, argument, size = read()
+            self.num_steps = number
+            if kind is not None:
+                stack.append(Item(kind, argument, 1, size))
+            elif name in _PUTS:
+                self._put(len(self.memo) if name == "MEMOIZE" else argument)
+            elif name in _GETS:
+                stack.append(self.memo[argument])
+            else:
+                _HANDLERS[name](self, argument)
+            opcodes.add(name)
+            if name == "STOP":
+                self.seen.end = self.reader.position
+                return
+        raise PickleError(f"it has more than {self.max_steps:,} steps")
 
     def pop(self) -> Item:
         """Takes the topmost item, which must lie above the last mark."""
