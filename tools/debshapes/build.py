@@ -32,7 +32,8 @@ from pointrecon.tools.debshapes.sources.packages import (
 )
 from pointrecon.tools.debshapes.sources.sources import SOURCES, Item, Source
 from pointrecon.tools.debshapes.sources.text import NAMING, text_of
-from pointrecon.tools.debshapes.work import Work
+from pointrecon.tools.debshapes.summary import count_shapes
+from pointrecon.tools.debshapes.work import TIME_LIMIT, Work
 from pointrecon.utils.errors import InputError, nearest
 from pointrecon.utils.files.io import read_json, write_json
 from pointrecon.utils.log import format_seconds, progress_bar
@@ -119,11 +120,12 @@ def prepare(options: Options) -> dict[str, Any]:
     items, versions, missing = _read_packages(sources, options)
     if not items:
         raise InputError("no mesh was found in any package; the messages above say why")
-    warnings = check_versions(versions)
     failures = {item.id: options.work.failure(item) for item in items}
+    late = sum(cause == TIME_LIMIT for cause in failures.values())
+    warnings = check_versions(versions) + _check_time(late, options)
     good = [item for item in items if failures[item.id] is None]
     kept, left_out = select(good, [options.work.place(item, ".npz") for item in good], options.rules)
-    counts = _count(items, kept, failures, left_out)
+    counts = count_shapes(items, kept, failures, left_out)
     if not kept:
         causes = sum((Counter(source["left_out"]) for source in counts.values()), Counter())
         named = ", ".join(f"{cause} {count}" for cause, count in causes.items())
@@ -139,12 +141,14 @@ def prepare(options: Options) -> dict[str, Any]:
         "sources": counts,
         "versions": versions,
         "missing": missing,
+        "late": late,
+        "time_limit": options.time_limit,
         "warnings": warnings,
         "minutes": round((time.monotonic() - start) / 60, 1),
     }
     draw_sheets(options.out.parent)
     write_json(summary, options.out / SUMMARY)
-    _clear(options, missing)
+    _clear(options, missing, late)
     return summary
 
 
@@ -171,14 +175,26 @@ def _read_packages(sources: dict[str, Source], options: Options) -> tuple[list[I
     return sorted(items, key=lambda item: item.id), versions, missing
 
 
-def _clear(options: Options, missing: Sequence[str]) -> None:
+def _check_time(late: int, options: Options) -> list[str]:
+    """Warns of meshes that took too long, which may come of a busy machine and not of the mesh."""
+    if not late:
+        return []
+    problem = (
+        f"{late} meshes took over {options.time_limit:g} s and are left out; if the machine was busy, start again with "
+        f"a larger --time_limit ('{options.work.folder}' stays for that)"
+    )
+    log.warning(problem)
+    return [problem]
+
+
+def _clear(options: Options, missing: Sequence[str], late: int) -> None:
     """Removes what has been made on the way, unless the next run can use it."""
     if missing:
         log.warning(
             f"made without {', '.join(missing)}; '{options.work.folder}' stays, so that the next run adds what was "
             "missing (or leave it out with --sources)"
         )
-    elif not options.keeps_work:
+    elif not options.keeps_work and not late:
         shutil.rmtree(options.work.folder)
 
 
@@ -211,19 +227,6 @@ def check_versions(found: dict[str, str | None]) -> list[str]:
     for problem in problems:
         log.warning(problem)
     return problems
-
-
-def format_summary(summary: dict[str, Any]) -> str:
-    """Writes the summary as text."""
-    lines = [f"{'source':<22}{'meshes':>8}{'read':>8}{'kept':>8}  left out"]
-    for name, counts in summary["sources"].items():
-        causes = ", ".join(f"{cause} {count}" for cause, count in counts["left_out"].items())
-        lines.append(f"{name:<22}{counts['meshes']:>8}{counts['read']:>8}{counts['kept']:>8}  {causes}")
-    lines += [
-        f"{summary['num_shapes']:,} shapes of {summary['num_meshes']:,} meshes, {summary['minutes']} min",
-        f"checksum {summary['checksum']}",
-    ]
-    return "\n".join(lines)
 
 
 def _read_part(source: Source, package: str, part: int, options: Options, pool: TaskPool) -> list[Item] | None:
@@ -310,22 +313,6 @@ def _entry(item: Item, file: Path) -> Entry:
     return Entry({**row, "text": text_of(item)}, file)
 
 
-def _count(
-    items: Sequence[Item], kept: Sequence[Item], failures: dict[str, str | None], counts: dict[str, Counter]
-) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name in dict.fromkeys(item.source for item in items):
-        mine = [item for item in items if item.source == name]
-        causes = Counter(failures[item.id] for item in mine if failures[item.id] is not None)
-        result[name] = {
-            "meshes": len(mine),
-            "read": len(mine) - sum(causes.values()),
-            "kept": sum(item.source == name for item in kept),
-            "left_out": dict(sorted(causes.items())) | dict(counts.get(name, {})),
-        }
-    return result
-
-
 def _done(options: Options) -> dict[str, Any] | None:
     """The summary of a finished data set of these settings; an unfinished or spoilt one goes on."""
     try:
@@ -335,7 +322,7 @@ def _done(options: Options) -> dict[str, Any] | None:
     settings = json.loads(json.dumps(options.describe()))
     is_known = isinstance(summary, dict) and {"settings", "checksum", "sources"} <= summary.keys()
     if is_known and summary["settings"] == settings:
-        if summary.get("missing"):
+        if summary.get("missing") or (summary.get("late") and options.time_limit > summary["time_limit"]):
             return None
         if is_packed(options.out):
             return summary

@@ -200,9 +200,10 @@ def do_sweethome3d(args: argparse.Namespace) -> int:
 
 def do_debshapes(args: argparse.Namespace) -> int:
     """debshapes: makes the pretraining set."""
-    from pointrecon.tools.debshapes.build import Options, format_summary, prepare
+    from pointrecon.tools.debshapes.build import Options, prepare
     from pointrecon.tools.debshapes.features import make_features
     from pointrecon.tools.debshapes.select import Rules
+    from pointrecon.tools.debshapes.summary import format_summary
     from pointrecon.utils.log import make_logger
 
     make_logger()

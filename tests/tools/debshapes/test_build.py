@@ -17,8 +17,9 @@ import pointrecon.tools.debshapes.build as module
 from pointrecon.datasets.opening import open_split
 from pointrecon.datasets.sets.manifest import MANIFEST, POINTS, VIEWS
 from pointrecon.datasets.splits import Choice
-from pointrecon.tools.debshapes.build import SUMMARY, Options, format_summary, prepare
+from pointrecon.tools.debshapes.build import SUMMARY, Options, prepare
 from pointrecon.tools.debshapes.select import Rules
+from pointrecon.tools.debshapes.summary import format_summary
 from pointrecon.tools.debshapes.work import Work
 from pointrecon.utils.errors import InputError
 from tests import ROOT

@@ -11,8 +11,9 @@ import pointrecon.tools.debshapes.build as module
 import pointrecon.tools.debshapes.work as prepare_work
 from pointrecon.datasets.sets.debshapes import DebShapes
 from pointrecon.datasets.sets.manifest import MANIFEST, POINTS
-from pointrecon.tools.debshapes.build import SUMMARY, format_summary
+from pointrecon.tools.debshapes.build import SUMMARY
 from pointrecon.tools.debshapes.sources.packages import CannotWriteError
+from pointrecon.tools.debshapes.summary import format_summary
 from pointrecon.tools.debshapes.work import Work
 from pointrecon.utils.errors import InputError
 
@@ -103,6 +104,20 @@ def test_what_may_pass_is_tried_again_and_what_comes_again_is_not(tmp_path, toys
         assert sorted(tried) == again
         tried.clear()
     assert summary["sources"]["toys"]["left_out"] == {"crash": 1, "truncated": 1}
+
+
+def test_meshes_that_took_too_long_are_told_and_made_by_a_run_with_more_time(tmp_path, toys, make, write_packages):
+    debs, folder = write_packages(tmp_path / "debs", {"a.toy": "ball 1"}), tmp_path / "debshapes"
+    wanted = make(tmp_path, debs, keeps_work=True)
+    made = next((folder / "work" / "items").glob("*/*.npz"))
+    made.unlink()
+    made.with_suffix(".json").write_text('{"cause": "time limit", "time_limit": 60.0}')
+    (folder / SUMMARY).unlink()
+    summary = make(tmp_path, debs)
+    assert (summary["late"], summary["num_shapes"]) == (1, 1) and "1 meshes took over 60 s" in summary["warnings"][0]
+    assert (folder / "work").is_dir() and make(tmp_path, debs) == summary
+    again = make(tmp_path, debs, time_limit=90.0)
+    assert (again["late"], again["checksum"]) == (0, wanted["checksum"]) and not (folder / "work").exists()
 
 
 @pytest.mark.parametrize("spoil", ["points", "manifest", "summary", "half"])
