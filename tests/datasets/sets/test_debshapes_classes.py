@@ -15,20 +15,24 @@ from tests.datasets import opened
 NAMES = ["Capacitor_SMD", "Diode_THT", "Fuse", "Relay_SMD"]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("root")
+def write(folder, ids):
+    """A data set of these ids, with random points."""
     random, entries = np.random.RandomState(0), []
     picture = encode(np.zeros((16, 16, 3), np.uint8))
-    for number in range(24):
-        # Twelve capacitors and ten diodes, but one relay: too few for five folds.
-        name = NAMES[number % 2 if number < 20 else (0, 0, 2, 3)[number - 20]]
+    for number, name in enumerate(ids):
         path = folder / f"{number:02}.npz"
         path.write_bytes(to_bytes(Shape(random.randn(32, 3).astype(np.float16), [picture], 1.0)))
-        row = {**dict.fromkeys(FIELDS, ""), "id": f"kicad:x/{name}.3dshapes/{number:02}.wrl", "text": "a part"}
-        entries.append(Entry(row, path))
+        entries.append(Entry({**dict.fromkeys(FIELDS, ""), "id": name, "text": "a part"}, path))
     pack_shapes(folder / "debshapes", entries)
     return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    # Twelve capacitors and ten diodes, but one relay: too few for five folds.
+    names = [NAMES[number % 2 if number < 20 else (0, 0, 2, 3)[number - 20]] for number in range(24)]
+    ids = [f"kicad:x/{name}.3dshapes/{number:02}.wrl" for number, name in enumerate(names)]
+    return write(tmp_path_factory.mktemp("root"), ids)
 
 
 def test_classes_come_from_paths_and_folds_share_the_objects(root):
@@ -72,3 +76,52 @@ def test_every_table_is_made_of_patterns(path):
 )
 def test_craft(name, kind):
     assert read_table("craft").class_of(name) == kind
+
+
+def zeroad(name):
+    return f"0ad:0ad-data/usr/share/games/0ad/mods/public/public.zip#art/meshes/{name}.dae.cached.pmd"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "group"),
+    [
+        ("gaia/tree_pine_aleppo_3", "tree", "tree_pine_aleppo"),
+        ("gaia/campaigns/trees_palm_01", "palm", "trees_palm"),
+        ("gaia/tree_oak_large_b", "bare tree", "tree_oak"),
+        ("skeletal/horse_persian", "animal", "horse_persian"),
+        ("skeletal/animal_fish_shoal", None, None),
+        ("props/new/head_beard_large", "head", "head_beard"),
+        ("props/armor/greave_10_l", "greave", "greave_10"),
+        ("props/weap_xiphos_c", "sword", "xiphos"),
+        ("structural/gaul_cult_statue", "statue", "gaul_cult_statue"),
+        ("props/structural/gaul_cult_statue_skulls", None, None),
+        ("structural/kart_wall_medium_b", "wall", "kart_wall"),
+        ("structural/kart_wall_medium_b_foundation", None, None),
+        ("structural/kart_wall_medium_b_scaffolding", "scaffold", "kart_wall"),
+        ("structural/kart_wall_tower_b", "tower", "kart_wall_tower"),
+        ("structural/kart_wall_gate", "gate", "kart_wall_gate"),
+        ("structural/han_civic_center_no_towers", "building", "han_civic_center_no_towers"),
+        ("structural/ptol_ship_trireme_tent", "ship", "ptol_ship_trireme"),
+        ("structural/hele_siege_tower", "siege engine", "hele_siege_tower"),
+    ],
+)
+def test_zeroad(name, kind, group):
+    table = read_table("zeroad")
+    assert table.class_of(zeroad(name)) == kind
+    if group is not None:
+        assert table.group_of(zeroad(name)) == f"{group}.dae.cached.pmd"
+
+
+def test_variants_of_a_model_are_tested_in_one_fold_and_few_models_are_no_class(tmp_path):
+    swords = [f"props/weap_{name}_{letter}" for name in ("xiphos", "falcata") for letter in "abcd"]
+    swords += [f"props/weapons/{name}_01" for name in ("akinakes", "dagger", "gladius", "sword/weap_han_sword")]
+    greaves = [f"props/armor/greave_0{number}_{side}" for number in range(1, 7) for side in "lr"]
+    stalls = [f"props/kart_tc_stall_{number:02}" for number in range(12)]  # one model, however many variants
+    root, fold_of = write(tmp_path, [zeroad(name) for name in swords + greaves + stalls]), {}
+    for fold in range(5):
+        test = opened("DebShapesClasses", root, "test", fold=fold, classes="zeroad")
+        assert test.class_names == ["greave", "sword"]
+        for name in test.ids:
+            fold_of.setdefault(read_table("zeroad").group_of(name), []).append(fold)
+    assert sum(map(len, fold_of.values())) == 24 and all(len(set(folds)) == 1 for folds in fold_of.values())
+    assert sorted(map(len, fold_of.values())) == [1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 4, 4]
