@@ -43,6 +43,7 @@ class Survey:
         source: where it is distributed (a web address).
         terms: licence or terms of use, in a few words.
         tree: all its files, what is there and what is not.
+        unit: what `found` and `expected` count.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Survey:
     source: str
     terms: str
     tree: Sequence[Entry] = field(default=())
+    unit: str = "objects"
 
     @property
     def status(self) -> str:
@@ -75,7 +77,8 @@ class Survey:
                 is_told = any(entry.name in reason for reason in reasons)
                 reasons += [] if is_told else [f"{entry.name} is {entry.state}{note}"]
         if self.found < self.expected:
-            reasons.append(f"{self.expected - self.found:,} of the {self.expected:,} published objects are not there")
+            missing = self.expected - self.found
+            reasons.append(f"{missing:,} of the {self.expected:,} published {self.unit} are not there")
         return reasons
 
 

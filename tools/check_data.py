@@ -49,7 +49,7 @@ def format_surveys(root: str, surveys: Iterable[Survey]) -> str:
     for item in surveys:
         lines += [
             "",
-            f"{item.status:<13}{item.name}: {item.found:,} of {item.expected:,} objects",
+            f"{item.status:<13}{item.name}: {item.found:,} of {item.expected:,} {item.unit}",
             f"{_INDENT}folder:  {item.folder}",
             *(_line("why" if number == 0 else "", reason) for number, reason in enumerate(item.reasons)),
             f"{_INDENT}from:    {item.source}",

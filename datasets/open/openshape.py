@@ -154,7 +154,7 @@ class OpenShape(PointCloudDataset):
 
     @staticmethod
     def survey(root: str) -> list[Survey]:
-        """The shards, OpenShape's distribution, and the test sets of others."""
+        """Says what of the shards, of OpenShape's distribution and of the test sets of others is there."""
         return survey_open(root)
 
     def _listed(self, name: str, skips: bool) -> np.ndarray:

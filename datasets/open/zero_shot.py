@@ -77,14 +77,15 @@ def find_zero_shot_sets(root: str | Path, *, skip_missing: bool = False) -> list
         raise InputError(f"'{root}' is no folder; give the one that has meta_data, uni3d_data or ULIP-2's folders")
     found = []
     for marker, reader in LAYOUTS.items():
-        for path in _glob(root, marker):
+        for path in find_files(root, marker):
             found.append(reader(path, skip_missing))
     if not found:
         raise InputError(f"'{root}' has no zero-shot test set that is known; such have one of: {', '.join(LAYOUTS)}")
     return found
 
 
-def _glob(root: Path, marker: str) -> Iterator[Path]:
+def find_files(root: Path, marker: str) -> Iterator[Path]:
+    """Files of this name below a folder, at most `_DEPTH` folders down."""
     for depth in range(_DEPTH + 1):
         yield from sorted(root.glob("*/" * depth + marker))
 
