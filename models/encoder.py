@@ -16,6 +16,7 @@ from pointrecon.models.patches.masking import Split, take_groups
 from pointrecon.models.patches.patch_embed import FoldedPointNet
 from pointrecon.models.patches.serialise import morton_order
 from pointrecon.models.queries import Queries
+from pointrecon.utils.errors import InputError
 
 QUERIES: Mapping[str, int] = MappingProxyType({"cls": 1, "image": 1, "text": 1})  # as published
 
@@ -66,6 +67,9 @@ class PointEncoder(PatchEncoder):
         patch_width: hidden width of the patch embedding.
         queries: how many queries there are of each name.
         block: one of BLOCKS, or `package.module:Name`.
+
+    Raises:
+        InputError: stop_grad for a block that has one stream.
     """
 
     def __init__(
@@ -96,6 +100,11 @@ class PointEncoder(PatchEncoder):
         self.query_tokens = nn.Parameter(torch.empty(1, self.queries.total, embed_dim))
         self.query_positions = nn.Parameter(torch.empty(1, self.queries.total, embed_dim))
         make_block = BLOCKS.get(block)
+        if stop_grad and not getattr(make_block, "may_stop", True):
+            raise InputError(
+                f"model.stop_grad is true, but model.block={block} has one stream and nothing to stop; give "
+                "model.stop_grad=false"
+            )
         self.is_serialised = getattr(make_block, "is_serialised", False)
         rates = drop_path_rates(drop_path, depth)
         self.blocks = nn.ModuleList(make_block(embed_dim, num_heads, mlp_ratio, rate) for rate in rates)

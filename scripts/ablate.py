@@ -59,7 +59,7 @@ def main() -> int:
     finally:
         found = collect(expand(table), args.any_code)  # all rows, whatever was run now
         if found[0]:
-            report, paths = publish(found, table.compare, table.out, sys.argv)
+            report, paths = publish(found, table.compare, table.report or table.out, sys.argv)
             print(f"\n{report}\n", *paths, sep="\n")
     outcome.check()
     return 0

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pointrecon.tools.sweeps.plan import RESULT
 from pointrecon.tools.sweeps.table import Downstream, Pretrain, Row, Table
 from pointrecon.utils.errors import InputError, closest
 from pointrecon.utils.files.io import check_file
+from pointrecon.utils.yaml_text import YAML_ERRORS, parse
 
 MAX_BYTES = 1 << 18
+KEYS = ("rows", "downstream", "pretrain", "out", "report", "overrides", "reference")
 
 
 def read_table(path: str | Path, out: Path | None = None, overrides: Sequence[str] = ()) -> Table:
@@ -20,7 +20,8 @@ def read_table(path: str | Path, out: Path | None = None, overrides: Sequence[st
 
     Args:
         path: The file.
-        out: Folder of the run folders; None: as the table says, else experiments/<name of the file>.
+        out: Folder of the run folders and of the result tables; None: as the table says, else experiments/<name of the
+            file>.
         overrides: key=value for all runs; they win over the table's own.
 
     Raises:
@@ -31,11 +32,11 @@ def read_table(path: str | Path, out: Path | None = None, overrides: Sequence[st
     if size > MAX_BYTES:
         raise InputError(f"'{path}' has {size:,} bytes, but tables have {MAX_BYTES:,} at most; is it one?")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = parse(path.read_text(encoding="utf-8-sig"))
+    except YAML_ERRORS as error:
         raise InputError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from error
     reader = _Reader(path)
-    content = reader.mapping(tree, "the table", ("rows", "downstream", "pretrain", "out", "overrides", "reference"))
+    content = reader.mapping(tree, "the table", KEYS)
     default = reader.pretrain(content["pretrain"], "pretrain") if content.get("pretrain") else None
     rows = tuple(reader.row(item, default) for item in reader.items(content.get("rows"), "rows"))
     tasks = tuple(reader.downstream(item) for item in reader.items(content.get("downstream"), "downstream"))
@@ -49,8 +50,9 @@ def read_table(path: str | Path, out: Path | None = None, overrides: Sequence[st
         raise InputError(f"'{path}': reference is '{reference}', but must be one of the rows")
     pairs = tuple((row.name, reference) for row in rows if row.name != reference)
     shared = reader.texts(content.get("overrides"), "overrides")
-    place = out or Path(content.get("out", f"experiments/{path.stem}"))
-    return Table(path.stem, rows, tasks, place, shared, pairs, last=tuple(overrides))
+    place = out or Path(reader.text(content.get("out"), "out") or f"experiments/{path.stem}")
+    report = reader.text(content.get("report"), "report") if out is None else None
+    return Table(path.stem, rows, tasks, place, shared, pairs, "", tuple(overrides), report and Path(report))
 
 
 class _Reader:
@@ -72,6 +74,11 @@ class _Reader:
     def items(self, value: Any, where: str) -> list[Any]:
         if not isinstance(value, list) or not value:
             raise InputError(f"'{self.path}': {where} must be a list with one entry at least")
+        return value
+
+    def text(self, value: Any, where: str) -> str | None:
+        if value is not None and (not isinstance(value, str) or not value or "\0" in value):
+            raise InputError(f"'{self.path}': {where} is {value!r}, but must be a text")
         return value
 
     def texts(self, value: Any, where: str) -> tuple[str, ...]:
@@ -138,7 +145,8 @@ class _Reader:
         if not isinstance(skip, list) or not all(isinstance(item, str) for item in skip):
             raise InputError(f"'{self.path}': {where}, skip is {skip!r}, but must be a list of names of downstream")
         kept = plan if is_pretrained else None
-        return Row(name, overrides, shared, kept, content.get("baseline"), content.get("checkpoint"), tuple(skip))
+        baseline, checkpoint = (self.text(content.get(key), f"{where}, {key}") for key in ("baseline", "checkpoint"))
+        return Row(name, overrides, shared, kept, baseline, checkpoint, tuple(skip))
 
     def downstream(self, value: Any) -> Downstream:
         content = self.mapping(value, "an entry of downstream", [item.name for item in dataclasses.fields(Downstream)])

@@ -98,6 +98,7 @@ class Table:
         compare: Pairs of rows (row, against).
         prefix: First part of the run folders' names.
         last: key=value for all runs, which win over all others.
+        report: Folder of the result tables; None: `out`. Tables that share runs have one `out`, and each a `report`.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Table:
     compare: tuple[tuple[str, str], ...] = ()
     prefix: str = ""
     last: tuple[str, ...] = ()
+    report: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pointrecon.datasets.prompts import TEMPLATES, prompts_for
+from pointrecon.datasets.teacher_cache.control import NONE
 from pointrecon.models.recon import MASK
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings
@@ -24,6 +25,7 @@ from pointrecon.tools.teachers.caches import (
     progress_of,
     section_of,
 )
+from pointrecon.tools.teachers.control import control_source
 from pointrecon.tools.teachers.make_cache import read_sentences
 from pointrecon.tools.teachers.sources import (
     CachedImages,
@@ -63,7 +65,12 @@ class Teachers:
             leave_out_unseen(cfg, dataset, ctx)
         is_looked_up = any(not is_carried(cfg, name, dataset) for name in names_of(cfg))
         self.row_of = {key: row for row, key in enumerate(dataset.ids)} if is_looked_up else {}
-        self.sources = {name: open_source(cfg, name, dataset, ctx) for name in names_of(cfg)}
+        self.sources = {
+            name: control_source(
+                open_source(cfg, name, dataset, ctx), section_of(cfg, name).get("control", NONE), cfg["seed"], name
+            )
+            for name in names_of(cfg)
+        }
 
     @property
     def dims(self) -> dict[str, int]:
@@ -137,9 +144,7 @@ def open_live_text(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveText
 
 def open_live_samples(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveSamples:
     """A teacher that is shown whole samples in every step."""
-    return LiveSamples(
-        build_teacher(cfg, name, ctx.device), dataset, section_of(cfg, name)["center"], progress_of(ctx)
-    )
+    return LiveSamples(build_teacher(cfg, name, ctx.device), dataset, section_of(cfg, name)["center"], progress_of(ctx))
 
 
 def open_carried(cfg: Settings, name: str, dataset: Any, ctx: Any) -> CarriedFeatures | CarriedSamples:

@@ -45,7 +45,7 @@ def measure(
     guesses: dict[str, float] = {}
     first: dict[str, np.ndarray] = {}
     for subject in subjects:
-        if not subject.rebuilds:
+        if subject.is_random or not subject.rebuilds:
             log.warning(f"reconstruction: {subject.name} is left out, since it was not trained to reconstruct")
             continue
         for split in splits:

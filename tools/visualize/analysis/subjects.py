@@ -51,6 +51,11 @@ class Subject:
     means: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
+    def is_random(self) -> bool:
+        """Whether nothing has trained it."""
+        return self.path == Path(RANDOM)
+
+    @property
     def rebuilds(self) -> bool:
         """Whether it was trained to reconstruct."""
         return hasattr(self.network, "decoder") and self.config["loss"]["chamfer"]["weight"] > 0
@@ -126,7 +131,7 @@ def checkpoint_of(place: Path) -> Path:
 
 def snapshots(subject: Subject) -> list[Subject]:
     """The same network at each epoch of which its folder has a checkpoint (`keep_epochs`), the last one at the end."""
-    if subject.path == Path(RANDOM):
+    if subject.is_random:
         return [subject]
     found = [(int(match[1]), path) for path in subject.path.parent.iterdir() if (match := EPOCH.fullmatch(path.name))]
     paths = [path for _, path in sorted(found)] if subject.path.name == LAST else []
@@ -136,7 +141,7 @@ def snapshots(subject: Subject) -> list[Subject]:
 
 def epoch_of(subject: Subject) -> int | None:
     """The epochs that a network was trained for; None if its file does not say."""
-    if subject.path == Path(RANDOM):
+    if subject.is_random:
         return 0
     epoch = read_checkpoint(subject.path).get("epoch")
     return int(epoch) if isinstance(epoch, int) else None
