@@ -18,6 +18,7 @@ from pointrecon.datasets.prompts import TEMPLATE_SETS, TEMPLATES, prompts_for, r
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import check_file
+from pointrecon.utils.files.json_text import parse_json
 from pointrecon.utils.files.pictures import PictureError, decode_picture
 
 UNKNOWN_TEACHER = "unknown"  # of a network whose text teacher nobody named
@@ -128,11 +129,9 @@ def load_table() -> tuple[list[str], np.ndarray]:
     """The shipped words, and their features (W, D) float32 of unit length.
 
     Raises:
-        InputError: The table is not there.
+        InputError: The table is not there, or damaged.
     """
-    import json
-
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = next((folder / TABLE for folder in (WEIGHTS, CHECKOUT_WEIGHTS) if (folder / TABLE).is_file()), None)
     if path is None:
@@ -140,10 +139,18 @@ def load_table() -> tuple[list[str], np.ndarray]:
             f"there is no table of words ('{CHECKOUT_WEIGHTS / TABLE}'), and the text teacher is not installed; run: "
             "pip install 'pointrecon[teachers]'"
         )
-    with safe_open(str(path), framework="numpy") as file:
-        words = json.loads(file.metadata()["words"])
-        features = file.get_tensor("features").astype(np.float32)
-    return words, features / np.linalg.norm(features, axis=1, keepdims=True)
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            words = parse_json((file.metadata() or {})["words"])
+            features = file.get_tensor("features").astype(np.float32)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the table of words '{path}' is damaged ({error}); install the package again") from error
+    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
+    is_whole = isinstance(words, list) and all(isinstance(word, str) for word in words)
+    is_whole = is_whole and features.shape == (len(words), TABLE_WIDTH) and bool(words)
+    if not is_whole or not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise InputError(f"the table of words '{path}' is damaged; install the package again")
+    return words, features / lengths
 
 
 def picture_feature(picture: Any, info: PretrainedInfo) -> torch.Tensor:

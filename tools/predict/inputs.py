@@ -66,11 +66,16 @@ def read_labels(text: str) -> list[str]:
     """Names between commas, or the lines of a text file.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or the file is no text.
     """
     path = Path(text)
-    is_file = len(text) < 1000 and path.is_file()
-    parts = path.read_text(encoding="utf-8-sig").splitlines() if is_file else text.split(",")
+    is_file = len(text) < 1000 and "\0" not in text and path.is_file()
+    try:
+        parts = path.read_text(encoding="utf-8-sig").splitlines() if is_file else text.split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--labels '{text}' is no UTF-8 text ({error}); give a text file with a label a line"
+        ) from error
     labels = [part.strip() for part in parts if part.strip()]
     if not labels:
         raise InputError(f"--labels '{text}' names no label; give --labels chair,table or a text file")

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pointrecon.tools.visualize import name_runs
 from pointrecon.utils.config import complete_config, flatten
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import read_json
+from pointrecon.utils.yaml_text import YAML_ERRORS, parse
 
 CONFIG, METRICS, RESULT = "config.yaml", "metrics.jsonl", "result.json"
 MAX_RUNS = 200
@@ -132,9 +132,9 @@ def read_run(name: str, folder: Path) -> Run:
     records: list[dict[str, Any]] = []
     if (folder / CONFIG).is_file():
         try:
-            tree = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+            tree = parse((folder / CONFIG).read_text(encoding="utf-8"))
             config = complete_config(tree, f"'{folder / CONFIG}'")
-        except (InputError, OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        except (OSError, *YAML_ERRORS) as error:
             notes.append(f"{CONFIG} cannot be read: {_short(error)}")
     if (folder / METRICS).is_file() and (folder / METRICS).stat().st_size:
         try:
@@ -143,10 +143,10 @@ def read_run(name: str, folder: Path) -> Run:
             notes.append(_short(error))
     if (folder / RESULT).is_file():
         try:
-            found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+            found = read_json(folder / RESULT)
             result = found if isinstance(found, dict) else None
-        except (OSError, ValueError) as error:
-            notes.append(f"{RESULT} cannot be read: {_short(error)}")
+        except InputError as error:
+            notes.append(_short(error))
     return Run(name, folder, config, result, records, notes)
 
 
