@@ -31,11 +31,13 @@ NUM_GIVEN = 512  # bundled shapes have 2048 points as they were drawn; only a pa
 VERSIONS = (1, 2)
 # Version 2 leaves out what a game never draws, and what stands for a place or a limit.
 NO_OBJECT = re.compile(
-    r"invis|collision|hit_?box|physics|physic_only|nodraw|no_draw|checkline|check_line|trigger|driveline|navmesh|bounding_?box"
-    r"|(^|[_\-. ])(limit|limits|null|dummy|empty|occluder|barrier_?limit)([_\-. 0-9]|$)",
+    r"invis(?!$)|collision|hit_?box|physic|nodraw|no_draw|checkline|check_line|trigger|driveline|navmesh|bounding_?box"
+    r"|terrain|rail_road_barrier|distord|refraction|water_ref|dynamicsky|limi_bound|(^|_)bound(s|ary|aries)$|_col$"
+    r"|^reset|^ground\d?$|^davis$"  # of races that start again there; a flying field
+    r"|(^|[_\-. ])(limits?(?!_LOD)|null|dummy|empty|occluder|barrier_?limit)([_\-. 0-9]|$)",
     re.IGNORECASE,
 )
-EXEMPT = ("dart", "kicad", "sweethome3d", "ufoai")  # no scenes of a game; hulls of robots are their shapes
+EXEMPT = ("0ad", "dart", "kicad", "sweethome3d", "ufoai")  # picked by name, or no scenes of a game
 
 log = logging.getLogger("recon")
 

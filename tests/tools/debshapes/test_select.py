@@ -7,7 +7,7 @@ import torch
 from pointrecon.datasets.opening import open_split
 from pointrecon.datasets.splits import Choice
 from pointrecon.extensions import ops
-from pointrecon.tools.debshapes.select import Rules, select
+from pointrecon.tools.debshapes.select import NO_OBJECT, Rules, select
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
 from pointrecon.tools.debshapes.sources.sources import Item
 from pointrecon.utils.errors import InputError
@@ -68,12 +68,30 @@ def named(source, name):
 
 
 def test_version_2_leaves_out_what_is_never_drawn_and_what_is_too_frequent(tmp_path):
-    names = ["invisible_wall", "JungleTreeCollision", "limits", "Hitbox", "limitless", "door", "door"]
+    names = ["invisible_wall", "JungleTreeCollision", "limits", "limitless", "door", "door"]
     items = [named("toys", name) for name in names] + [named("dart", "elbow_collision")]
     files = spikes(tmp_path, len(items))
     kept, counts = select(items, files, Rules(data_root=DATA, leave_out="none", per_text=1))
     assert [entry.name for entry in kept] == ["limitless", "door", "elbow_collision"]
-    assert counts["toys"] == {"no object": 4, "frequent text": 1}
+    assert counts["toys"] == {"no object": 3, "frequent text": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_none"),
+    [
+        ("InvisibleWalls", True),
+        ("stklib_carousel_a_physic", True),
+        ("hd_palmTree_a_col", True),
+        ("boundaries", True),
+        ("reset_plane", True),
+        ("limit_LOD35", False),  # a post that stands there
+        ("invis", False),  # a sign
+        ("column", False),
+        ("sky_beam_0", False),
+    ],
+)
+def test_names_of_what_is_never_drawn(name, is_none):
+    assert (NO_OBJECT.search(name) is not None) == is_none
 
 
 def test_version_1_can_still_be_made(tmp_path):
