@@ -25,6 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pointrecon.datasets.teacher_cache.writer import ImageFeatures, TextFeatures, write_features
 from pointrecon.extensions import use_backend
+from pointrecon.models.reconpp.network import ReConPP
+from pointrecon.models.reconpp.work import flops_of_step
 from pointrecon.tools.build import build_dataset
 from pointrecon.tools.context import make_context
 from pointrecon.tools.environment import describe_environment
@@ -40,7 +42,8 @@ from pointrecon.utils.processes.memory import peak_memory_mb
 from pointrecon.utils.program import Parser, exit_code
 
 NUM_SHAPES = 512  # stand-in shapes, at least: an epoch has a few steps
-FEATURE_DIMS = {"image": 768, "text": 512}  # of the published teachers
+FEATURE_DIMS = {"image": 768, "text": 512}  # of ReCon's published teachers
+RECONPP_DIM = 1280  # of ReCon++'s, which is both
 STEPS_PER_EPOCH = 1000  # for what happens once an epoch: the loss is looked at
 NUM_VIEWS, NUM_PROMPTS = 8, 60
 
@@ -187,9 +190,11 @@ def write_stand_in_features(cfg: Mapping[str, Any], path: Path) -> None:
     """A cache of random features of the published widths."""
     dataset = build_dataset(cfg, "pretrain", shots=None)
     draw = np.random.default_rng(0)
-    blocks = draw.standard_normal((1, len(dataset), NUM_VIEWS, FEATURE_DIMS["image"]), dtype=np.float32)
+    dims = dict.fromkeys(FEATURE_DIMS, RECONPP_DIM) if cfg["model"]["type"] == "ReConPP" else FEATURE_DIMS
+    num_views = max(NUM_VIEWS, (cfg["teachers"]["image"] or {}).get("draws", 1))
+    blocks = draw.standard_normal((1, len(dataset), num_views, dims["image"]), dtype=np.float32)
     names = sorted(set(dataset.names))
-    prompts = draw.standard_normal((len(names), NUM_PROMPTS, FEATURE_DIMS["text"]), dtype=np.float32)
+    prompts = draw.standard_normal((len(names), NUM_PROMPTS, dims["text"]), dtype=np.float32)
     templates = [f"{{}} {number}." for number in range(NUM_PROMPTS)]
     text = TextFeatures(dataset.ids, dataset.names, prompts, templates, names, prompts, templates)
     write_features(path, ImageFeatures(dataset.ids, blocks), text)
@@ -227,10 +232,13 @@ def measure(
 def count_gflop(case: Case) -> float:
     """GFLOP of matrix products and attention that a shape takes, forward and backward, as torch counts them.
 
-    In pretraining with nothing but visible patches embedded: what a setting or an implementation does beyond that is no
-    useful arithmetic. Counted in plain torch, since a compiled operation counts nothing.
+    For pretraining ReCon++ by `models/reconpp/work.py`, which counts the same from the sizes. Otherwise in pretraining
+    with nothing but visible patches embedded: what a setting or an implementation does beyond that is no useful
+    arithmetic. Counted in plain torch, since a compiled operation counts nothing.
     """
     runner = copy.copy(case.runner)
+    if isinstance(runner.task.model, ReConPP) and runner.task.model.step == "all":
+        return flops_of_step(runner.cfg["model"], RECONPP_DIM) / 1e9
     encoder = getattr(runner.task.model, "encoder", None)
     had = getattr(encoder, "embed_masked", None)
     use_backend("reference")

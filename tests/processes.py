@@ -8,17 +8,22 @@ import sys
 from tests import ROOT
 
 
-def run_in_processes(code: str, count: int = 2, timeout: float = 200) -> list[str]:
-    """Runs a program in each of several processes and returns what they wrote; they must all end well."""
+def free_port() -> str:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        return str(probe.getsockname()[1])
+
+
+def run_in_processes(code: str, count: int = 2, timeout: float = 200) -> list[str]:
+    """Runs a program in each of several processes and returns what they wrote; they must all end well."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
+    shared = {"WORLD_SIZE": str(count), **place} if count > 1 else place
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", code],
             cwd=ROOT,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**os.environ, **shared, **({"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -30,5 +35,5 @@ def run_in_processes(code: str, count: int = 2, timeout: float = 200) -> list[st
     finally:
         for worker in workers:
             worker.kill()
-    assert not any(worker.returncode for worker in workers), "\n".join(outputs)[-4000:]
+    assert not any(worker.returncode for worker in workers), "\n".join(output[-3000:] for output in outputs)
     return outputs

@@ -33,6 +33,7 @@ LAST, PREVIOUS, BEST = "ckpt-last.pth", "ckpt-previous.pth", "ckpt-best.pth"
 FREE_KEYS = (
     *("device", "num_workers", "log_every", "save_every", "save_epochs", "keep_epochs", "keep", "figures", "compile"),
     *("cuda_graph", "resume", "resume_changed", "data_root", "output_root", "init", "evaluators", "skip_nonfinite"),
+    *("parallel", "checkpoint_blocks"),
 )
 MAX_SHOWN = 5
 

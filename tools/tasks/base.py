@@ -42,6 +42,7 @@ class Task(ABC):
     Attributes:
         model: the trainable network, as it is saved; teachers are never inside it.
         network: `model` as it is called in training: the runner puts in the compiled or distributed version.
+        trained: what the optimizer moves: `model`, or with `parallel: fsdp` this process's share of it.
         transform: what happens to the clouds of a training batch.
         eval_transform: what happens to the clouds that are measured.
         generator: of the augmentation and of what the network draws, seeded by the runner at each step.
@@ -55,6 +56,7 @@ class Task(ABC):
 
     model: nn.Module
     network: nn.Module
+    trained: nn.Module
     transform: PointTransform
     eval_transform: PointTransform
     monitor: str | None = None
@@ -86,7 +88,7 @@ class Task(ABC):
         Raises:
             InputError: the checkpoint does not fit, or the network lacks what an evaluator needs.
         """
-        self.model = self.network = model.to(self.ctx.device)
+        self.model = self.network = self.trained = model.to(self.ctx.device)
         if self.start is None:
             self.ctx.logger.info("init: random weights")
         else:

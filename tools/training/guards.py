@@ -1,7 +1,7 @@
 """Looks for NaN and infinity in the losses and the gradients of a step, before the weights are moved by them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,10 +36,14 @@ class LossGuard:
         cfg: the whole config.
         ctx: the run's surroundings.
         model: whose weights and buffers a step moves.
+        state: its whole weights, for evidence; called by all processes. None: its state dict.
     """
 
-    def __init__(self, cfg: Settings, ctx: RunContext, model: nn.Module) -> None:
+    def __init__(
+        self, cfg: Settings, ctx: RunContext, model: nn.Module, state: Callable[[], Mapping[str, Tensor]] | None = None
+    ) -> None:
         self.cfg, self.ctx, self.model = cfg, ctx, model
+        self.state = state or model.state_dict
         self.num_skipped = 0
         self._buffers: list[tuple[Tensor, Tensor]] = []
         self._is_open = False
@@ -112,11 +116,12 @@ class LossGuard:
             what = f"the loss of process {culprits[0]}" if culprits else f"the gradient (norm {length})"
             self.ctx.logger.warning(f"step {step + 1} skipped, {what} is not finite: {terms}")
             return
+        weights = self.state()
         is_told_here = self.ctx.rank in culprits or (not culprits and self.ctx.is_main)
         if not is_told_here:
             raise PeerError("a non-finite loss or gradient, which another process reports")
         path = self.ctx.folder / f"nan{f'-{self.ctx.rank}' if self.ctx.rank else ''}.pth"
-        save_evidence(path, part.batch, part.report, step, self.model)
+        save_evidence(path, part.batch, part.report, step, weights)
         raise InputError(self._describe(part, step, bool(culprits), length, terms, path))
 
     def _describe(self, part: Part, step: int, is_loss: bool, length: float, terms: str, path: Path) -> str:
@@ -134,16 +139,19 @@ class LossGuard:
         )
 
 
-def gradient_norm(model: nn.Module) -> Tensor:
-    """Norm of all gradients together (scalar), without making the host wait for a GPU."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    return nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
+def check_mean(loss: float, epoch: int) -> None:
+    """Raises InputError if the mean loss of an epoch is no longer a number."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss became {loss} in epoch {epoch}; lower optim.lr, set optim.grad_clip or look at the data, then "
+            "go on from the last good epoch with --resume"
+        )
 
 
 def save_evidence(
-    path: Path, batch: Mapping[str, Any], report: Mapping[str, Tensor], step: int, model: nn.Module
+    path: Path, batch: Mapping[str, Any], report: Mapping[str, Tensor], step: int, weights: Mapping[str, Tensor]
 ) -> None:
     """Writes what a step was made of (base_model, batch, report, step), for torch.load(weights_only=True)."""
-    content = {"base_model": model.state_dict(), "batch": dict(batch), "report": dict(report), "step": step}
+    content = {"base_model": dict(weights), "batch": dict(batch), "report": dict(report), "step": step}
     with atomic_write(path) as temporary:
         torch.save(content, temporary)

@@ -5,7 +5,6 @@ one. A recording asks for all of them at once.
 """
 
 import contextlib
-import importlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from pointrecon.datasets.sample import Batch
-from pointrecon.models.patches.sync_norm import synchronize_norms
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks.base import Task
+from pointrecon.tools.training.parallel.wrap import no_sync, wrap
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.seed import shared_batch
 
@@ -28,39 +27,20 @@ NUM_PLAIN = 3  # batches before the recording: what compiles, chooses or allocat
 
 def make_passes(task: Task, cfg: Settings, ctx: RunContext) -> "Passes":
     """Puts the compiled or distributed version of the model into the task, and says how its passes are run."""
-    task.network = _wrap(task.model, cfg, ctx)
+    if task.network is task.model:  # otherwise its weights are shared out already
+        task.network = wrap(task.model, cfg, ctx)
 
     def autocast() -> AbstractContextManager:
         """bf16 where asked; losses and distances stay in float32 by themselves."""
         return torch.autocast(ctx.device.type, torch.bfloat16, enabled=cfg["precision"] == "bf16")
 
-    is_recorded = cfg["cuda_graph"] and ctx.device.type == "cuda" and ctx.world_size == 1 and cfg["accum_steps"] == 1
+    if cfg["accum_cached"]:
+        from pointrecon.tools.training.parallel.cached import CachedPasses  # which derives from what is here
+
+        return CachedPasses(task, autocast, cfg)
+    is_plain = ctx.world_size == 1 and cfg["accum_steps"] == 1 and not cfg["checkpoint_blocks"]
+    is_recorded = cfg["cuda_graph"] and ctx.device.type == "cuda" and is_plain
     return RecordedPasses(task, autocast, ctx) if is_recorded else Passes(task, autocast)
-
-
-def _wrap(model: nn.Module, cfg: Settings, ctx: RunContext) -> nn.Module:
-    network: Any = model
-    if cfg["sync_bn"] and ctx.world_size > 1:
-        network = synchronize_norms(network)
-    if ctx.world_size > 1:
-        devices = [ctx.device.index] if ctx.device.type == "cuda" else None
-        # With the contrastive loss or a teacher switched off, some parameters get no gradient.
-        network = nn.parallel.DistributedDataParallel(network, device_ids=devices, find_unused_parameters=True)
-    if cfg["compile"]:
-        keep_backward_as_it_is()
-        network = torch.compile(network)
-    return network
-
-
-def keep_backward_as_it_is() -> None:
-    """Has a compiled backward pass take the precisions that its forward pass took, as the eager one does.
-
-    The compiler would trace it under the autocast that is around the call, and turn to bf16 what was kept in float32.
-    Versions of torch without this setting do so.
-    """
-    config: Any = importlib.import_module("torch._functorch.config")
-    if hasattr(config, "backward_pass_autocast"):
-        config.backward_pass_autocast = "off"
 
 
 class Passes:
@@ -74,6 +54,11 @@ class Passes:
     def __init__(self, task: Task, autocast: Callable[[], AbstractContextManager]) -> None:
         self.task, self.autocast = task, autocast
 
+    def run_all(self, batches: Sequence[Batch], shares: Sequence[float]) -> list[Losses]:
+        """`run` for each batch of a step."""
+        pairs = list(zip(batches, shares, strict=True))
+        return [self.run(*pair, is_last=number == len(pairs)) for number, pair in enumerate(pairs, start=1)]
+
     def run(self, batch: Batch, share: float = 1.0, is_last: bool = True) -> Losses:
         """Adds the gradients of a batch to those that are there.
 
@@ -85,15 +70,11 @@ class Passes:
         Returns:
             The loss, and what the task reports; no graph hangs on them.
         """
-        with contextlib.nullcontext() if is_last else self._no_sync():
-            with self.autocast(), shared_batch():
+        with contextlib.nullcontext() if is_last else no_sync(self.task.network), shared_batch():
+            with self.autocast():
                 loss, report = self.task.training_step(batch)
-            (loss * share).backward()
+            (loss * share).backward()  # blocks that are computed again draw for the shared batch once more
         return loss.detach(), report
-
-    def _no_sync(self) -> AbstractContextManager:
-        """Holds back the exchange of gradients, where there is one."""
-        return getattr(self.task.network, "no_sync", contextlib.nullcontext)()
 
 
 class RecordedPasses(Passes):

@@ -12,6 +12,7 @@ from pointrecon.tools.protocol import num_epochs
 from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.training.hooks import HookList
+from pointrecon.tools.training.parallel.weights import Weights
 from pointrecon.tools.training.place import find_place
 
 
@@ -23,6 +24,7 @@ def restore(
     *,
     optimizer: torch.optim.Optimizer,
     hooks: HookList,
+    weights: Weights,
     steps_per_epoch: int,
 ) -> State:
     """Checks a checkpoint, and takes from it weights, optimizer, hooks, random states and the place in the epoch.
@@ -32,8 +34,9 @@ def restore(
         task: its model gets the weights.
         cfg: the whole config.
         ctx: the run's surroundings.
-        optimizer: over the task's model.
+        optimizer: over what is trained.
         hooks: of the run.
+        weights: bring what the file has to what is trained.
         steps_per_epoch: of this run; the checkpoint may have another number.
 
     Returns:
@@ -51,9 +54,12 @@ def restore(
     if not is_finished:
         resume.check_training_parts(content, path)
     resume.load_model(task.model, content, path)
-    hooks.load_state_dict(content.get("hooks", {}))
+    weights.push()
+    names = parameter_names(optimizer, task.trained)
+    own = weights.part({**content, "parameter_names": names})
+    hooks.load_state_dict(own.get("hooks", {}))
     if not is_finished:
-        resume.load_optimizer(optimizer, content, parameter_names(optimizer, task.model), path)
+        resume.load_optimizer(optimizer, {**content, "optimizer": own["optimizer"]}, names, path)
         resume.load_random_state(content["random_state"], path)
     if change is not None:
         logger.info(f"resume: {change}")

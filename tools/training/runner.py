@@ -1,8 +1,7 @@
 """The loop: restore -> (train an epoch -> evaluate -> save)* -> evaluate."""
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +20,11 @@ from pointrecon.tools.settings import Settings
 from pointrecon.tools.tasks.base import Task
 from pointrecon.tools.training.batches import TrainBatches
 from pointrecon.tools.training.finish import finish
-from pointrecon.tools.training.guards import LossGuard, Part, gradient_norm
+from pointrecon.tools.training.guards import LossGuard, Part, check_mean
 from pointrecon.tools.training.hooks import HookList, make_hooks
 from pointrecon.tools.training.meters import MeanMeter
 from pointrecon.tools.training.optim import CosineSchedule, PublishedSchedule, make_optimizer, move_cls_with_head
+from pointrecon.tools.training.parallel.weights import Weights, make_weights, with_whole_model
 from pointrecon.tools.training.passes import make_passes
 from pointrecon.tools.training.restore import restore
 from pointrecon.tools.training.saving import is_epoch_saved, is_step_saved, names_of_epoch, tidy, write_into
@@ -42,7 +42,8 @@ def run(task: Task, cfg: Settings, ctx: RunContext) -> dict[str, Any]:
     if task.train_loader is None or not cfg["epochs"]:
         ctx.open_folder()
         return finish(task, cfg, ctx, state=State(), seconds=time.monotonic() - start)
-    runner = Runner(task, cfg, ctx, hooks=make_hooks(task, cfg, ctx))
+    weights = make_weights(task, cfg, ctx)
+    runner = Runner(task, cfg, ctx, hooks=with_whole_model(make_hooks(task, cfg, ctx), weights), weights=weights)
     ctx.open_folder(goes_on=runner.is_resumed)  # only now: what cannot start leaves nothing behind
     try:
         runner.train()
@@ -62,20 +63,23 @@ class Runner:
         cfg: the whole config.
         ctx: the run's surroundings.
         hooks: called after each step and each epoch.
+        weights: what is trained; None: the task's model.
 
     Raises:
         InputError: the run cannot start, or not go on from the checkpoint that is there.
     """
 
-    def __init__(self, task: Task, cfg: Settings, ctx: RunContext, *, hooks: HookList) -> None:
+    def __init__(
+        self, task: Task, cfg: Settings, ctx: RunContext, *, hooks: HookList, weights: Weights | None = None
+    ) -> None:
         assert task.train_loader is not None
-        self.task, self.cfg, self.ctx, self.hooks = task, cfg, ctx, hooks
+        self.task, self.cfg, self.ctx, self.hooks, self.weights = task, cfg, ctx, hooks, weights or Weights(task)
         self.state = State()
         self.boundary: State | None = None  # where to go on if the end of an epoch is interrupted
         self.epochs, self.select = num_epochs(cfg), selection(cfg)
         self.sums_losses, self.steps_twice = has_quirk(cfg, "undivided_accumulation"), has_quirk(cfg, "double_step")
-        self.guard, self.meter = LossGuard(cfg, ctx, task.model), MeanMeter()
-        self.signals = Signals(ctx.is_main)  # heard while training
+        self.guard, self.meter = LossGuard(cfg, ctx, task.trained, self.weights.state), MeanMeter()
+        self.signals = Signals(ctx.is_main, is_collective=self.weights.is_sharded)  # heard while training
         self.batches = TrainBatches(task.train_loader, task.generator, cfg, ctx, signals=self.signals)
         self.start, self.is_best, self.is_moving = time.monotonic(), False, False
         self.optimizer = self.make_optimizer()
@@ -85,15 +89,15 @@ class Runner:
         saved = read_last(ctx.folder, ctx.logger) if cfg["resume"] else None
         self.is_resumed = saved is not None
         if saved is not None:
-            parts: Any = {"optimizer": self.optimizer, "hooks": hooks, "steps_per_epoch": self.steps_per_epoch}
-            self.state = restore(saved, task, cfg, ctx, **parts)
+            parts: Any = {"optimizer": self.optimizer, "hooks": hooks, "weights": self.weights}
+            self.state = restore(saved, task, cfg, ctx, **parts, steps_per_epoch=self.steps_per_epoch)
             self.guard.num_skipped = self.state.num_skipped
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer over the task's network, with the published head group where that is asked for."""
+        """The optimizer over what is trained, with the published head group where that is asked for."""
         options, is_published = self.cfg["optim"], has_quirk(self.cfg, "cls_in_head_group")
-        optimizer = make_optimizer(self.task.model, options, decays_head=is_published)
-        encoder = getattr(self.task.model, "encoder", None)
+        optimizer = make_optimizer(self.task.trained, options, decays_head=is_published)
+        encoder = getattr(self.task.trained, "encoder", None)
         if is_published and isinstance(encoder, PointEncoder):
             is_frozen = self.cfg["classifier"]["freeze"] == "backbone"
             move_cls_with_head(optimizer, encoder, options, is_frozen=is_frozen)
@@ -120,7 +124,7 @@ class Runner:
                 self.rescue(error)
                 raise
         # What the run has come to are the weights that are evaluated.
-        self.task.model.load_state_dict(self.hooks.evaluated_weights(), strict=False)
+        self.weights.settle(self.hooks)
         # The distributed version must be gone before the connection that it uses is; a recording holds memory.
         self.task.network = self.task.model
         del self.passes
@@ -159,14 +163,16 @@ class Runner:
         self.boundary = replace(self.state, sums=sums, num_records=lines)
         self.state = replace(self.state, epoch=self.state.epoch + 1, epoch_steps=0, sums={})
         # Without sync_bn each process has running statistics of its own; the main one's are saved and so are measured.
-        distributed.copy_from_main(self.task.model.buffers())
+        distributed.copy_from_main(self.task.trained.buffers())
         seconds = time.monotonic() - start
         rate = (progress.num_shapes - shapes) / max(seconds, 1e-9)
         report = self.meter.compute()
         extras = {"lr": self.schedule.lr(self.position - 1), "shapes_per_second": rate}
         self.state.metrics = report
         self.ctx.metrics.write("train", self.state.epoch, self.state.step, report | extras)
-        self.log_epoch(report, seconds)
+        terms = "  ".join(f"{name} {value:.4f}" for name, value in report.items())
+        self.ctx.logger.info(f"epoch {self.state.epoch}/{self.epochs}  {terms}  {format_seconds(seconds)}")
+        check_mean(report.get("loss", 0.0), self.state.epoch)  # a run that cannot be saved any more ends
 
     def train_step(self, progress: Progress) -> None:
         """One optimizer step over up to `accum_steps` batches."""
@@ -175,15 +181,15 @@ class Runner:
         is_due = self.guard.is_due(self.state.step, self.is_saved_next)
         if is_due:
             self.guard.begin()
-        num_shapes, parts = sum(len(batch["points"]) for batch in group), []
-        for number, batch in enumerate(group, start=1):
-            share = 1.0 if self.sums_losses else len(batch["points"]) / num_shapes
-            loss, report = self.passes.run(batch, share, is_last=number == len(group))
-            parts.append(Part(loss, report, batch))
+        num_shapes = sum(len(batch["points"]) for batch in group)
+        shares = [1.0 if self.sums_losses else len(batch["points"]) / num_shapes for batch in group]
+        losses = self.passes.run_all(group, shares)
+        parts = [Part(*pair, batch) for pair, batch in zip(losses, group, strict=True)]
+        self.weights.collect_gradients()
         is_bad, norm = False, None
         shown: Tensor | float = parts[-1].report["loss"]
         if is_due or self.cfg["optim"]["grad_clip"]:
-            norm = gradient_norm(self.task.model)
+            norm = self.weights.gradient_norm()
         if is_due and norm is not None:
             is_bad, shown = self.guard.look(parts, norm, self.state.step)
         self.is_moving = True
@@ -206,7 +212,8 @@ class Runner:
         """Whether there will be a checkpoint after the present step: its loss is then looked at before."""
         is_end = self.state.epoch_steps + 1 == self.steps_per_epoch
         is_due = is_end and is_epoch_saved(self.cfg, self.state.epoch + 1, self.epochs)
-        return self.signals.must_save or is_due or is_step_saved(self.cfg, self.state.step + 1)
+        is_asked = self.signals.must_save and self.ctx.world_size == 1  # others have not heard it, and would not look
+        return is_asked or is_due or is_step_saved(self.cfg, self.state.step + 1)
 
     def read_batches(self) -> list[Batch]:
         """The batches of the next step."""
@@ -218,7 +225,7 @@ class Runner:
             self.optimizer.step()
         limit = self.cfg["optim"]["grad_clip"]
         if limit and norm is not None:
-            nn.utils.clip_grads_with_norm_(self.task.model.parameters(), limit, norm)
+            nn.utils.clip_grads_with_norm_(self.task.trained.parameters(), limit, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -253,9 +260,11 @@ class Runner:
         """
         self.writer.check()
         is_due = is_step_saved(self.cfg, self.state.step)
+        if self.guard.is_due(self.state.step - 1, is_due):
+            self.signals.agree()
         if is_due or self.signals.must_save:
             # A signal comes to the main process alone, which then counts what it has seen itself.
-            self.state.sums = self.meter.state(is_shared=bool(is_due))
+            self.state.sums = self.meter.state(is_shared=is_due or self.weights.is_sharded)
             self.save([LAST])
             self.signals.must_save = False
         self.stop_if_asked()
@@ -266,6 +275,7 @@ class Runner:
         Nothing, where `save_epochs` lets the epoch pass.
         """
         epoch = self.state.epoch
+        self.signals.agree()
         if not (self.is_best or self.signals.must_save or is_epoch_saved(self.cfg, epoch, self.epochs)):
             return
         self.save(names_of_epoch(self.cfg, epoch, is_best=self.is_best))
@@ -276,6 +286,8 @@ class Runner:
         """Ends the process after SIGTERM or Ctrl-C, once everything is on the disk."""
         if self.signals.must_stop:
             self.writer.wait()
+            if self.weights.is_sharded:
+                distributed.barrier()  # a launcher ends all with the first that is gone
             self.ctx.logger.info(f"asked to stop: saved after step {self.state.step}; go on with --resume")
             raise SystemExit(self.signals.exit_code)
 
@@ -289,7 +301,8 @@ class Runner:
     def rescue(self, error: Exception) -> None:
         """Saves the last whole step before an error ends a run that was asked to stop, or whose data do not come."""
         is_late = isinstance(error, InputError) and LOADER_FAULT in str(error.__cause__)
-        if self.ctx.is_main and not self.is_moving and (self.signals.must_stop or is_late):
+        can_save = self.ctx.is_main and not self.weights.is_sharded and not self.is_moving
+        if can_save and (self.signals.must_stop or is_late):
             self.guard.undo()
             self.save_boundary()
             self.stop_if_asked()
@@ -305,17 +318,18 @@ class Runner:
 
     def save(self, names: Sequence[str]) -> None:
         """Gives a checkpoint to the writer, under several names."""
-        if not self.ctx.is_main:
+        if not (self.ctx.is_main or self.weights.is_sharded):
             return
         if self.state is not self.boundary:
             self.state.num_records = self.ctx.metrics.num_records
         state = replace(self.state, seconds=self.seconds, num_skipped=self.guard.num_skipped)
         lengths = {"steps_per_epoch": self.steps_per_epoch, "total_steps": self.schedule.total_steps}
         notes = self.task.checkpoint_notes()
-        content = make_content(
-            state, self.task.model, self.optimizer, self.cfg, hooks=self.hooks, notes=notes, **lengths
+        content = self.weights.gather(
+            make_content(state, self.task.trained, self.optimizer, self.cfg, hooks=self.hooks, notes=notes, **lengths)
         )
-        self.writer.submit(content, names)
+        if self.ctx.is_main:
+            self.writer.submit(content, names)
 
     def finish(self) -> dict[str, Any]:
         """Loads the chosen checkpoint, reads the test split once, and leaves what is to be kept."""
@@ -330,17 +344,3 @@ class Runner:
     def seconds(self) -> float:
         """Seconds of this run, those before it was interrupted included."""
         return self.state.seconds + time.monotonic() - self.start
-
-    def log_epoch(self, report: Mapping[str, float], seconds: float) -> None:
-        """A line an epoch, and an end to a run that cannot be saved any more.
-
-        Raises:
-            InputError: the loss is no longer a number.
-        """
-        terms = "  ".join(f"{name} {value:.4f}" for name, value in report.items())
-        self.ctx.logger.info(f"epoch {self.state.epoch}/{self.epochs}  {terms}  {format_seconds(seconds)}")
-        if not math.isfinite(report.get("loss", 0.0)):
-            raise InputError(
-                f"the loss became {report['loss']} in epoch {self.state.epoch}; lower optim.lr, set optim.grad_clip or "
-                f"look at the data, then go on from the last good epoch with --resume"
-            )

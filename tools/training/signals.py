@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+import torch
+
 from pointrecon.utils.processes import connection, distributed
 
 TERMINATED = 128 + signal.SIGTERM  # exit code of a process that SIGTERM has ended
@@ -31,6 +33,8 @@ class Signals:
 
     Args:
         is_main: whether this process saves. The others go on until it has stopped: it needs them for its last step.
+        is_collective: all processes save together, so that what one has heard counts from the next `agree` on, and no
+            wait is interrupted.
 
     Attributes:
         is_asked: the run has been asked to stop, in whatever process.
@@ -39,8 +43,8 @@ class Signals:
         exit_code: what the process ends with if it is to stop.
     """
 
-    def __init__(self, is_main: bool) -> None:
-        self.is_main = is_main
+    def __init__(self, is_main: bool, *, is_collective: bool = False) -> None:
+        self.is_main, self.is_collective = is_main, is_collective
         self.is_asked = self.must_stop = self.must_save = False
         self.exit_code = int(TERMINATED)
         self._first_interrupt: float | None = None
@@ -77,20 +81,30 @@ class Signals:
             if self.is_asked:
                 self._set_timer(0.0)
 
+    def agree(self) -> None:
+        """All processes hear what any of them has been asked for, where they save together."""
+        if not self.is_collective:
+            return
+        asked = torch.zeros(2, distributed.world_size())
+        asked[:, distributed.rank()] = torch.tensor([self.must_stop * self.exit_code, int(self.must_save)])
+        code, save = distributed.all_reduce_sum(asked).amax(dim=1).int().tolist()
+        self.is_asked, self.must_stop, self.must_save = bool(code), bool(code), bool(save)
+        self.exit_code = code or self.exit_code
+
     def _note(self, number: int, _: FrameType | None) -> None:
         if os.getpid() != self._pid:
             _outlive_parent(number)
             return
         if number == signal.SIGUSR1:
-            self.must_save |= self.is_main
+            self.must_save |= self.is_main or self.is_collective
             return
         if number == signal.SIGINT:
             self._count_interrupt()
         if connection.has_failed():
             raise SystemExit(1)  # there is no step to be finished with a process that is gone
         self.is_asked, self.exit_code = True, 128 + number
-        self.must_stop |= self.is_main
-        self.must_save |= self.is_main
+        self.must_stop |= self.is_main or self.is_collective
+        self.must_save |= self.is_main or self.is_collective
         self._limit_waiting()
 
     def _count_interrupt(self) -> None:
@@ -104,7 +118,7 @@ class Signals:
             raise KeyboardInterrupt
 
     def _limit_waiting(self) -> None:
-        if self.is_asked and self._is_interruptible:
+        if self.is_asked and self._is_interruptible and not self.is_collective:
             self._set_timer(PATIENCE if self.is_main else PEER_PATIENCE)
 
     def _set_timer(self, seconds: float) -> None:

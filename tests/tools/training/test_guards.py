@@ -8,6 +8,7 @@ import torch
 from pointrecon.tools.tasks.pretrain import PretrainTask
 from pointrecon.tools.training import runner
 from pointrecon.tools.training.guards import LossGuard, Part
+from pointrecon.tools.training.parallel.weights import Weights
 from pointrecon.utils.errors import InputError
 
 
@@ -28,14 +29,14 @@ def spoil(monkeypatch, steps):
 
 def spoil_gradient(monkeypatch, step):
     """Makes one number of one gradient infinite in a step; its loss is finite."""
-    original, calls = runner.gradient_norm, iter(range(10**6))
+    original, calls = Weights.gradient_norm, iter(range(10**6))
 
-    def gradient_norm(model):
+    def gradient_norm(self):
         if next(calls) == step:
-            next(p for p in model.parameters() if p.grad is not None).grad.view(-1)[0] = float("inf")
-        return original(model)
+            next(p for p in self.task.model.parameters() if p.grad is not None).grad.view(-1)[0] = float("inf")
+        return original(self)
 
-    monkeypatch.setattr(runner, "gradient_norm", gradient_norm)
+    monkeypatch.setattr(Weights, "gradient_norm", gradient_norm)
 
 
 def test_a_loss_that_is_no_number_leaves_evidence(launch, monkeypatch, capsys):

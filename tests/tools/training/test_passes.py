@@ -139,7 +139,9 @@ def test_a_recording_that_fails_ends_the_run(on_a_fake_gpu, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"device": "cpu"}, {"cuda_graph": False}, {"world_size": 2}, {"accum_steps": 2}], ids=str
+    "changes",
+    [{"device": "cpu"}, {"cuda_graph": False}, {"world_size": 2}, {"accum_steps": 2}, {"checkpoint_blocks": True}],
+    ids=str,
 )
 def test_where_nothing_is_recorded(on_a_fake_gpu, monkeypatch, changes):
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda network, **_: network)
@@ -147,8 +149,8 @@ def test_where_nothing_is_recorded(on_a_fake_gpu, monkeypatch, changes):
     ctx = SimpleNamespace(
         device=torch.device(given["device"], 0), world_size=given["world_size"], batch_size=4, logger=None
     )
-    cfg = {"sync_bn": False, "compile": False, "precision": "fp32", **given}
-    assert type(make_passes(LineTask(), cfg, ctx)) is Passes
+    cfg = {"sync_bn": False, "compile": False, "precision": "fp32", "accum_cached": False, "checkpoint_blocks": False}
+    assert type(make_passes(LineTask(), {**cfg, **given}, ctx)) is Passes
 
 
 def run_case(tmp_path, config, *overrides, num_steps=NUM_PLAIN + 4):

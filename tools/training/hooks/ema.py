@@ -102,4 +102,4 @@ class WeightAverage(Hook):
 def make_ema(task: Task, cfg: Settings, ctx: RunContext) -> WeightAverage | None:
     """The average that `ema.decay` asks for, None if it is null."""
     decay = cfg["ema"]["decay"]
-    return None if decay is None else WeightAverage(task.model, decay=decay)
+    return None if decay is None else WeightAverage(task.trained, decay=decay)

@@ -16,14 +16,14 @@ class StopGradientRelease(Hook):
     """After `epochs` epochs the queries move the patch tokens.
 
     Args:
-        encoder: has `stop_grad`, which is changed.
+        encoders: have `stop_grad`, which is changed: of the model, and of its shared-out copy if there is one.
         epochs: how many are trained with it.
     """
 
     name = "stop_grad"
 
-    def __init__(self, encoder: nn.Module, *, epochs: int) -> None:
-        self.encoder: Any = encoder
+    def __init__(self, *encoders: nn.Module, epochs: int) -> None:
+        self.encoders: Any = encoders
         self.epochs, self.done = epochs, 0
 
     def after_epoch(self, *, epoch: int) -> dict[str, float]:
@@ -42,7 +42,8 @@ class StopGradientRelease(Hook):
     def _set(self, done: int) -> None:
         self.done = done
         if done >= self.epochs:
-            self.encoder.stop_grad = False
+            for encoder in self.encoders:
+                encoder.stop_grad = False
 
 
 def make_release(task: Task, cfg: Settings, ctx: RunContext) -> StopGradientRelease | None:
@@ -58,5 +59,6 @@ def make_release(task: Task, cfg: Settings, ctx: RunContext) -> StopGradientRele
         return None
     if ctx.device.type == "cuda" and cfg["cuda_graph"]:
         raise InputError("model.stop_grad_until changes the step on the way; give cuda_graph=false as well")
-    model: Any = task.model
-    return StopGradientRelease(model.encoder, epochs=epochs)
+    model, network = task.model, getattr(task.network, "model", task.network)
+    networks: Any = [model] if network is model else [model, network]
+    return StopGradientRelease(*(item.encoder for item in networks), epochs=epochs)

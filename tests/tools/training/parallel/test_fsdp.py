@@ -1,0 +1,138 @@
+"""Shared-out weights, in real processes: the steps of DDP, and a run that is stopped and goes on with any number."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.miniature import TINY
+from tests.processes import free_port, run_in_processes
+
+# main.py, once for each list of arguments; with STOP, one process is asked to stop in that step of the last run.
+PROGRAM = """
+import json, os, signal, sys
+import main
+from pointrecon.tools.training.runner import Runner
+
+commands, stop = json.loads(os.environ["COMMANDS"]), int(os.environ.get("STOP", "0"))
+for number, (port, command) in enumerate(commands, start=1):
+    os.environ["MASTER_PORT"] = port  # the store of the run before may still be there
+    if stop and number == len(commands):
+        step = Runner.train_step
+        def train_step(self, progress):
+            step(self, progress)
+            if self.state.step == stop and self.ctx.rank == self.ctx.world_size - 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+        Runner.train_step = train_step
+    sys.argv = ["main.py", *command]
+    try:
+        code = main.main()
+    except SystemExit as error:
+        code = error.code
+    print("code", code, flush=True)
+"""
+LOSS = {"image": {"type": "siglip", "learn_temperature": True}, "text": {"type": "infonce"}}
+
+
+@pytest.fixture
+def write(tmp_path, data_root):
+    config = tmp_path / "cfgs" / "tiny.yaml"
+    config.parent.mkdir()
+    model = {**TINY["model"], "drop_path": 0.2}
+    options = {"sync_bn": True, "batch_size": 12, "save_every": 1, "ema": {"decay": 0.9}, "loss": LOSS, "model": model}
+    own = {"data_root": str(data_root), "output_root": str(tmp_path / "out"), "keep": "all"}
+    config.write_text(yaml.dump({**TINY, **options, **own}))
+    return config
+
+
+@pytest.fixture
+def launch(write, monkeypatch):
+    """launch(processes, arguments of one run, of the next, ..., stop=0) -> what each process wrote."""
+
+    def launch(processes, *runs, stop=0):
+        commands = [
+            [free_port(), ["--config", str(write), "--exp_name", name, *arguments]] for name, *arguments in runs
+        ]
+        monkeypatch.setenv("COMMANDS", json.dumps(commands))
+        monkeypatch.setenv("STOP", str(stop))
+        return run_in_processes(PROGRAM, processes, timeout=400)
+
+    return launch
+
+
+def folder(write, name):
+    return write.parent.parent / "out" / "tiny" / "cfgs" / name
+
+
+def losses(path):
+    records = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
+    return np.array([record["loss"] for record in records if record["split"] == "train"])
+
+
+def content(path):
+    return torch.load(path / "ckpt-last.pth", weights_only=True)
+
+
+def assert_alike(one, two, tolerance):
+    """Two trees of tensors and numbers, to a tolerance relative to the largest value of each tensor."""
+    assert type(one) is type(two)
+    if isinstance(one, torch.Tensor):
+        assert one.shape == two.shape and one.dtype == two.dtype
+        scale = one.abs().max().clamp(min=1e-3) if one.numel() else 1.0
+        assert not one.numel() or ((one - two).abs().max() / scale) <= tolerance
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key in one:
+            assert_alike(one[key], two[key], tolerance)
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(two)
+        for pair in zip(one, two, strict=True):
+            assert_alike(*pair, tolerance)
+    else:
+        assert one == two
+
+
+def test_shared_out_weights_take_the_steps_of_ddp(write, launch):
+    """Loss, clipping, averages, checkpoints and the probes in between, with accumulation and blocks computed again."""
+    common = ("epochs=2", "accum_steps=2", "batch_size=12", "evaluators={zero_shot: {every: 1}}", "select=last")
+    runs = [("ddp", *common), ("fsdp", *common, "parallel=fsdp", "checkpoint_blocks=true")]
+    runs += [("cached", *common, "accum_cached=true"), ("cached_fsdp", *common, "accum_cached=true", "parallel=fsdp")]
+    outputs = launch(2, *runs)
+    assert all(output.count("code 0") == 4 for output in outputs), outputs[0][-3000:]
+    for one, two in (("ddp", "fsdp"), ("cached", "cached_fsdp")):
+        whole, shared = folder(write, one), folder(write, two)
+        assert np.abs(losses(shared) / losses(whole) - 1).max() < 1e-5 and len(losses(whole)) == 2
+        kept, theirs = content(shared), content(whole)
+        for key in ("base_model", "hooks", "optimizer"):
+            assert_alike(kept[key], theirs[key], 1e-3)  # Adam makes much of gradients that are near zero
+        results = [json.loads((path / "result.json").read_text()) for path in (whole, shared)]
+        assert results[0].keys() == results[1].keys()
+    assert np.abs(losses(folder(write, "cached")) - losses(folder(write, "ddp"))).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_goes_on_with_any_number_of_processes(write, launch):
+    """Stopped by a signal to one of two processes in the middle of an epoch, resumed with two, one and three."""
+    common = ("epochs=2", "parallel=fsdp")
+    outputs = launch(2, ("whole", *common), ("parts", *common), stop=4)
+    assert all("code 0\n" in output and output.endswith("code 143\n") for output in outputs), outputs[0][-3000:]
+    assert content(folder(write, "parts"))["step"] == 4 and len(losses(folder(write, "whole"))) == 2
+    whole = content(folder(write, "whole"))
+    for processes in (2, 1, 3):
+        name = f"of{processes}"
+        shutil.copytree(folder(write, "parts"), folder(write, name))
+        outputs = launch(processes, (name, *common, "--resume"))
+        assert all("code 0" in output for output in outputs), outputs[0][-3000:]
+        assert any("resumed after epoch 0, step 4" in output for output in outputs)
+        wanted, actual = losses(folder(write, "whole")), losses(folder(write, name))
+        ended = content(folder(write, name))
+        if processes == 2:  # the same bits
+            assert wanted.tolist() == actual.tolist()
+            for key in ("base_model", "hooks", "optimizer"):
+                assert_alike(ended[key], whole[key], 0.0)
+        else:
+            assert np.abs(actual / wanted - 1).max() < 1e-4
+            assert_alike(ended["optimizer"]["state"][0].keys(), whole["optimizer"]["state"][0].keys(), 0)

@@ -1,0 +1,1 @@
+"""How the network of a step is spread over processes and over time."""
