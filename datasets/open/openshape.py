@@ -3,6 +3,7 @@
 Shape legend: n objects, N points, E feature width.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,16 +15,16 @@ from pointrecon.datasets import DATASETS
 from pointrecon.datasets.dataset import UNLABELLED, PointCloudDataset
 from pointrecon.datasets.open.lists import find_rows, flagged, listed_keys
 from pointrecon.datasets.open.neighbours import open_neighbours, with_neighbours
-from pointrecon.datasets.open.objects import NUM_VIEWS
+from pointrecon.datasets.open.objects import CHOICES, NUM_TEXTS, NUM_VIEWS, choose_texts
 from pointrecon.datasets.open.shards import OpenShards
 from pointrecon.datasets.open.survey import survey_open
-from pointrecon.datasets.open.words import CAPTIONS, NUM_TEXTS, choose_texts
 from pointrecon.datasets.sample import CarriedInfo, Sample
 from pointrecon.datasets.shards.order import epoch_order
 from pointrecon.datasets.survey import Survey
 from pointrecon.utils.errors import InputError, check_choice
 
 LEVELS = 255
+log = logging.getLogger("recon")
 
 
 @DATASETS.register()
@@ -70,7 +71,7 @@ class OpenShape(PointCloudDataset):
         buffer: int = 1000,
         on_error: str = "raise",
     ) -> None:
-        check_choice("data.options.captions", captions, CAPTIONS)
+        check_choice("data.options.captions", captions, CHOICES)
         if num_lanes < 1 or buffer < 1 or neighbours < 0 or not 0 <= color_fill <= 1:
             raise InputError(
                 f"data.options.num_lanes is {num_lanes}, buffer {buffer}, neighbours {neighbours} and color_fill "
@@ -169,6 +170,11 @@ class OpenShape(PointCloudDataset):
                 f"'{self.shards.folder}', first '{missing[0].decode()}'; convert their files too, or leave them out "
                 "with data.on_error=skip"
             )
+        if len(missing):
+            first = missing[0].decode()
+            log.warning(
+                "left out: %s objects of '%s' that are in no shard, first '%s'", f"{len(missing):,}", path, first
+            )
         self.num_skipped += len(missing)
         return np.sort(rows[rows >= 0])
 
@@ -184,6 +190,8 @@ class OpenShape(PointCloudDataset):
                 f"first '{self.shards.keys[first].decode()}' with {self.shards.num_points[first]}; give "
                 "data.options.num_points, or leave them out with data.on_error=skip"
             )
+        if is_short.any():
+            log.warning("left out: %s objects with fewer than %s points", f"{int(is_short.sum()):,}", self.num_points)
         self.num_skipped += int(is_short.sum())
         return rows[~is_short]
 
