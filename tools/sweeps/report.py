@@ -14,10 +14,11 @@ from pointrecon.tools.sweeps.summary import Comparison, Estimate, Record, compar
 from pointrecon.utils.files.io import atomic_write, write_json
 
 COLUMNS = ("row", "metric", "mean", "std", "num_units", "unit", "low", "high", "num_values")
+COSTS = ("seconds", "measuring", "parameters")
 GAIN_COLUMNS = ("against", "gain", "gain_low", "gain_high", "wins", "pairs", "p", "p_holm")
 NOTE = (
     "mean ± standard deviation over {units}, 95 % interval by Student's t, n numbers; p: paired t-test, and corrected "
-    "by Holm for all comparisons of a metric"
+    "by Holm for all comparisons of a metric; seconds of a pretraining and of a run that measures"
 )
 
 
@@ -30,7 +31,7 @@ class Report:
         rows: Names of the rows, in the order of the table.
         metrics: Names of the metrics, likewise.
         comparisons: Pairs of rows.
-        costs: Row -> what a pretraining took (`seconds`, `parameters`).
+        costs: Row -> what a pretraining took (`seconds`, `parameters`), and a run that measures (`measuring`, in seconds).
         missing: Row -> runs that are not done.
     """
 
@@ -128,8 +129,9 @@ def to_json(report: Report) -> dict[str, Any]:
 
 def format_csv(report: Report) -> str:
     """A line for each row and metric: mean, standard deviation, n, interval, and its comparison with each other row."""
-    lines: list[Sequence[Any]] = [(*COLUMNS, *GAIN_COLUMNS)]
+    lines: list[Sequence[Any]] = [(*COLUMNS, *GAIN_COLUMNS, *COSTS)]
     for row in report.rows:
+        costs = [report.costs.get(row, {}).get(key) for key in COSTS]
         for metric in report.metrics:
             cell = report.cell(row, metric)
             if cell is None:
@@ -138,9 +140,9 @@ def format_csv(report: Report) -> str:
             found = [item for item in report.comparisons if (item.row, item.metric) == (row, metric)]
             for item in found:
                 gain = (item.gain.mean, item.gain.low, item.gain.high)
-                lines.append((*own, item.against, *gain, item.wins, item.gain.num_values, item.p, item.p_holm))
+                lines.append((*own, item.against, *gain, item.wins, item.gain.num_values, item.p, item.p_holm, *costs))
             if not found:
-                lines.append((*own, *(None for _ in GAIN_COLUMNS)))
+                lines.append((*own, *(None for _ in GAIN_COLUMNS), *costs))
     return _to_csv(lines)
 
 
@@ -152,7 +154,7 @@ def format_runs(report: Report) -> str:
 def format_markdown(report: Report) -> str:
     """Two tables: rows by metrics, and comparisons."""
     lines = [f"| row | {' | '.join(report.metrics)} |{_head(report)}", "| --- " * (len(report.metrics) + 1) + "|"]
-    lines[1] += " --- | --- |" if report.costs else ""
+    lines[1] += " --- |" * len(COSTS) if report.costs else ""
     for row in report.rows:
         cells = [_text(report.cell(row, metric)) for metric in report.metrics]
         lines.append(f"| {row} | {' | '.join(cells)} |{_costs(report, row, '|')}")
@@ -194,14 +196,14 @@ def format_latex(report: Report) -> str:
 
 
 def _head(report: Report) -> str:
-    return " seconds | parameters |" if report.costs else ""
+    return f" {' | '.join(COSTS)} |" if report.costs else ""
 
 
 def _costs(report: Report, row: str, bar: str) -> str:
     if not report.costs:
         return ""
     costs = report.costs.get(row, {})
-    seconds = f"{costs['seconds']:.0f}" if "seconds" in costs else ""
+    seconds = f" {bar} ".join(f"{costs[key]:.0f}" if key in costs else "" for key in COSTS[:2])
     parameters = f"{costs['parameters'] / 1e6:.2f} M" if "parameters" in costs else ""
     return f" {seconds} {bar} {parameters} {bar}"
 

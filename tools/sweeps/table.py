@@ -263,14 +263,15 @@ def collect(
     """Reads the numbers of all runs that are done, and of no others.
 
     Returns:
-        The records, row -> mean cost of a pretraining (`seconds`, `parameters`), and row -> number of missing runs.
+        The records, row -> mean cost of a pretraining (`seconds`, `parameters`; without one neither) and of a run that
+        measures (`measuring`, in seconds), and row -> number of missing runs.
 
     Raises:
         InputError: A result lacks a metric of the table.
     """
     forget_configs()
     records: list[Record] = []
-    costs: dict[str, list[dict[str, float]]] = {}
+    costs: dict[str, dict[str, list[float]]] = {}
     missing: dict[str, int] = {}
     for cell in cells:
         folder = cell.run.folder()
@@ -282,16 +283,15 @@ def collect(
             missing[cell.row] = missing.get(cell.row, 0) + 1
             continue
         result = read_json(folder / RESULT)
-        if not cell.metrics:
-            facts = (fingerprint.read_record(folder) or {}).get("facts", {})
-            costs.setdefault(cell.row, []).append({"seconds": result.get("seconds", 0.0), **facts})
+        cost = {"measuring" if cell.metrics else "seconds": result.get("seconds", 0.0)}
+        cost |= {} if cell.metrics else (fingerprint.read_record(folder) or {}).get("facts", {})
+        for key, value in cost.items():
+            costs.setdefault(cell.row, {}).setdefault(key, []).append(value)
         for metric, key in cell.metrics.items():
             if not isinstance(result.get(key), (int, float)):
                 numbers = ", ".join(name for name, value in result.items() if isinstance(value, float))
                 raise InputError(f"'{folder / RESULT}' has no number '{key}'; it has: {numbers}")
             place = (cell.row, metric, cell.pretraining, cell.fold, cell.seed)
             records.append(Record(*place, float(result[key]), cell.run.name))
-    means = {
-        row: {key: sum(item[key] for item in found) / len(found) for key in found[0]} for row, found in costs.items()
-    }
+    means = {row: {key: sum(values) / len(values) for key, values in found.items()} for row, found in costs.items()}
     return records, means, missing

@@ -21,7 +21,9 @@ def report():
         for fold in range(2)
     ]
     records.append(Record("row_a", "zero", 0, None, 0, 0.25, "run"))
-    return make_report(records, [("row_a", "b")], {"row_a": {"seconds": 60.4, "parameters": 1.5e6}}, {"b": 4})
+    return make_report(
+        records, [("row_a", "b")], {"row_a": {"seconds": 60.4, "parameters": 1.5e6}, "b": {"measuring": 12.0}}, {"b": 4}
+    )
 
 
 def test_every_number_is_in_the_csv(report):
@@ -32,11 +34,14 @@ def test_every_number_is_in_the_csv(report):
     assert first["against"] == "b" and float(first["gain"]) == pytest.approx(0.08) and first["pairs"] == "6"
     assert float(first["p"]) == pytest.approx(float(first["p_holm"])) and 0 < float(first["p"]) < 0.05
     assert lines[1]["std"] == "" and lines[2]["against"] == ""
+    costs = [[line[key] for key in ("seconds", "measuring", "parameters")] for line in lines]
+    assert costs == [["60.4", "", "1500000.0"]] * 2 + [["", "12.0", ""]]
 
 
 def test_markdown(report):
     text = format_markdown(report)
-    assert "| row_a | 0.805 ± 0.000 (0.805 to 0.805, n=6) | 0.250 (n=1) | 60 | 1.50 M |" in text
+    assert "| row_a | 0.805 ± 0.000 (0.805 to 0.805, n=6) | 0.250 (n=1) | 60 |  | 1.50 M |" in text
+    assert next(line for line in text.splitlines() if line.startswith("| b |")).endswith("|  | 12 |  |")
     assert "| svm | row_a - b | +8.0 | +3.0 to +13.0 | 6 of 6 | 3 pretrainings |" in text
     assert "4 runs (b 4)" in text
     tables = [[line for line in part.splitlines() if line.startswith("|")] for part in text.split("\n\n")]
