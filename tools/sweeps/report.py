@@ -31,7 +31,7 @@ class Report:
         rows: Names of the rows, in the order of the table.
         metrics: Names of the metrics, likewise.
         comparisons: Pairs of rows.
-        costs: Row -> what a pretraining took (`seconds`, `parameters`), and a run that measures (`measuring`, in seconds).
+        costs: Row -> `seconds` and `parameters` of a pretraining, and the seconds of a run that measures (`measuring`).
         missing: Row -> runs that are not done.
     """
 

@@ -86,7 +86,5 @@ def draw_losses(found: Mapping[str, Any], target: Path, *, has_title: bool = Tru
         panels.append(Panel(NAMES.get(term, term), lines, "epoch", "loss", is_log=term == "chamfer"))
     size = next(iter(found.values()))["batch_size"]
     subtitle = f"marks: without augmentation and dropout, {size} objects in a batch; thin: mean of each training epoch"
-    words = ("objects trained on", "held out")
-    return draw(
-        target, panels, title="Training and held-out loss", subtitle=subtitle, has_title=has_title, dashed=words
-    )
+    look: Any = {"dashed": ("objects trained on", "held out"), "names": list(found), "has_title": has_title}
+    return draw(target, panels, title="Training and held-out loss", subtitle=subtitle, **look)

@@ -86,6 +86,7 @@ def draw(
     subtitle: str = "",
     has_title: bool = True,
     dashed: tuple[str, str] | None = None,
+    names: Sequence[str] = (),
 ) -> Path:
     """Draws panels side by side, with the names of the networks above them.
 
@@ -96,8 +97,10 @@ def draw(
         subtitle: a line below it.
         has_title: False for papers.
         dashed: what solid and dashed lines mean.
+        names: of the networks, in the order of their colours; empty: as they come.
     """
-    names = list(dict.fromkeys(line.name for panel in panels if isinstance(panel, Panel) for line in panel.lines))
+    drawn = [line.name for panel in panels if isinstance(panel, Panel) for line in panel.lines]
+    names = names or list(dict.fromkeys(drawn))
     rows = -(-sum(len(name) + 8 for name in names) // 120) if names else 0
     head = (style.TITLE_HEIGHT if has_title else 0.2) + 0.26 * rows + 0.3
     slanted = any(max(map(len, panel.ticks), default=0) > 6 for panel in panels if isinstance(panel, Panel))

@@ -27,8 +27,10 @@ from pointrecon.utils.seed import MAX_SEED, generator
 
 LAST = "ckpt-last.pth"
 RANDOM = "random"
+NUM_SHOWN = 256  # objects that batch-norms of random weights take their statistics from
 EPOCH = re.compile(r"ckpt-epoch-(\d+)\.pth")  # what keep_epochs leaves
 TRAINED, HELD_OUT = "pretrain", "test"
+_clouds: dict[tuple[str, str, str, int], tuple[list[str], Tensor]] = {}
 log = logging.getLogger("pointrecon.analysis")
 
 
@@ -112,12 +114,17 @@ def open_subjects(places: Sequence[str], overrides: Sequence[str] = ()) -> list[
 
 
 def at_random(subject: Subject, name: str) -> Subject:
-    """The same network with weights of another seed than any run has."""
+    """The same network with weights of another seed than any run has, and statistics of objects that are trained on."""
     network = subject.network
     dims = {key: teacher.dim for key, teacher in network.teachers.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(MAX_SEED)
         network = build_pretrainer({**subject.config, "model": {**subject.config["model"], "drop_path": 0.0}}, dims)
+        _, points = clouds(subject, TRAINED, NUM_SHOWN)
+        network.train()
+        with torch.no_grad():
+            for part in points.split(subject.config["batch_size"]):
+                network.encoder.embed(part)
     return replace(subject, name=name, path=Path(RANDOM), network=network.eval().requires_grad_(False))
 
 
@@ -149,10 +156,14 @@ def epoch_of(subject: Subject) -> int | None:
 
 def clouds(subject: Subject, split: str, count: int) -> tuple[list[str], Tensor]:
     """Objects as an evaluation shows them: their ids and (n, N, 3), at most `count`, evenly spread over the split."""
-    dataset = build_dataset(subject.config, split, shots=None)
-    samples = [dataset[row] for row in spread(len(dataset), count)]
-    points = torch.stack([sample["points"] for sample in samples])
-    return [sample["id"] for sample in samples], eval_transform(subject.config["data"], dataset)(points)
+    key = (repr(subject.config["data"]), subject.config["data_root"], split, count)
+    if key not in _clouds:  # the same for all networks of an analysis
+        dataset = build_dataset(subject.config, split, shots=None)
+        samples = [dataset[row] for row in spread(len(dataset), count)]
+        points = torch.stack([sample["points"] for sample in samples])
+        shown = eval_transform(subject.config["data"], dataset)(points)
+        _clouds[key] = [sample["id"] for sample in samples], shown
+    return _clouds[key]
 
 
 def batches(

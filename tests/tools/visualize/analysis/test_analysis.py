@@ -213,3 +213,9 @@ def test_numbers_are_plain():
         "a": [1.23457, None],
         "b": [1, "x", None],
     }
+
+
+def test_random_weights_have_statistics_of_objects(subjects):
+    """Batch-norms that have seen nothing would show the next layer numbers as no training does."""
+    variances = [x for name, x in subjects[2].network.encoder.named_buffers() if name.endswith("running_var")]
+    assert variances and all((value != 1).all() for value in variances)
