@@ -14,4 +14,8 @@ export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 "$python" -m ruff check .
 bash scripts/check_types.sh
 
-"$python" -m pytest -c .pytest.ini --rootdir . -q "$@"
+# A process a core, four at most, each with whole files; what needs a GPU runs one after the other.
+workers=$(nproc)
+[ "$workers" -le 4 ] || workers=4
+case " $* " in *gpu*) workers=0 ;; esac
+"$python" -m pytest -c .pytest.ini --rootdir . -q -n "$workers" --dist loadfile "$@"
