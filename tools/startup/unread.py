@@ -54,6 +54,7 @@ CONDITIONS = (
     ),
     Condition(("num_votes",), _is_task("classify", "segment"), "only classifiers and segmenters vote"),
     Condition(OPTIMIZING, _trains, "nothing is trained (epochs is 0)"),
+    Condition(("data.augment.color_drop",), lambda cfg: cfg["model"]["colors"], "the network takes no colours"),
     Condition(
         ("data.augment.*",),
         lambda cfg: _trains(cfg) or cfg["num_votes"] > 0,

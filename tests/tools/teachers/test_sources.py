@@ -8,7 +8,15 @@ from pointrecon.datasets.prompts import TEMPLATES
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
 from pointrecon.models.teachers.base import FrozenTeacher
 from pointrecon.tools.teachers.make_cache import make_cache
-from pointrecon.tools.teachers.sources import MEAN_OVER, CachedImages, CachedText, LiveImages, LiveText
+from pointrecon.tools.teachers.sources import (
+    MEAN_OVER,
+    CachedImages,
+    CachedText,
+    CarriedFeatures,
+    LiveImages,
+    LiveText,
+    is_target,
+)
 from pointrecon.tools.teachers.work import PictureWork, TextWork
 from pointrecon.utils.seed import generator
 
@@ -154,3 +162,21 @@ class TestSeveralOfASample:
         source = CachedText(table, torch.tensor([1, 0, 1]), False, 2)
         drawn = source.draw({}, torch.tensor([0, 1]), torch.Generator().manual_seed(0))[..., 0]
         assert set(drawn[0].tolist()) <= {3, 4, 5} and set(drawn[1].tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("is_centered", [False, True])
+@pytest.mark.parametrize("draws", [1, 2, 3, 9])
+def test_what_a_sample_lacks_is_never_drawn_before_what_it_has(draws, is_centered):
+    known = {"count": 5, "dim": 4, "mean": [0.5] * 4, "is_padded": True}
+    source = CarriedFeatures("views", known, None, is_centered, torch.device("cpu"), draws)
+    features = torch.randn(3, 5, 4, generator=generator("cpu", 0)).half()
+    features[0, [0, 2]], features[1] = 0, 0
+    seen = set()
+    for seed in range(30):
+        drawn = source.draw({"views": features}, torch.arange(3), generator("cpu", seed))
+        assert drawn.shape == (3, min(draws, 5), 4) and drawn.dtype == torch.float32
+        assert is_target(drawn).sum(dim=1).tolist() == [min(draws, 3), 0, min(draws, 5)]
+        for row in drawn[0][is_target(drawn[0])] + 0.5 * is_centered:
+            (place,) = (features[0].float() - row).abs().amax(dim=1).lt(1e-6).nonzero().flatten().tolist()
+            seen.add(place)
+    assert seen == {1, 3, 4}
