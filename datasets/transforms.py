@@ -95,8 +95,11 @@ class PointTransform:
                 points = normalize_unit_sphere(points)
             if self.augment is not None:
                 points = augment(points, self.augment, generator)
+            if not colors.shape[-1]:
+                return points
+            if self.augment is not None:
                 colors = drop_colors(colors, self.augment["color_drop"], self.color_fill, generator)
-            return torch.cat([points, colors], dim=-1) if colors.shape[-1] else points
+            return torch.cat([points, colors], dim=-1)
 
 
 def sample(points: Tensor, num_points: int, how: str, generator: torch.Generator | None = None) -> Tensor:
@@ -142,8 +145,8 @@ def augment(points: Tensor, options: Mapping, generator: torch.Generator | None 
 
 
 def drop_colors(colors: Tensor, probability: float, fill: float, generator: torch.Generator | None = None) -> Tensor:
-    """(B, n, 3) -> (B, n, 3): some clouds become grey; nothing is drawn for clouds without colours."""
-    if not colors.shape[-1] or not probability:
+    """(B, n, 3) -> (B, n, 3): some clouds become grey."""
+    if not probability:
         return colors
     is_dropped = _uniform(colors, (len(colors), 1, 1), generator) < probability
     return colors.masked_fill(is_dropped, fill)
