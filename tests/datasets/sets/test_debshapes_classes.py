@@ -116,8 +116,8 @@ def test_variants_of_a_model_are_tested_in_one_fold_and_few_models_are_no_class(
     swords = [f"props/weap_{name}_{letter}" for name in ("xiphos", "falcata") for letter in "abcd"]
     swords += [f"props/weapons/{name}_01" for name in ("akinakes", "dagger", "gladius", "sword/weap_han_sword")]
     greaves = [f"props/armor/greave_0{number}_{side}" for number in range(1, 7) for side in "lr"]
-    stalls = [f"props/kart_tc_stall_{number:02}" for number in range(12)]  # one model, however many variants
-    root, fold_of = write(tmp_path, [zeroad(name) for name in swords + greaves + stalls]), {}
+    sheaths = [f"props/weapons/sheath_celt_{letter}" for letter in "abcdefghijkl"]  # one model, however many variants
+    root, fold_of = write(tmp_path, [zeroad(name) for name in swords + greaves + sheaths]), {}
     for fold in range(5):
         test = opened("DebShapesClasses", root, "test", fold=fold, classes="zeroad")
         assert test.class_names == ["greave", "sword"]
