@@ -6,7 +6,7 @@ Shape legend: n objects, P points of all objects of a shard, T texts of all of t
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pointrecon.utils.files.json_text import JsonError, parse_json
 
 FORMAT = "pointrecon open objects 2"
 MANIFEST = "manifest.json"
+LARGEST = 60_000.0  # of float16
 MAX_OPEN = 64  # shards that a process keeps mapped
 
 
@@ -43,7 +44,7 @@ def write_shard(objects: Sequence[OpenObject], path: Path) -> None:
         views[row, first : first + len(one.views)] = one.views
         mask[row, first : first + len(one.views)] = True
         rows = torch.from_numpy(points[offsets[row] : offsets[row + 1]])
-        rows.copy_(torch.as_tensor(one.points))  # NumPy's own conversion takes twenty times as long
+        rows.copy_(torch.as_tensor(_fitting(one.points)))  # NumPy's own conversion takes twenty times as long
         if one.colors is not None:
             colors[offsets[row] : offsets[row + 1]] = np.rint(255 * one.colors)
     texts = [text.encode("utf-8", "replace") for one in objects for text in one.texts]
@@ -67,6 +68,16 @@ def write_shard(objects: Sequence[OpenObject], path: Path) -> None:
     }
     with atomic_write(path) as temporary:
         save_file(arrays, temporary, {"format": FORMAT, "about": json.dumps(about, ensure_ascii=False)})
+
+
+def _fitting(points: np.ndarray) -> np.ndarray:
+    """Points as they are or, where 11 bits a coordinate would move them visibly, centred and of radius 1."""
+    center = points.mean(0, dtype=np.float64)
+    radius = float(np.abs(points - center).max(initial=0))
+    size = float(np.abs(points).max(initial=0))
+    if 2**-10 <= size <= 4 * radius and size < LARGEST:
+        return points
+    return ((points - center) / max(radius, 1e-30)).astype(np.float32)
 
 
 def key_of(dataset: str, group: str, name: str) -> str:
@@ -106,18 +117,20 @@ class OpenShards:
         manifest = read_json(self.folder / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise InputError(f"'{self.folder / MANIFEST}' is no manifest of converted objects ({FORMAT}); {REMEDY}")
+        if not _is_manifest(manifest):
+            raise InputError(f"'{self.folder / MANIFEST}' is damaged; {REMEDY}")
         self.manifest: dict[str, Any] = manifest
-        self.width = int(manifest["width"])
+        self.width = manifest["width"]
         self.files: list[Path] = []
         self.counts: list[int] = []
         self._layouts: list[Layout] = []
         parts: dict[str, list[np.ndarray]] = {}
         for shard in manifest["shards"]:
-            file = self.folder / str(shard["file"])
+            file = self.folder / shard["file"]
             if not file.is_file() or file.stat().st_size != shard["bytes"]:
                 raise InputError(f"the shard '{file}' is not there or not whole; {REMEDY}")
             self.files.append(file)
-            self.counts.append(int(shard["count"]))
+            self.counts.append(shard["count"])
             layout = read_layout(file, ARRAYS, ("about",))
             for name, values in _small_arrays(layout, self.counts[-1], self.width).items():
                 parts.setdefault(name, []).append(values)
@@ -200,6 +213,17 @@ class OpenShards:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": OrderedDict()}  # another process maps them itself
+
+
+def _is_manifest(manifest: dict[str, Any]) -> bool:
+    """Whether it has a width and shards, each a file beside it with a number of bytes and of objects."""
+    shards, numbers = manifest.get("shards"), [manifest.get("width")]
+    if not isinstance(shards, list) or not shards or not all(isinstance(shard, dict) for shard in shards):
+        return False
+    names = [shard.get("file") for shard in shards]
+    numbers += [shard.get(key) for shard in shards for key in ("bytes", "count")]
+    is_named = all(isinstance(name, str) and PurePath(name).name == name and "\0" not in name for name in names)
+    return is_named and all(type(number) is int and 0 < number < 1 << 62 for number in numbers)
 
 
 def _small_arrays(layout: Layout, count: int, width: int) -> dict[str, np.ndarray]:

@@ -66,6 +66,10 @@ def find_sources(root: Path) -> list[tuple[str, Path]]:
     else:
         folders = sorted({path.parent for path in root.rglob("*.npy")})
         named = [("-".join(path.relative_to(root).parts) or "objects", path) for path in folders]
+    names = [name for name, _ in named]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        both = " and ".join(f"'{path}'" for name, path in named if name == twice)
+        raise InputError(f"{both} would be shards of one name, '{twice}'; rename one, or convert them apart")
     if not named:
         raise InputError(f"'{root}' has neither tar files ({' '.join(SUFFIXES)}) nor .npy files of objects")
     return named
@@ -135,6 +139,7 @@ def convert_source(task: Task) -> None:
     if batch:
         shards.append(_write(batch, task, len(shards)))
     about = {"format": FORMAT, "source": task.source, "shard_size": task.shard_size, "width": width, "shards": shards}
+    about["stamp"] = _stamp(Path(task.source))
     about["sums"] = {name: total.tolist() for name, total in sums.items()}
     write_json({**about, "counts": counts, "skipped": skipped, "skipped_files": named}, _list_of(task))
 
@@ -188,14 +193,28 @@ def _list_of(task: Task) -> Path:
 
 
 def _is_done(task: Task) -> bool:
-    """Whether its list is there, of the same settings, and every shard in it as long as it says."""
+    """Whether its list is there, of the same source and settings, and every shard in it as long as it says."""
     if not _list_of(task).is_file():
         return False
     about = read_json(_list_of(task))
-    if not isinstance(about, dict) or (about.get("format"), about.get("shard_size")) != (FORMAT, task.shard_size):
+    wanted = {"format": FORMAT, "shard_size": task.shard_size, "stamp": _stamp(Path(task.source))}
+    if not isinstance(about, dict) or any(about.get(key) != value for key, value in wanted.items()):
         return False
-    files = [(Path(task.out) / shard["file"], shard["bytes"]) for shard in about["shards"]]
+    if about.get("skipped") and not task.is_lenient:
+        return False  # what was left out then is an error now
+    try:
+        files = [(Path(task.out) / shard["file"], shard["bytes"]) for shard in about["shards"]]
+    except (KeyError, TypeError):  # a damaged list
+        return False
     return all(file.is_file() and file.stat().st_size == size for file, size in files)
+
+
+def _stamp(source: Path) -> str:
+    """What tells a source from another one, and from itself after a change: names, sizes and times of its files."""
+    files = [source] if source.is_file() else sorted(source.glob("*.npy"))
+    status = [(path.name, path.stat()) for path in files]
+    text = "".join(f"{name} {found.st_size} {found.st_mtime_ns}\n" for name, found in status)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _write_manifest(out: Path, tasks: Sequence[Task]) -> dict[str, Any]:

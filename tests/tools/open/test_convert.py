@@ -1,5 +1,6 @@
 """OpenShape's objects into shards and back; tar files, resuming, and objects that cannot be used."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from pointrecon.datasets.open.objects import KINDS, parse_object
-from pointrecon.datasets.open.shards import OpenShards
+from pointrecon.datasets.open.shard_file import ARRAYS, read_layout
+from pointrecon.datasets.open.shards import OpenShards, write_shard
 from pointrecon.tools.open.convert import convert
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.safe_pickle import load_npy_objects
@@ -155,3 +157,60 @@ def test_the_program(tmp_path, monkeypatch, capsys):
     ):
         code, out, err = call(*arguments)
         assert code == 2 and not out and message in err and err.count("\n") == 1
+
+
+def test_another_source_of_the_same_name_is_converted(tmp_path, objects):
+    for name, kept in (("first", "abc000"), ("second", "abc002")):
+        (tmp_path / name / "part").mkdir(parents=True)
+        shutil.copy(next(OBJECTS.rglob(f"*{kept}.npy")), tmp_path / name / "part")
+    for name, kept in (("first", "abc000"), ("second", "abc002")):
+        convert(tmp_path / name, tmp_path / "out")
+        assert [one.id[-6:] for one in map(OpenShards(tmp_path / "out").__getitem__, range(1))] == [kept]
+
+
+def test_what_was_left_out_is_an_error_where_nothing_may_be(tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(next(OBJECTS.rglob("*abc000.npy")), tmp_path / "in")
+    (tmp_path / "in" / "broken.npy").write_bytes(b"x")
+    assert convert(tmp_path / "in", tmp_path / "out", is_lenient=True)["skipped"]
+    with pytest.raises(InputError, match="broken.npy"):
+        convert(tmp_path / "in", tmp_path / "out")
+
+
+def test_sources_whose_shards_would_have_one_name_are_refused(tmp_path):
+    make_tar(tmp_path / "in" / "a" / "b.tar")
+    make_tar(tmp_path / "in" / "a-b.tar")
+    with pytest.raises(InputError, match="would be shards of one name, 'a-b'"):
+        convert(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(0.3, 100.0), (1e6, 0.0), (1e-6, 0.0)])
+def test_points_far_away_large_or_small_keep_their_digits(tmp_path, objects, scale, offset):
+    one = objects["00000000000000000000000000abc000"]
+    points = np.random.RandomState(0).uniform(-1, 1, (64, 3)).astype(np.float32)
+    write_shard([dataclasses.replace(one, points=points * scale + np.float32(offset), colors=None)], tmp_path / "a")
+    layout = read_layout(tmp_path / "a", ARRAYS, ("about",))
+    stored = layout.read("points").astype(np.float32)
+    for cloud in (points, stored):
+        cloud -= cloud.mean(0)
+        cloud /= np.linalg.norm(cloud, axis=1).max()
+    np.testing.assert_allclose(stored, points, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": None},
+        {"width": "../x"},
+        {"shards": []},
+        {"shards": [3]},
+        {"shards": [{"file": "../a.safetensors", "bytes": 1, "count": 1}]},
+        {"shards": [{"file": "a.safetensors", "bytes": 1, "count": "1"}]},
+    ],
+)
+def test_a_damaged_manifest_is_refused(tmp_path, change):
+    convert(OBJECTS, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(InputError, match="manifest.json' is damaged"):
+        OpenShards(tmp_path)
