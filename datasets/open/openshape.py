@@ -16,7 +16,8 @@ from pointrecon.datasets.dataset import UNLABELLED, PointCloudDataset
 from pointrecon.datasets.open.lists import find_rows, flagged, listed_keys
 from pointrecon.datasets.open.neighbours import open_neighbours, with_neighbours
 from pointrecon.datasets.open.objects import CHOICES, NUM_TEXTS, NUM_VIEWS, choose_texts
-from pointrecon.datasets.open.shards import OpenShards
+from pointrecon.datasets.open.shard_file import REMEDY
+from pointrecon.datasets.open.shards import MANIFEST, OpenShards
 from pointrecon.datasets.open.survey import survey_open
 from pointrecon.datasets.sample import CarriedInfo, Sample
 from pointrecon.datasets.shards.order import epoch_order
@@ -24,6 +25,7 @@ from pointrecon.datasets.survey import Survey
 from pointrecon.utils.errors import InputError, check_choice
 
 LEVELS = 255
+_INFO = {"teacher.type": "OpenShape"}  # where the features come from
 log = logging.getLogger("recon")
 
 
@@ -85,10 +87,9 @@ class OpenShape(PointCloudDataset):
         self._fill = torch.full((self.num_points, 3), round(LEVELS * color_fill), dtype=torch.uint8)
         self._is_flagged = self._flags() if gpt4_filter else None
         self._near = open_neighbours(self.shards) if neighbours else None
-        info = {"teacher.type": "OpenShape"}
         self.carried = {
-            kind: CarriedInfo(count=count, dim=self.shards.width, mean=mean, info=info, is_padded=True)
-            for (kind, mean), count in zip(self.shards.manifest["means"].items(), (NUM_VIEWS, NUM_TEXTS), strict=True)
+            kind: CarriedInfo(count=count, dim=self.shards.width, mean=self._mean(kind), info=_INFO, is_padded=True)
+            for kind, count in (("image", NUM_VIEWS), ("text", NUM_TEXTS))
         }
 
     def read(self, row: int) -> Sample:
@@ -194,6 +195,18 @@ class OpenShape(PointCloudDataset):
             log.warning("left out: %s objects with fewer than %s points", f"{int(is_short.sum()):,}", self.num_points)
         self.num_skipped += int(is_short.sum())
         return rows[~is_short]
+
+    def _mean(self, kind: str) -> list[float]:
+        """E numbers, as the converter has noted them."""
+        means = self.shards.manifest.get("means")
+        mean = means.get(kind) if isinstance(means, dict) else None
+        if (
+            not isinstance(mean, list)
+            or [type(x) for x in mean] != [float] * self.shards.width
+            or not all(np.isfinite(mean))
+        ):
+            raise InputError(f"'{self.shards.folder / MANIFEST}' has no mean of the {kind} features; {REMEDY}")
+        return mean
 
     def _flags(self) -> np.ndarray:
         """(n,) bool of all objects of the shards: their own name says nothing."""

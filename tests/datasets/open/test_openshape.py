@@ -241,6 +241,16 @@ def test_other_features_than_the_manifest_says(copy):
         OpenShape(copy)
 
 
+@pytest.mark.parametrize(
+    "means", [{}, None, {"image": [1.0], "text": [2.0]}, {"image": [1.0] * 16, "text": ["a"] * 16}]
+)
+def test_a_manifest_without_means(copy, means):
+    path = copy / "openshape" / "shards" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "means": means}))
+    with pytest.raises(InputError, match="manifest.json' has no mean of the (image|text) features"):
+        OpenShape(copy)
+
+
 def test_neighbours_of_other_objects_and_none(copy, tmp_path):
     folder = copy / "openshape" / "shards"
     assert OpenShape(copy, neighbours=1)
