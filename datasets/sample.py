@@ -1,6 +1,6 @@
 """The contract between data sets and everything that uses them: what one item is, and what a batch of them is."""
 
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from torch import Tensor
 
@@ -35,11 +35,14 @@ class Batch(TypedDict, total=False):
     id: list[str]
 
 
-class CarriedInfo(TypedDict):
-    """What is known of teacher features that come with the samples."""
-
+class _CarriedInfo(TypedDict):
     count: int  # V views or P prompts
     dim: int  # D
     mean: list[float]  # D numbers, over all samples
     info: dict[str, str]  # where they come from, as a teacher cache notes it
-    is_padded: NotRequired[bool]  # a sample may have fewer: what it lacks is all zero
+
+
+class CarriedInfo(_CarriedInfo, total=False):
+    """What is known of teacher features that come with the samples."""
+
+    is_padded: bool  # a sample may have fewer: what it lacks is all zero
