@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -71,6 +71,7 @@ class PointCloudDataset(Dataset[Sample], ABC):
         is_fps_ordered: The first k points of a cloud are its k farthest points.
         is_training: It is opened for training, so that a data set may draw a sample anew each time it is read.
         parts_of_class: The part labels of each class; empty: points have no part labels.
+        members: Where its objects are from, if that is other data sets: `data` of each and the ids there.
         num_skipped: Objects that could not be read or lack something, and are left out.
 
     Raises:
@@ -90,6 +91,7 @@ class PointCloudDataset(Dataset[Sample], ABC):
     is_fps_ordered: bool = False
     is_training: bool = False
     parts_of_class: Sequence[Sequence[int]] = ()
+    members: Sequence[tuple[Mapping[str, Any], Sequence[str]]] = ()
     num_skipped: int = 0
 
     def __init__(

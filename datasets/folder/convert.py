@@ -219,7 +219,7 @@ def _read_changed(old: Cache, items: Sequence[FileItem], keys: dict[str, str], r
         log.warning(f"{told} files were skipped; all are named in '{old.path.parent / REPORT}'")
     report = "".join(f"{name}\t{why}\n" for name, (_, why) in sorted(refused.items()))
     with atomic_write(old.path.parent / REPORT) as temporary:
-        temporary.write_text(report, encoding="utf-8")
+        temporary.write_text(report, encoding="utf-8", errors="surrogateescape")  # names of files
     return old
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pointrecon.datasets import DATASETS
+from pointrecon.datasets.checks import refuse_same_clouds
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.folder.convert import TIME_LIMIT, Converted, cache_folder_of, convert_files
 from pointrecon.datasets.folder.listing import FileItem, list_files
@@ -21,8 +22,10 @@ from pointrecon.datasets.folder.up_axis import UpGuess, rotation_of
 from pointrecon.datasets.packed.hdf5_points import HDF5Points
 from pointrecon.datasets.sample import Sample
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import open_hdf5
 from pointrecon.utils.files.pictures import PictureError, decode_picture
 
+NUM_COMPARED = 16  # points of a cloud that tell copies of a file from others
 TEST_SHARE = 0.2  # of each class, where nothing says what is for testing
 AUTO = "auto"
 
@@ -98,21 +101,27 @@ class Folder(PointCloudDataset):
             chosen = f"{found.up}; another one: data.options.up" if up == AUTO else f"up is {axis}, as given"
             log.info(f"{place}: {len(found.items)} files read, {len(found.skipped)} skipped; {chosen}")
             self.up, self.guess = axis, found.up
-            self._open_converted(found)
+            self._open_converted(found, place)
             self.pictures = make_pictures(found, axis, jobs, time_limit) if images else None
         self._gives_colors = colors
 
-    def _open_converted(self, found: Converted) -> None:
+    def _open_converted(self, found: Converted, place: Path) -> None:
         class_names = sorted({item.label for item in found.items if item.label is not None})
         label_of = {name: label for label, name in enumerate(class_names)}
         labels = np.array([-1 if item.label is None else label_of[item.label] for item in found.items])
+        heads, copies = _find_copies(found.path, found.rows)
+        split_of = splits_of(found.items, labels, copies)
         super().__init__(
             ids=[item.id for item in found.items],
             names=[item.text for item in found.items],
             labels=labels,
-            split_of=splits_of(found.items, labels),
+            split_of=split_of,
             class_names=class_names,
         )
+        if any(item.split for item in found.items):
+            is_test = split_of == "test"
+            refuse_same_clouds(heads[~is_test], heads[is_test], f"'{place}'", "leave one of two equal files out")
+        self._group(copies)
         self.items, self._place_of = found.items, found.rows
         self._rotation = torch.from_numpy(rotation_of(str(self.up)).astype(np.float32))
         self._points = HDF5Points(found.path, "points")
@@ -123,8 +132,11 @@ class Folder(PointCloudDataset):
         self.features_path = self.cache_folder / "teachers.h5"
 
     def _open_packed(self, packed: PackedShapes) -> None:
+        _, copies = _find_copies(packed.path, np.arange(len(packed.ids)))
         is_split = any(packed.splits)
-        split_of = np.where(packed.splits == "", "train", packed.splits) if is_split else draw_test(packed.labels)
+        split_of = (
+            np.where(packed.splits == "", "train", packed.splits) if is_split else draw_test(packed.labels, copies)
+        )
         super().__init__(
             ids=packed.ids,
             names=packed.texts,
@@ -132,11 +144,16 @@ class Folder(PointCloudDataset):
             split_of=split_of,
             class_names=packed.class_names,
         )
+        self._group(copies)
         self._place_of, self._points, self._colors = np.arange(len(packed.ids)), packed.points, packed.colors
         self.has_colors = np.full(len(packed.ids), packed.colors is not None)
         self.pictures = packed.pictures
         self.cache_folder = packed.path.parent
         self.features_path = packed.path.with_name(f"{packed.path.stem}-teachers.h5")
+
+    def _group(self, copies: np.ndarray) -> None:
+        if len(set(copies)) < len(copies):
+            self.groups = [str(copy) for copy in copies]  # a fold tests all copies of a file, or trains on all
 
     def read(self, row: int) -> Sample:
         """Points (N, 3) with +y up, in the unit sphere."""
@@ -164,21 +181,36 @@ class Folder(PointCloudDataset):
         return self._points[place], self._colors[place] if has_colors and self._colors is not None else None
 
 
-def splits_of(items: Sequence[FileItem], labels: np.ndarray) -> np.ndarray:
+def splits_of(items: Sequence[FileItem], labels: np.ndarray, copies: np.ndarray | None = None) -> np.ndarray:
     """(n,) train, val or test: as the folder says or, if it says nothing, a fifth of each class is for testing."""
     given = [item.split for item in items]
-    return np.array([split or "train" for split in given]) if any(given) else draw_test(labels)
+    return np.array([split or "train" for split in given]) if any(given) else draw_test(labels, copies)
 
 
-def draw_test(labels: np.ndarray) -> np.ndarray:
-    """(n,) train or test: a fifth of each class; the draw depends on the labels in their order alone."""
+def draw_test(labels: np.ndarray, copies: np.ndarray | None = None) -> np.ndarray:
+    """(n,) train or test: a fifth of each class; the draw depends on the labels in their order alone.
+
+    Args:
+        labels: (n,) class indices; -1: no class.
+        copies: (n,) equal numbers for copies of one shape, which are in one part; None: there are no copies.
+    """
     split_of = np.full(len(labels), "train", dtype="<U5")
+    copies = np.arange(len(labels)) if copies is None else copies
     random = np.random.RandomState(0)
     for label in np.unique(labels[labels >= 0]):
-        rows = random.permutation(np.flatnonzero(labels == label))
-        if len(rows) > 1:
-            split_of[rows[: max(1, round(TEST_SHARE * len(rows)))]] = "test"
+        rows = np.flatnonzero(labels == label)
+        drawn = random.permutation(rows[np.sort(np.unique(copies[rows], return_index=True)[1])])  # one of each
+        if len(drawn) > 1:
+            picked = copies[drawn[: max(1, round(TEST_SHARE * len(drawn)))]]
+            split_of[rows[np.isin(copies[rows], picked)]] = "test"
     return split_of
+
+
+def _find_copies(path: Path, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first points of each cloud, (n, 16, 3) float16, and (n,) numbers that are equal where these are."""
+    with open_hdf5(path, ("points",)) as file:
+        heads = np.asarray(file.array("points")[:, :NUM_COMPARED])[rows]
+    return heads, np.unique([head.tobytes().hex() for head in heads], return_inverse=True)[1]
 
 
 def _decode(data: bytes, name: str) -> Tensor:

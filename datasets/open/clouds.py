@@ -80,8 +80,11 @@ def inner_path(data_path: str) -> PurePosixPath:
             text = text.split(mark, 1)[1]
             break
     path = PurePosixPath(text.lstrip("/"))
-    if ".." in path.parts or not path.parts:
-        raise InputError(f"the path '{data_path}' in a list leaves the data's folder; mend the list")
+    is_name = "\0" not in text and all(len(part.encode("utf-8", "replace")) <= 255 for part in path.parts)
+    if not is_name or ".." in path.parts or not path.parts:
+        raise InputError(
+            f"the path '{str(data_path):.200}' in a list leads out of the data or is none; mend it"
+        )
     return path
 
 

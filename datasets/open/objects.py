@@ -19,7 +19,7 @@ CAPTIONS = ("blip", "msft")
 NUM_TEXTS = 3  # that are shown in a step: a name, a caption, a retrieved caption
 CHOICES = ("drawn", "published", "first")
 _NAME, _BLIP, _MSFT, _RETRIEVED = range(len(KINDS))
-_EXPONENT, _LARGEST = np.uint16(0x7C00), 65504  # of half precision: all bits of the exponent, and its largest number
+EXPONENT, _LARGEST = np.uint16(0x7C00), 65504  # of half precision: all bits of the exponent, and its largest number
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _features(value: Any, name: str, where: str, width: int | None) -> np.ndarra
             f"{where} has features '{name}' of width {rows.shape[1]}, but its views or the others have {width}"
         )
     if rows.dtype == np.float16:
-        is_finite = (rows.view(np.uint16) & _EXPONENT).max() < _EXPONENT  # a tenth of the time of np.isfinite
+        is_finite = (rows.view(np.uint16) & EXPONENT).max() < EXPONENT  # a tenth of the time of np.isfinite
     else:
         is_finite = np.isfinite(rows).all()
     if not is_finite:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pointrecon.datasets.open.objects import NUM_VIEWS, OpenObject
+from pointrecon.datasets.open.objects import EXPONENT, KINDS, NUM_VIEWS, OpenObject
 from pointrecon.datasets.open.shard_file import ARRAYS, REMEDY, Layout, read_layout
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json
@@ -67,7 +67,7 @@ def write_shard(objects: Sequence[OpenObject], path: Path) -> None:
         "groups": [one.group for one in objects],
     }
     with atomic_write(path) as temporary:
-        save_file(arrays, temporary, {"format": FORMAT, "about": json.dumps(about, ensure_ascii=False)})
+        save_file(arrays, temporary, {"format": FORMAT, "about": json.dumps(about)})
 
 
 def _fitting(points: np.ndarray) -> np.ndarray:
@@ -153,12 +153,12 @@ class OpenShards:
         arrays, _ = self._arrays(row)
         first = int(self._first_point[row])
         last = first + int(self.num_points[row])
-        return arrays["points"][first:last], arrays["colors"][first:last]
+        return self._sound(arrays["points"][first:last], row), arrays["colors"][first:last]
 
     def views(self, row: int) -> np.ndarray:
         """(13, E) float16 features of an object's views, a view; what it lacks is zero."""
         arrays, place = self._arrays(row)
-        return arrays["views"][place]
+        return self._sound(arrays["views"][place], row)
 
     def texts(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """(t,) uint8 places in `KINDS` of an object's texts, in increasing order, and their (t, E) float16 features."""
@@ -166,7 +166,10 @@ class OpenShards:
         count, first = int(self._num_texts[row]), int(self._first_text[row])
         if not count:
             return np.zeros(0, np.uint8), np.zeros((0, self.width), np.float16)
-        return arrays["text_kinds"][first : first + count], arrays["text_features"][first : first + count]
+        kinds = arrays["text_kinds"][first : first + count]
+        if kinds.max() >= len(KINDS):
+            raise InputError(f"the texts of '{self.keys[row].decode()}' are of unknown kinds; {REMEDY}")
+        return kinds, self._sound(arrays["text_features"][first : first + count], row)
 
     def words(self, row: int, place: int) -> str:
         """The text of an object at a place among its texts."""
@@ -195,6 +198,12 @@ class OpenShards:
             kinds.copy(),
             features.copy(),
         )
+
+    def _sound(self, values: np.ndarray, row: int) -> np.ndarray:
+        """The values of an object, unless a bit of the file has turned them into no numbers."""
+        if values.size and (values.view(np.uint16) & EXPONENT).max() >= EXPONENT:
+            raise InputError(f"'{self.keys[row].decode()}' has numbers that are not finite; {REMEDY}")
+        return values
 
     def _arrays(self, row: int) -> tuple[dict[str, np.ndarray], int]:
         """The mapped arrays of the shard that has a row, and the row's place in it."""
@@ -231,6 +240,8 @@ def _small_arrays(layout: Layout, count: int, width: int) -> dict[str, np.ndarra
     try:
         about = parse_json(layout.notes["about"])
         names = [about[name] for name in ("datasets", "groups", "ids")]
+        if not all(one for part in (names[0], names[2]) for one in part):
+            raise ValueError("an object without a name")
         keys = [key_of(*map(str, one)).encode() for one in zip(*names, strict=True)]
     except (JsonError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"'{layout.path}' is damaged (its header: {error}); {REMEDY}") from error
@@ -241,7 +252,7 @@ def _small_arrays(layout: Layout, count: int, width: int) -> dict[str, np.ndarra
     is_whole = is_whole and {shapes[name][0] for name in ("points", "colors")} == {int(points[-1])}
     is_whole = is_whole and {shapes[name][0] for name in _BY_TEXT} == {int(texts[-1])}
     ends = layout.read("text_ends")
-    is_whole = is_whole and (np.diff(ends, prepend=0) >= 0).all() and (ends[-1:] == shapes["text_bytes"]).all()
+    is_whole = is_whole and bool((np.diff(ends, prepend=0) >= 0).all() and (ends[-1:] == shapes["text_bytes"]).all())
     if not is_whole:
         raise InputError(f"'{layout.path}' is damaged (its arrays do not fit each other); {REMEDY}")
     if {shapes["views"][2], shapes["text_features"][1]} != {width}:

@@ -127,7 +127,10 @@ def _ulip_lvis(path: Path, skip_missing: bool) -> ZeroShotSet:
     names = metadata.get("all_keys") if isinstance(metadata, dict) else None
     if not isinstance(places, dict) or not isinstance(name_of, dict) or not isinstance(names, list):
         raise InputError(f"'{path}' or its objaverse_lvis_metadata.json is not ULIP-2's: no dict of paths and names")
-    kept = [uid for uid in places if name_of.get(uid) in set(names)]
+    if not all(isinstance(name, str) for name in (*names, *name_of.values())):
+        raise InputError(f"the names beside '{path}' are no texts; download them again")
+    known = set(names)
+    kept = [uid for uid in places if name_of.get(uid) in known]
     note = () if len(kept) == len(places) else (f"{len(places) - len(kept)} objects without a class were left out",)
     row_of = {name: row for row, name in enumerate(names)}
     labels = [row_of[name_of[uid]] for uid in kept]
@@ -164,15 +167,22 @@ def _scanobjectnn(path: Path, _: bool) -> ZeroShotSet:
     if not isinstance(content, dict) or "xyz" not in content or "label" not in content:
         raise InputError(f"'{path}' is no dict with 'xyz' and 'label'; get it from OpenShape's or Uni3D's test sets")
     xyz, rgb = content["xyz"], content.get("rgb")
-    labels = np.asarray(content["label"]).reshape(-1)
     names = list(SCAN_CLASSES)
+    try:
+        labels = np.asarray(content["label"]).reshape(-1)
+        len(xyz)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"'{path}' has no list of clouds and of labels ({error}); download it again") from error
     if len(xyz) != len(labels) or labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < len(names))).all():
         raise InputError(f"'{path}' has {len(xyz)} clouds and {len(labels)} labels, which must lie in 0..14")
     features_file = path.parent / "cat_name_pt_feat.npy"
     features = stack(dict_features(features_file), names, features_file) if features_file.is_file() else None
 
     def read(row: int) -> Cloud:
-        item = {"xyz": np.asarray(xyz[row]), **({} if rgb is None else {"rgb": np.asarray(rgb[row])})}
+        try:
+            item = {"xyz": np.asarray(xyz[row]), **({} if rgb is None else {"rgb": np.asarray(rgb[row])})}
+        except (ValueError, TypeError, LookupError) as error:
+            raise InputError(f"object {row} of '{path}' is no cloud ({error}); download it again") from error
         return cloud_of(item, f"object {row} of '{path}'")
 
     ids = [str(row) for row in range(len(labels))]

@@ -67,6 +67,10 @@ class Union(PointCloudDataset):
             raise InputError("data.options.parts is empty; name data sets: [{type: DebShapes}, {type: SweetHome3D}]")
         self.num_points = num_points
         self._parts = [_open(root, split, part) for part in parts]
+        self.members = [
+            ({"type": part["type"], "root": None, "options": part.get("options") or {}}, data.ids)
+            for part, data in zip(parts, self._parts, strict=True)
+        ]
         self._tables = {kind: [_table(data, kind, num_views, num_prompts) for data in self._parts] for kind in teachers}
         self.carried = {kind: _summary(kind, tables, self._parts) for kind, tables in self._tables.items()}
         repeats = [int(part.get("repeat", 1)) if split == "pretrain" else 1 for part in parts]
@@ -107,8 +111,9 @@ def _open(root: str, split: str, part: Mapping[str, Any]) -> PointCloudDataset:
     unknown = set(part) - {"type", "fold", "repeat", "options"}
     if unknown or "type" not in part:
         raise InputError(f"a part of data.options.parts is {dict(part)}, but takes type, fold, repeat and options")
-    if not 1 <= int(part.get("repeat", 1)) <= 100:
-        raise InputError(f"repeat is {part['repeat']} in data.options.parts, but must be 1 to 100")
+    repeat = part.get("repeat", 1)
+    if type(repeat) is not int or not 1 <= repeat <= 100:
+        raise InputError(f"repeat is {repeat!r} in data.options.parts, but must be a whole number from 1 to 100")
     return open_split(part["type"], root, Choice(split=split, fold=part.get("fold")), part.get("options"))
 
 

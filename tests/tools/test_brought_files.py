@@ -126,9 +126,10 @@ def test_an_index_with_broken_names_is_refused(tmp_path, names):
         ShapeIndex.load(tmp_path / "a.safetensors")
 
 
-def test_an_index_that_holds_no_numbers_is_refused(monkeypatch):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e30])
+def test_an_index_that_holds_no_directions_is_refused(monkeypatch, value):
     rows = torch.eye(3)
-    rows[1, 1] = torch.nan
+    rows[1, 1] = value
     index = ShapeIndex(["a", "b", "c"], {"shape": Vectors(rows)}, "n")
     monkeypatch.setattr(search, "fingerprint", lambda network: "n")
     monkeypatch.setattr(search, "_feature_of", lambda *given: torch.ones(3))

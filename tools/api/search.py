@@ -187,7 +187,7 @@ class ShapeIndex:
             )
             parts = [(v, query, share / spread[1]) for (v, query, share), spread in zip(parts, spreads, strict=True)]
         scores, rows = find_nearest(parts, top, method=method)
-        if not scores.isfinite().all():
+        if not all(part.is_sound(rows) for part, _, _ in parts):
             raise InputError(
                 "the index holds vectors that are not finite; make it anew with: pointrecon search --build"
             )

@@ -115,6 +115,11 @@ class Vectors:
         wrong = float(self.error) * float(query.norm() + rest) + 1.001 * rest + 1e-5
         return found.float().mul_(self.scale), step, wrong
 
+    def is_sound(self, rows: Tensor) -> bool:
+        """Whether these rows are of unit length, as none is that a bit of the file has made something else."""
+        lengths = self.rows[rows].float().norm(dim=1)
+        return bool((((lengths - 1).abs() < 0.01) | (lengths == 0)).all())
+
     def spread(self, query: Tensor) -> tuple[float, float]:
         """Mean and standard deviation of the scores, over rows that are evenly drawn."""
         rows = torch.linspace(0, len(self) - 1, min(len(self), SAMPLED_ROWS)).long()

@@ -1,6 +1,7 @@
 """What a run starts from: a checkpoint that is read once, and the objects that its network has been trained on."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,11 @@ from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.utils.config import complete_config
 from pointrecon.utils.errors import InputError
 
-# Data sets that hold the same objects under the same ids.
-FAMILIES = {"ModelNet10": "ModelNet", "ModelNet40": "ModelNet"}
+# Data sets that hold the same objects under the same ids, but for how these are written.
+FAMILIES = {
+    **{"ModelNet10": "ModelNet", "ModelNet40": "ModelNet", "DebShapesClasses": "DebShapes"},
+    **{"ShapeNet55": "ShapeNet", "ShapeNetPart": "ShapeNet"},
+}
 TRAINING_SPLITS = {"pretrain": "pretrain", "classify": "train", "segment": "train"}
 
 
@@ -36,8 +40,8 @@ class SeenObjects:
 
     def add(self, data: DataSettings, dataset: PointCloudDataset) -> None:
         """Adds the objects of a training split. Data sets whose ids are not known without reading all of them pass."""
-        if dataset.may_pick:
-            self.keys = np.union1d(self.keys, object_keys(data, dataset.ids))
+        for theirs, ids in dataset.members or ([(data, dataset.ids)] if dataset.may_pick else []):
+            self.keys = np.union1d(self.keys, object_keys(theirs, ids))
 
     def count(self, data: DataSettings, ids: Iterable[str]) -> int:
         """How many of the objects are among them."""
@@ -102,11 +106,16 @@ def seen_by(content: Mapping[str, Any], cfg: Settings) -> SeenObjects:
     return seen
 
 
-def object_keys(data: DataSettings, ids: Iterable[str]) -> np.ndarray:
-    """(n,) int64, a number for each object: equal where the data set and the id are."""
+def object_keys(data: Mapping[str, Any] | DataSettings, ids: Iterable[str]) -> np.ndarray:
+    """(n,) int64, a number for each object: equal where the data set and the id are or, of own files, the path."""
     kind = FAMILIES.get(data["type"], data["type"])
-    where = str(data.get("root") or data["options"].get("root", "")) if kind == "Folder" else ""
-    where = str(Path(where).expanduser().resolve()) if where else ""
+    where = ""
+    if kind == "Folder":
+        place = Path(data.get("root") or data["options"].get("root", "")).expanduser().resolve()
+        folder = place.parent if place.suffix.lower() == ".csv" else place  # the ids of a table are paths beside it
+        ids = [os.path.normpath(folder / key) for key in ids]
+    elif kind == "ShapeNet":
+        ids = [key.removeprefix("shape_data/").replace("/", "-") for key in ids]
     digests = [hashlib.blake2b(f"{kind}\0{where}\0{key}".encode(), digest_size=8).digest() for key in ids]
     return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
 

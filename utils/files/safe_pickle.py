@@ -10,6 +10,7 @@ import io
 import math
 import mmap
 import pickle
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
@@ -38,6 +39,7 @@ _DAMAGE = (
     RecursionError,
     TypeError,
     ValueError,
+    tokenize.TokenError,  # NumPy reads headers that Python 2 wrote word by word
 )
 
 

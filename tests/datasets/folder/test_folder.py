@@ -156,3 +156,32 @@ def test_words_of_names():
         and words_of("000123_ab12f") == ""
         and words_of("tv-stand") == "tv stand"
     )
+
+
+def copy_cloud(root, source, target):
+    (root / target).parent.mkdir(parents=True, exist_ok=True)
+    (root / target).write_bytes((root / source).read_bytes())
+
+
+def test_copies_of_a_file_are_all_tested_or_all_trained_on(root):
+    alone = Folder(str(root), up="y", num_stored=64, jobs=1)
+    (tested,) = [name for name, part in zip(alone.ids, alone.split_of, strict=True) if part == "test" and "rod" in name]
+    for number in range(3):
+        copy_cloud(root, tested, f"rod/copy_{number}.npy")
+    data = Folder(str(root), up="y", num_stored=64, jobs=1)
+    copies = [name for name in data.ids if name == tested or "copy" in name]
+    parts = {data.split_of[data.ids.index(name)] for name in copies}
+    assert len(copies) == 4 and len(parts) == 1
+    assert len({data.groups[data.ids.index(name)] for name in copies}) == 1 and len(set(data.groups)) == len(data) - 3
+    assert alone.groups is None
+
+
+def test_copies_of_training_files_among_those_for_testing_are_refused(root):
+    for name in ("rod", "Floor plate"):
+        (root / "train" / name).parent.mkdir(exist_ok=True)
+        (root / name).rename(root / "train" / name)
+    copy_cloud(root, "train/rod/rod_1.npy", "test/rod/other.npy")
+    copy_cloud(root, "train/rod/rod_2.npy", "test/rod/another.npy")
+    write_cloud(root / "test" / "rod" / "new.npy", 50, 1)
+    with pytest.raises(InputError, match="2 of the 3 test objects of .*own' are training objects as well"):
+        Folder(str(root), up="y", num_stored=64, jobs=1)

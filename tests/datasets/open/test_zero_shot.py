@@ -155,3 +155,39 @@ def test_test_objects_are_found_whatever_their_axes_scale_and_order(tmp_path):
         file["data"] = random.rand(3, 12, 3)
     with pytest.raises(InputError, match="no cloud"):
         find_test_part(whole, tmp_path / "other.h5")
+
+
+@pytest.mark.parametrize("change", ["label", "xyz"])
+def test_scans_that_are_no_lists_are_refused(tmp_path, change):
+    cloud = np.zeros((5, 3), np.float32)
+    content = {"xyz": [cloud, cloud + 1], "label": [1, 2]}
+    content[change] = {"label": [[1], [1, 2]], "xyz": 3}[change]
+    save_objects(tmp_path / "scanobjectnn" / "xyz_label.npy", content)
+    with pytest.raises(InputError, match="no list of clouds and of labels"):
+        find_zero_shot_sets(tmp_path)
+
+
+def test_names_of_files_that_cannot_be_and_headers_of_no_end_are_refused(tmp_path):
+    make_uni3d(tmp_path)
+    path = tmp_path / "uni3d_data" / "objaverse_lvis" / "lvis_testset.txt"
+    text = path.read_text()
+    for name in ("{" * 300, "a\0b"):
+        path.write_text(text.replace(UIDS[0], name))
+        with pytest.raises(InputError, match="or is none; mend it"):
+            find_zero_shot_sets(tmp_path)
+    path.write_text(text)
+    scans = tmp_path / "uni3d_data" / "scanobjectnn" / "xyz_label.npy"
+    data = bytearray(scans.read_bytes())
+    data[10:13] = b"{(L"  # an old header, word by word, whose brackets stay open
+    scans.write_bytes(data)
+    with pytest.raises(InputError, match="is not a complete .npy file"):
+        find_zero_shot_sets(tmp_path)
+
+
+def test_names_of_classes_that_are_no_texts_are_refused(tmp_path):
+    make_ulip(tmp_path)
+    path = tmp_path / "ULIP-2" / "objaverse_lvis" / "objaverse_lvis_metadata.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "all_keys": [["a"], "chair"]}))
+    with pytest.raises(InputError, match="are no texts"):
+        find_zero_shot_sets(tmp_path)

@@ -136,7 +136,7 @@ def read_index(folder: Path) -> None:
     for vectors in index.spaces.values():
         width = vectors.rows.shape[1] if vectors.basis is None else len(vectors.basis)
         scores, rows = find_nearest([(vectors, vectors.query(torch.ones(width)), 1.0)], 3)
-        if not scores.isfinite().all():
+        if not vectors.is_sound(rows):
             raise InputError("search refuses such scores: the index is damaged")
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(index):
             raise WrongResult(f"scores {scores.tolist()} of rows {rows.tolist()}")

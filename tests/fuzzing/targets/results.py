@@ -11,7 +11,6 @@ from pointrecon.tools.predict.inputs import read_labels
 from pointrecon.tools.report.build import make_page
 from pointrecon.tools.report.runs import find_runs
 from pointrecon.tools.sweeps.read_table import read_table
-from pointrecon.tools.visualize.results import draw_results
 from pointrecon.utils.config import load_config, save_config
 from tests import ROOT
 from tests.fuzzing.forms import Form, WrongResult
@@ -88,18 +87,6 @@ def read_run(folder: Path) -> None:
         raise WrongResult("the page has no end")
 
 
-def write_summary(folder: Path) -> None:
-    """quickstart.json."""
-    rows = {"svm_accuracy": 0.5, "svm_random_accuracy": 0.4, "finetune_accuracy": 0.6, "scratch_accuracy": 0.5}
-    rows |= {f"{name}_5shot": value for name, value in rows.items()} | {"zero_shot_accuracy": 0.3}
-    (folder / "quickstart.json").write_text(json.dumps({**rows, "chance": 0.05, "num_test_objects": 109, "seed": 0}))
-
-
-def read_summary(folder: Path) -> None:
-    """Draws its bars."""
-    draw_results(folder / "quickstart.json", folder / "a.png")
-
-
 def write_table(folder: Path) -> None:
     """A table of runs."""
     (folder / "cfgs").mkdir()
@@ -129,7 +116,6 @@ def read_lists(folder: Path) -> None:
 
 FORMS = (
     Form("run", write_run, read_run, spoil_result),
-    Form("summary", write_summary, read_summary, spoil_result),
     Form("table", write_table, read_plan, spoil_result),
     Form("lists", write_lists, read_lists, spoil_result),
 )

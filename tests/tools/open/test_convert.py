@@ -214,3 +214,16 @@ def test_a_damaged_manifest_is_refused(tmp_path, change):
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, **change}))
     with pytest.raises(InputError, match="manifest.json' is damaged"):
         OpenShards(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["points", "views", "text_features"])
+def test_a_bit_that_turned_is_told(tmp_path, name):
+    convert(OBJECTS, tmp_path)
+    path = OpenShards(tmp_path).files[0]
+    place = read_layout(path, ARRAYS, ("about",)).places[name]
+    data, start = bytearray(path.read_bytes()), place.offset
+    data[start : start + 2] = np.array([np.nan], np.float16).tobytes()
+    path.write_bytes(data)
+    shards = OpenShards(tmp_path)
+    with pytest.raises(InputError, match="has numbers that are not finite"):
+        shards[0]

@@ -109,7 +109,7 @@ def test_a_folder_with_splits_of_its_own_keeps_them(tmp_path):
         for name in ("ball", "rod"):
             (tmp_path / "f" / name / split).mkdir(parents=True)
             for row in range(3):
-                cloud = np.random.RandomState(row).randn(40, 3)
+                cloud = np.random.RandomState(row + 10 * (split == "test") + 20 * (name == "rod")).randn(40, 3)
                 np.save(tmp_path / "f" / name / split / f"{split}{row}.npy", cloud)
     words = [str(tmp_path / "f"), "--from_scratch", "--root", str(tmp_path), "--jobs", "1"]
     plan, data, _ = finetune.make_plan(finetune.parse(words))
