@@ -1,5 +1,6 @@
 """Reads what a run leaves for its pictures, and says which file is at fault."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from pointrecon.utils.files.io import check_file
 from pointrecon.utils.files.json_text import JsonError, parse_json
 from pointrecon.utils.files.npy import read_npz
 from pointrecon.utils.yaml_text import YAML_ERRORS, parse
+
+LARGEST = 2.0**53
 
 
 def read_arrays(path: Path, shapes: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -93,7 +96,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             if number == len(lines) and records:
                 break
             raise InputError(f"'{path}', line {number}, is not valid JSON: {error}") from error
-        if not isinstance(record, dict) or "split" not in record or not isinstance(record.get("epoch"), (int, float)):
+        if not isinstance(record, dict) or "split" not in record or not _is_sensible(record.get("epoch")):
             raise InputError(f"'{path}', line {number}, is no record with `split` and `epoch`: {line[:60]}")
-        records.append(record)
+        huge = [name for name, value in record.items() if isinstance(value, int) and not _is_sensible(value)]
+        records.append({**record, **dict.fromkeys(huge, math.nan)})
     return records
+
+
+def _is_sensible(value: Any) -> bool:
+    """Whether it is a number that both a float and a whole number can be."""
+    return isinstance(value, (int, float)) and -LARGEST < value < LARGEST

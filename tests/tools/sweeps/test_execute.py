@@ -37,6 +37,7 @@ def test_a_small_table_from_beginning_to_end(write_table, tmp_path):
     content = json.loads((tmp_path / "out" / "table.json").read_text())
     assert set(content["rows"]) == {"recon", "alone", "scratch", "random"} and not content["missing"]
     assert content["costs"]["recon"]["parameters"] > 1e5 and "| recon |" in markdown
+    assert content["costs"]["recon"]["seconds"] > 0 and set(content["costs"]["scratch"]) == {"measuring"}
     (svm,) = [run for run in runs_of(table) if run.name == "recon-svm-p0-fold1-seed0"]
     result = json.loads((svm.folder() / "result.json").read_text())
     assert content["rows"]["recon"]["svm"]["mean"] == result["svm_accuracy"]

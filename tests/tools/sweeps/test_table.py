@@ -143,3 +143,13 @@ def test_a_network_for_each_seed(tmp_path):
 def test_what_cannot_be_compared_is_refused(networks, message):
     with pytest.raises(InputError, match=message):
         expand(compare_networks(networks, folds=[0], seeds=[0], configs=ROOT / "cfgs/quickstart"))
+
+
+def test_tables_that_share_runs_have_reports_of_their_own(write_table, tmp_path):
+    path = write_table(TABLE + "out: runs\nreport: tables/rows\n")
+    found = read_table(path)
+    assert (str(found.out), str(found.report)) == ("runs", "tables/rows")
+    # A folder on the command line is for everything.
+    assert read_table(path, tmp_path).report is None and read_table(write_table()).report is None
+    with pytest.raises(InputError, match="report is 3, but must be a text"):
+        read_table(write_table(TABLE + "report: 3\n"))

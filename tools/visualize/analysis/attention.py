@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pointrecon.attention import attend, query_names_of
 from pointrecon.tools.visualize.analysis.panels import Line, Panel, draw
-from pointrecon.tools.visualize.analysis.subjects import HELD_OUT, Subject, clouds
+from pointrecon.tools.visualize.analysis.subjects import HELD_OUT, Subject, clouds, log
+from pointrecon.utils.errors import InputError
 
 BATCH = 32
 
@@ -22,7 +23,7 @@ def measure(subjects: Sequence[Subject], *, count: int = 64, split: str = HELD_O
     """Attention distances in radii of the shape, without masks.
 
     Args:
-        subjects: the networks.
+        subjects: those without attention in two streams are left out, which the log says.
         count: objects at most.
         split: whose objects.
 
@@ -30,8 +31,19 @@ def measure(subjects: Sequence[Subject], *, count: int = 64, split: str = HELD_O
         By network `local` (L, H): mean distance from a patch to what it attends to; `global` (L, H): mean distance
         between two patches that the queries attend to; `queries`: that of each query, (L,); and `uniform`, what
         both are for attention spread evenly.
+
+    Raises:
+        InputError: no network has attention in two streams.
     """
-    return {subject.name: distances(subject.network.encoder, clouds(subject, split, count)[1]) for subject in subjects}
+    found = {}
+    for subject in subjects:
+        try:
+            found[subject.name] = distances(subject.network.encoder, clouds(subject, split, count)[1])
+        except InputError as error:  # one stream, or blocks without attention
+            log.warning(f"attention: {subject.name} is left out, since {error}")
+    if not found:
+        raise InputError("none of the networks has attention in two streams; give one of ReConBlock or PreNormBlock")
+    return found
 
 
 def distances(encoder: Any, points: Tensor) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def draw_gradients(found: Mapping[str, Any], target: Path, *, has_title: bool = 
     """Cosine and ratio by layer at the last epoch and, where there are several, the cosine over the epochs."""
     layers = next(iter(found.values()))["layers"]
     places = range(len(layers))
-    label = {name: f"{name} ({_passes(item['passed'])})" for name, item in found.items()}
+    label = {name: f"{name} ({_describe(item)})" for name, item in found.items()}
     angle = [Line(label[name], places, item["cosine"][-1], item["low"][-1], item["high"][-1])
              for name, item in found.items()]  # fmt: skip
     ratio = [Line(label[name], places, item["ratio"][-1]) for name, item in found.items()]
@@ -170,5 +170,8 @@ def draw_gradients(found: Mapping[str, Any], target: Path, *, has_title: bool = 
                 has_title=has_title)  # fmt: skip
 
 
-def _passes(share: float) -> str:
+def _describe(item: Mapping[str, Any]) -> str:
+    if list(item["epochs"]) == [0]:
+        return "untrained"
+    share = item["passed"]
     return "no stop" if share == 1 else "stopped" if share == 0 else f"{100 * share:.0f} % passes"

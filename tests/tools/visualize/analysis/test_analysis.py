@@ -69,6 +69,22 @@ def test_distance_of_uniform_attention_is_the_mean_distance(subjects):
         assert found[stream].shape[0] == 2 and found[stream] == pytest.approx(mean, rel=1e-4)
 
 
+def test_networks_without_two_streams_are_left_out(subjects, caplog):
+    from dataclasses import replace
+
+    from pointrecon.models.decoder import MaskedDecoder
+    from pointrecon.models.encoder import PointEncoder
+    from pointrecon.models.recon import ReCon
+
+    encoder = PointEncoder(24, 2, 2, 8, 4, block="SharedBlock")
+    shared = replace(subjects[0], name="shared", network=ReCon(encoder, MaskedDecoder(24, 1, 2, 4)).eval())
+    assert list(attention.measure([subjects[1], shared], count=3)) == ["alone"] and "shared is left out" in caplog.text
+    with pytest.raises(InputError, match="none of the networks has attention in two streams"):
+        attention.measure([shared], count=3)
+    # CKA needs no attention, and one stream has queries and patches too.
+    assert len(cka.measure([shared], count=8, split="test")["streams"]["shared"]) == 2
+
+
 def test_a_loss_pulls_the_way_of_itself(subjects):
     network = subjects[0].network
     shown = next(batches(subjects[0], "pretrain", count=8, batch_size=8))
