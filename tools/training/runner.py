@@ -260,7 +260,7 @@ class Runner:
         """
         self.writer.check()
         is_due = is_step_saved(self.cfg, self.state.step)
-        if self.guard.is_due(self.state.step - 1, is_due):
+        if self.weights.is_sharded and self.guard.is_due(self.state.step - 1, is_due):
             self.signals.agree()
         if is_due or self.signals.must_save:
             # A signal comes to the main process alone, which then counts what it has seen itself.
