@@ -30,13 +30,17 @@ class Table:
     Attributes:
         classes: Class -> patterns; the first class of which one is found in an id counts.
         copies: What tells near copies apart: ids that are equal without it are one group. None: there are no groups.
+        none: Patterns of ids without a class, whatever the classes say.
     """
 
     classes: Mapping[str, Sequence[re.Pattern[str]]]
     copies: re.Pattern[str] | None = None
+    none: Sequence[re.Pattern[str]] = ()
 
     def class_of(self, name: str) -> str | None:
         """The class of an id; None: it has none."""
+        if any(one.search(name) for one in self.none):
+            return None
         return next((kind for kind, found in self.classes.items() if any(one.search(name) for one in found)), None)
 
     def group_of(self, name: str) -> str:
@@ -100,4 +104,5 @@ def read_table(name: str) -> Table:
     check_choice("data.options.classes", name, sorted(path.stem for path in TABLES.glob("*.yaml")))
     tree = yaml.safe_load((TABLES / f"{name}.yaml").read_text(encoding="utf-8"))
     classes = {kind: [re.compile(pattern) for pattern in patterns] for kind, patterns in tree["classes"].items()}
-    return Table(classes, re.compile(tree["copies"]) if "copies" in tree else None)
+    copies = re.compile(tree["copies"]) if "copies" in tree else None
+    return Table(classes, copies, [re.compile(pattern) for pattern in tree.get("none", ())])

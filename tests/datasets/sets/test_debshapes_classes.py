@@ -101,7 +101,10 @@ def zeroad(name):
         ("structural/kart_wall_tower_b", "tower", "kart_wall_tower"),
         ("structural/kart_wall_gate", "gate", "kart_wall_gate"),
         ("structural/han_civic_center_no_towers", "building", "han_civic_center_no_towers"),
-        ("structural/ptol_ship_trireme_tent", "ship", "ptol_ship_trireme"),
+        ("structural/ptol_ship_trireme", "ship", "ptol_ship_trireme"),
+        ("structural/ptol_ship_trireme_tent", None, None),
+        ("structural/spart_barracks_struct", None, None),
+        ("structural/spart_barracks", "building", "spart_barracks"),
         ("structural/hele_siege_tower", "siege engine", "hele_siege_tower"),
     ],
 )
