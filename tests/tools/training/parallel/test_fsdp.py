@@ -96,7 +96,8 @@ def assert_alike(one, two, tolerance):
         assert one == two
 
 
-@pytest.mark.parametrize("cached", ["false", pytest.param("true", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cached", ["false", "true"])
 def test_shared_out_weights_take_the_steps_of_ddp(write, launch, cached):
     """Loss, clipping, averages, checkpoints and the probes in between, with accumulation and blocks computed again."""
     common = ("epochs=2", "accum_steps=2", f"accum_cached={cached}", "evaluators={zero_shot: {every: 1}}")
