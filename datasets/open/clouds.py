@@ -82,9 +82,8 @@ def inner_path(data_path: str) -> PurePosixPath:
     path = PurePosixPath(text.lstrip("/"))
     is_name = "\0" not in text and all(len(part.encode("utf-8", "replace")) <= 255 for part in path.parts)
     if not is_name or ".." in path.parts or not path.parts:
-        raise InputError(
-            f"the path '{str(data_path):.200}' in a list leads out of the data or is none; mend it"
-        )
+        shown = str(data_path)[:200]
+        raise InputError(f"the path '{shown}' in a list leaves the data's folder or is none; mend it")
     return path
 
 

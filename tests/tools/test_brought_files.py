@@ -12,6 +12,8 @@ from pointrecon import search, words
 from pointrecon.datasets.open.zero_shot import find_zero_shot_sets
 from pointrecon.search import ShapeIndex
 from pointrecon.tools.predict.inputs import read_labels
+from pointrecon.tools.report.build import write_report
+from pointrecon.tools.report.page import _dump
 from pointrecon.tools.report.runs import read_run
 from pointrecon.tools.sweeps.read_table import read_table
 from pointrecon.tools.visualize.files import describe_origin, read_metrics
@@ -136,3 +138,33 @@ def test_an_index_that_holds_no_directions_is_refused(monkeypatch, value):
     model = types.SimpleNamespace(network=None, info=types.SimpleNamespace(path="x"))
     with pytest.raises(InputError, match="not finite; make it anew"):
         index.search(model, shape="a.obj", top=1)
+
+
+def test_numbers_that_cannot_be_leave_the_rest_of_a_report(tmp_path):
+    run = tmp_path / "a\udcff"
+    run.mkdir()
+    lines = [
+        {"split": "train", "epoch": epoch, "step": epoch, "loss": loss} for epoch, loss in ((1, 10**400), (2, 1.5))
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / "result.json").write_text(json.dumps({"accuracy": 0.5, "accuracy_interval": [0.1, 10**400]}))
+    write_report([run], tmp_path / "a.html", with_network=False)
+    assert "1.5" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert json.loads(_dump({"a": [1.0, float("nan")], "b": {"c": float("inf")}})) == {
+        "a": [1.0, None],
+        "b": {"c": None},
+    }
+    for epoch in ("NaN", "Infinity", "1" + "0" * 400, "null"):
+        (run / "metrics.jsonl").write_text(f'{{"split": "train", "epoch": {epoch}}}\n')
+        with pytest.raises(InputError, match="is no record"):
+            read_metrics(run / "metrics.jsonl")
+
+
+def test_an_index_whose_basis_is_damaged_is_refused(tmp_path):
+    basis = torch.eye(4)[:, :2]
+    ShapeIndex(["a"], {"shape": Vectors.of(torch.ones(1, 4), basis)}, "n").save(tmp_path / "a.safetensors")
+    assert len(ShapeIndex.load(tmp_path / "a.safetensors")) == 1
+    basis[0, 0] = 1e30
+    ShapeIndex(["a"], {"shape": Vectors(torch.ones(1, 2), basis=basis)}, "n").save(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="not orthonormal"):
+        ShapeIndex.load(tmp_path / "a.safetensors")

@@ -82,8 +82,10 @@ class Vectors:
             is_right = codes.shape == rows.shape and codes.dtype == torch.int8
             if not is_right or scale is None or error is None or scale.shape != (len(rows),) or error.shape != (1,):
                 raise ValueError(f"{name}.codes do not belong to the rows")
-        if basis is not None and (basis.dim() != 2 or basis.shape[1] != rows.shape[1]):
+        if basis is not None and (basis.dim() != 2 or basis.dtype != torch.float32 or basis.shape[1] != rows.shape[1]):
             raise ValueError(f"{name}.basis is of another width than the rows")
+        if basis is not None and not ((basis.T @ basis - torch.eye(basis.shape[1])).abs() < 0.01).all():
+            raise ValueError(f"{name}.basis has columns that are not orthonormal")
         return cls(rows, codes, scale, error, basis)
 
     def query(self, vector: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def write_report(places: Sequence[Path], out: Path, *, with_network: bool = True
 
 def _save(page: Page, out: Path) -> None:
     with atomic_write(out) as temporary:
-        temporary.write_text(page.render(), encoding="utf-8")
+        temporary.write_text(page.render(), encoding="utf-8", errors="replace")  # names of folders need not be UTF-8
     size = out.stat().st_size
     if size > MAX_BYTES:
         log.warning(f"'{out}' has {size / 1e6:.0f} MB; name fewer runs for a smaller one")

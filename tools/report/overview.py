@@ -93,7 +93,7 @@ def _interval(result: Mapping[str, Any] | None, name: str) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and abs(value) < math.inf and abs(value) < 2**63
 
 
 def _value(value: Any) -> str:

@@ -7,6 +7,7 @@ Colours in figures are names that the page fills in for light and dark: `@0` to 
 import base64
 import html
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,7 @@ class Page:
         )
         content = {"figures": self.figures, "clouds": self.clouds, "data": self.data, "reload": self.reload_seconds}
         # No "</script>" may be in the data.
-        blob = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+        blob = _dump(content).replace("<", "\\u003c")
         fill = {
             "TITLE": text(self.title),
             "CSS": (ASSETS / "page.css").read_text(encoding="utf-8"),
@@ -150,6 +151,22 @@ class Page:
         }
         page = (ASSETS / "page.html").read_text(encoding="utf-8")
         return re.sub("%([A-Z]+)%", lambda found: fill[found[1]], page)
+
+
+def _dump(content: Any) -> str:
+    """JSON; what is no number in a broken run becomes null."""
+    try:
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_without_nan(content), ensure_ascii=False, separators=(",", ":"))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def plotly_script() -> str:
