@@ -8,6 +8,7 @@ gradient scaler (bf16 does without).
 in `hooks.ema.trained`.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from pointrecon.tools.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from pointrecon.tools.environment import describe_versions
 from pointrecon.tools.settings import Settings
-from pointrecon.utils.config import flatten, to_plain
+from pointrecon.utils.config import complete_config, flatten, to_plain
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.processes import connection
@@ -175,7 +176,7 @@ def check_config(saved: Mapping[str, Any], cfg: Settings, logger: Logger) -> Non
     """Compares the config of a checkpoint with that of the run that goes on from it.
 
     Args:
-        saved: config in the checkpoint.
+        saved: config in the checkpoint; a key that it lacks, since an older version wrote it, had its default.
         cfg: the whole config; with `resume_changed` every difference is accepted.
         logger: is told every difference that is accepted.
 
@@ -183,6 +184,9 @@ def check_config(saved: Mapping[str, Any], cfg: Settings, logger: Logger) -> Non
         InputError: a difference that would make another run of it.
     """
     before, now = flatten(saved), flatten(cfg)
+    with contextlib.suppress(InputError):  # values of another type are differences, too
+        filled = flatten(complete_config(saved, "the checkpoint's config"))
+        before = {**{key: value for key, value in filled.items() if key in now}, **before}
     changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
     binding = [key for key in changed if key.split(".")[0] not in FREE_KEYS]
     shown = [f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in binding]

@@ -100,6 +100,9 @@ def test_another_config_is_named_and_refused(caplog):
     saved = {"epochs": 3, "device": "cpu", "optim": {"lr": 1e-3}, "resume_changed": False}
     snapshot.check_config(saved, saved, LOGGER)
     snapshot.check_config(saved, {**saved, "device": "cuda", "num_workers": 2}, LOGGER)
+    snapshot.check_config(saved, {**saved, "accum_steps": 1}, LOGGER)  # not there yet when it was written: the default
+    with pytest.raises(InputError, match="accum_steps was 1 and is 2"):
+        snapshot.check_config(saved, {**saved, "accum_steps": 2}, LOGGER)
     changed = {**saved, "epochs": 5, "optim": {"lr": 2e-3}}
     with pytest.raises(InputError, match=r"epochs was 3 and is 5, optim.lr was 0.001 and is 0.002; .*resume_changed"):
         snapshot.check_config(saved, changed, LOGGER)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import importlib
 from collections.abc import Iterator
 from typing import Any
@@ -81,6 +82,11 @@ def shard(model: nn.Module, cfg: Settings, ctx: RunContext) -> nn.Module:
         checkpoint_blocks(model)
     mesh = init_device_mesh(ctx.device.type, (ctx.world_size,))
     scalars = {parameter for parameter in model.parameters() if not parameter.dim()}
+    if scalars and "ignored_params" not in inspect.signature(fully_shard).parameters:
+        raise InputError(
+            f"parallel is fsdp and a temperature is learnt, but torch {torch.__version__} can share out no single "
+            "number; install a newer one, or set parallel=ddp"
+        )
     options: dict[str, Any] = {"mesh": mesh, **({"ignored_params": scalars} if scalars else {})}
     for block in blocks_of(model):
         if cfg["compile"]:
