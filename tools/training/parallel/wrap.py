@@ -2,8 +2,8 @@
 
 import contextlib
 import functools
-import inspect
 import importlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
