@@ -95,7 +95,14 @@ def pick(dataset: PointCloudDataset, choice: Choice, *, is_split: bool = False) 
             is_val = dataset.split_of == "val" if is_published else None
         fraction = 0.0 if is_split else choice.val_fraction
         rows = split_rows(
-            split, labels, is_test, dataset.class_names, fraction, choice.shots, choice.seed, is_val=is_val,
+            split,
+            labels,
+            is_test,
+            dataset.class_names,
+            fraction,
+            choice.shots,
+            choice.seed,
+            is_val=is_val,
             is_whole=choice.whole,
         )
     if not len(rows):

@@ -49,6 +49,4 @@ def make_head(kind: str, in_dim: int, num_classes: int, dropout: float = 0.5) ->
 
 def make_contrast_head(in_dim: int, dim: int = 128) -> nn.Sequential:
     """Projection of the cls query for the class-wise contrastive loss: Linear, batch-norm, ReLU, Linear, batch-norm."""
-    return nn.Sequential(
-        nn.Linear(in_dim, dim), BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim), BatchNorm1d(dim)
-    )
+    return nn.Sequential(nn.Linear(in_dim, dim), BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim), BatchNorm1d(dim))

@@ -159,6 +159,7 @@ class TwoTowerEncoder(Tower):
         """Tower 1 with tokens in front: (B, G, K, 3), (B, G, 3) -> (B, E + G, C)."""
         return self.encode(patches, centers, front=front)
 
+
 class TwoTowerClassifier(PointClassifier):
     """Both towers, or one of them, and a classification head.
 

@@ -141,7 +141,8 @@ def test_there_is_one_version():
     others = [
         str(path.relative_to(ROOT))
         for path, _ in package_files()
-        if path.suffix == ".py" and re.search(r"^__version__ = ['\"]", path.read_text(encoding="utf-8"), re.M)
+        if path.suffix == ".py"
+        and re.search(r"^__version__ = ['\"]", path.read_text(encoding="utf-8"), re.M)
         and path.relative_to(ROOT).parts[0] != "extensions"  # also a distribution of its own
     ]
     assert not others

@@ -54,9 +54,7 @@ class Carried:
         return {"count": self.table.shape[1], "dim": self.table.shape[2], "mean": mean.tolist(), "info": self.info}
 
 
-def make_shards(
-    cfg: Settings, out: Path, splits: Sequence[str], shard_size: int = SHARD_SIZE
-) -> dict[str, int]:
+def make_shards(cfg: Settings, out: Path, splits: Sequence[str], shard_size: int = SHARD_SIZE) -> dict[str, int]:
     """Writes <out>/<split>/<split>-000000.tar, ... and an index for each split.
 
     Whatever is there already, from a call that was interrupted, stays: a shard is there whole or not at all.

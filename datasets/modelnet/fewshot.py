@@ -92,9 +92,7 @@ class ModelNetFewShot(PointCloudDataset):
             raise InputError(
                 f"'{path}' must hold a dict with 'train' and 'test', but does not; get it again: {_SOURCE}"
             )
-        refuse_same_clouds(
-            _clouds(content["train"]), _clouds(content["test"]), f"'{path}'", f"get it again: {_SOURCE}"
-        )
+        refuse_same_clouds(_clouds(content["train"]), _clouds(content["test"]), f"'{path}'", f"get it again: {_SOURCE}")
         entries: list[Entry] = []
         split_of: list[str] = []
         for split in splits:
@@ -256,9 +254,7 @@ def _folders(root: Path, way: int, shots: int) -> list[Path]:
     return [root / folder / name for folder in FOLDERS for name in (f"{way}way{shots}shot", f"{way}way_{shots}shot")]
 
 
-def _read_entries(
-    content: Any, way: int, what: str, num_points: int | None, on_error: str
-) -> tuple[list[Entry], int]:
+def _read_entries(content: Any, way: int, what: str, num_points: int | None, on_error: str) -> tuple[list[Entry], int]:
     """Returns the readable entries, and how many are not; all have `num_points` points, or as many as the first."""
     if not isinstance(content, (list, tuple)) or not len(content):
         raise InputError(f"{what} must be a list of objects, but is {type(content).__name__}; get it again: {_SOURCE}")

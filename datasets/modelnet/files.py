@@ -105,9 +105,7 @@ class ModelNetFiles:
 
         if source == "hdf5" or (source == "auto" and self._has_only_hdf5(part)):
             name, readers = self.packed_name(part, "hdf5"), {"hdf5": self.read_hdf5}
-            packed = open_or_pack(
-                self.hdf5_folder, name, ("hdf5",), make_source, on_error, cache_root=self.cache_root
-            )
+            packed = open_or_pack(self.hdf5_folder, name, ("hdf5",), make_source, on_error, cache_root=self.cache_root)
         else:
             kinds = ("dat", "txt") if source == "auto" else (source,)
             name = self.packed_name(part, "dat")

@@ -86,6 +86,5 @@ def _describe_missing(open_clip: ModuleType, model: str, pretrained: str | None,
     has_twin = config.get("quick_gelu") and quick in open_clip.list_models()
     return (
         f"open_clip could not download the weights '{pretrained}' of '{model}', {file} ({reason}); fetch this file on "
-        f"a machine that can and give its path as {OPTION}"
-        + (f", with model '{quick}'" if has_twin else "")
+        f"a machine that can and give its path as {OPTION}" + (f", with model '{quick}'" if has_twin else "")
     )

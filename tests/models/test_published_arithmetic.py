@@ -3,7 +3,6 @@
 scripts/check_parity.py prints the same comparisons, and for other fixtures.
 """
 
-
 import pytest
 import torch
 

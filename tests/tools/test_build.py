@@ -1,6 +1,5 @@
 """Configs -> networks of the published sizes."""
 
-
 import pytest
 
 from pointrecon.tools.build import build_classifier, build_pretrainer

@@ -274,8 +274,10 @@ def _is_no_part_of(layout: Layout | None, key: str) -> bool:
     not."""
     if layout is not None and layout.only and not key.startswith(layout.only):
         return True
-    return layout is not None and layout.is_plain and bool(
-        QUERY_STREAM.match(key) or key.startswith(NOT_PLAIN) or PROJECTION.match(key)
+    return (
+        layout is not None
+        and layout.is_plain
+        and bool(QUERY_STREAM.match(key) or key.startswith(NOT_PLAIN) or PROJECTION.match(key))
     )
 
 

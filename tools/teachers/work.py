@@ -232,6 +232,4 @@ def check_finite(features: Tensor, what: Sequence[str]) -> None:
     """
     is_bad = ~features.isfinite().all(-1)
     if is_bad.any():
-        raise InputError(
-            f"the teacher's feature of '{what[int(is_bad.nonzero()[0])]}' is not finite; check its input"
-        )
+        raise InputError(f"the teacher's feature of '{what[int(is_bad.nonzero()[0])]}' is not finite; check its input")

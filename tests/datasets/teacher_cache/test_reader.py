@@ -1,6 +1,5 @@
 """The teacher cache: what is written comes back by id, what is not there is refused; the bundled one fits its data."""
 
-
 import h5py
 import numpy as np
 import pytest

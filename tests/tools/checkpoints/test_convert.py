@@ -1,6 +1,5 @@
 """Conversion: both ways and to safetensors, nothing lost, nothing overwritten."""
 
-
 import pytest
 import torch
 from safetensors import safe_open

@@ -128,8 +128,6 @@ def test_bad_input_ends_with_one_sentence_before_training(launch, capsys, argume
     assert not folder.exists()
 
 
-
-
 @pytest.mark.slow
 def test_several_processes_find_what_one_does(launch, tmp_path, data_root):
     """The network stands still, so that the numbers of processes can be compared to the last digit."""
