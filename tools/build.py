@@ -38,7 +38,6 @@ ENCODER_KEYS += ("colors", "color_fill", "large_embedding", "layer_scale", "skip
 # Those that are refused, rather than named in a warning, where a network has no use for them: it would be another one.
 ESSENTIAL = {"block": "ReConBlock", "class_token": False, "colors": False, "large_embedding": False}
 ESSENTIAL |= {"layer_scale": False}
-CONTRAST_KEYS = ("weight", "temperature", "dim")  # of `Contrast`; what a batch holds is the task's business
 NO_TEACHER = ("chamfer", "contrast", "self", "loss")  # names that mean something else among the losses
 
 
@@ -192,7 +191,7 @@ def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
         mask_type=model["mask_type"],
         teachers=teachers,
         chamfer=Chamfer(norm=chamfer["type"], weight=chamfer["weight"], color=chamfer["color"]),
-        contrast=Contrast(*(contrast[key] for key in CONTRAST_KEYS)) if contrast["weight"] else None,
+        contrast=Contrast(contrast["weight"], contrast["temperature"], contrast["dim"]) if contrast["weight"] else None,
         **extras,
     )
     return _with_statistics(cfg, network)

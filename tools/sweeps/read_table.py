@@ -52,7 +52,7 @@ def read_table(path: str | Path, out: Path | None = None, overrides: Sequence[st
     shared = reader.texts(content.get("overrides"), "overrides")
     place = out or Path(reader.text(content.get("out"), "out") or f"experiments/{path.stem}")
     report = reader.text(content.get("report"), "report") if out is None else None
-    return Table(path.stem, rows, tasks, place, shared, pairs, "", tuple(overrides), report and Path(report))
+    return Table(path.stem, rows, tasks, place, shared, pairs, "", tuple(overrides), Path(report) if report else None)
 
 
 class _Reader:

@@ -70,11 +70,13 @@ class CachedPasses(Passes):
     @torch.no_grad()
     def _represent(
         self, batches: Sequence[Batch], seeds: Sequence[int]
-    ) -> tuple[list[Sequence[Any]], list[Tensor], list[Tensor]]:
+    ) -> tuple[list[Sequence[Any]], list[Any], list[Tensor]]:
         """What the task makes of each batch, the generator's state before the network draws, and the queries."""
         task = self.task
         before = [(buffer, buffer.clone()) for buffer in task.network.buffers()]
-        inputs, states, queries = [], [], []
+        inputs: list[Sequence[Any]] = []
+        states: list[Any] = []
+        queries: list[Tensor] = []
         for batch, seed in zip(batches, seeds, strict=True):
             with self.autocast():
                 inputs.append(task.prepare(batch))
@@ -112,7 +114,7 @@ class CachedPasses(Passes):
             queries, terms = task.network(batch[0], stage="forward_parts", generator=task.generator)
         roots = [] if grad is None else [(queries, grad)]
         roots += [(term, torch.full_like(term, share)) for term in terms.values()]
-        torch.autograd.backward(*zip(*roots, strict=True))
+        torch.autograd.backward([root for root, _ in roots], [along for _, along in roots])
         return {name: term.detach() for name, term in terms.items()}
 
 

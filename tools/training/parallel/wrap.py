@@ -112,7 +112,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
     """
     for block in blocks_of(model):
         forward = block.forward
-        block.forward = functools.partial(_forward_again, block, forward)  # type: ignore[method-assign]
+        block.forward = functools.partial(_forward_again, block, forward)
 
 
 def _forward_again(block: nn.Module, forward: Any, *inputs: Any, **options: Any) -> Any:

@@ -118,9 +118,10 @@ def draw(
                 _draw_lines(axes, panel, names, slanted)
         handles = [Line2D([], [], **look(names.index(name)), label=name) for name in names]
         if dashed:
+            kinds: list[Any] = ["-", "--"]
             handles += [
                 Line2D([], [], color=style.MUTED, linestyle=kind, label=text)
-                for kind, text in zip(("-", "--"), dashed, strict=True)
+                for kind, text in zip(kinds, dashed, strict=True)
             ]
         if handles:
             corner = (0.25 / style.WIDTH, 1 - (head - 0.26 * rows - 0.32) / height)

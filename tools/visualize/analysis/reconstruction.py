@@ -67,7 +67,8 @@ def _interval(values: np.ndarray) -> dict[str, float]:
 @torch.inference_mode()
 def errors_of(network: Any, points: Tensor, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(n, N, 3) -> (n,) error of each object, and (n,) that of points which all lie at the centre of their patch."""
-    errors, guesses = [], []
+    errors: list[float] = []
+    guesses: list[float] = []
     draw_masks = generator("cpu", seed)
     for part in points.split(BATCH):
         split = network.draw_split(network.encoder.group(part)[1], draw_masks)

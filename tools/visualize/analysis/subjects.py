@@ -119,7 +119,8 @@ def at_random(subject: Subject, name: str) -> Subject:
     dims = {key: teacher.dim for key, teacher in network.teachers.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(MAX_SEED)
-        network = build_pretrainer({**subject.config, "model": {**subject.config["model"], "drop_path": 0.0}}, dims)
+        cfg: Any = {**subject.config, "model": {**subject.config["model"], "drop_path": 0.0}}
+        network = build_pretrainer(cfg, dims)
         _, points = clouds(subject, TRAINED, NUM_SHOWN)
         network.train()
         with torch.no_grad():
