@@ -89,7 +89,9 @@ def class_names() -> list[str]:
 
     data = sweethome3d.SweetHome3D(str(ROOT / "data"))
     tables = [modelnet.MODELNET40, scanobjectnn.CLASS_NAMES, data.class_names, data.class_texts]
-    tables += [list(debshapes_classes.read_classes(path.stem)) for path in debshapes_classes.TABLES.glob("*.yaml")]
+    tables += [
+        list(debshapes_classes.read_table(path.stem).classes) for path in debshapes_classes.TABLES.glob("*.yaml")
+    ]
     return sorted({readable(name) for table in tables for name in table})
 
 

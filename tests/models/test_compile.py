@@ -7,7 +7,7 @@ import torch
 import torch._functorch.config
 
 from pointrecon.models.patches.patch_embed import FoldedPointNet
-from pointrecon.tools.training.passes import keep_backward_as_it_is
+from pointrecon.tools.training.parallel.wrap import keep_backward_as_it_is
 from pointrecon.utils.seed import generator
 
 

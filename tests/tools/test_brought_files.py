@@ -141,6 +141,7 @@ def test_an_index_that_holds_no_directions_is_refused(monkeypatch, value):
 
 
 def test_numbers_that_cannot_be_leave_the_rest_of_a_report(tmp_path):
+    pytest.importorskip("plotly")
     run = tmp_path / "a\udcff"
     run.mkdir()
     lines = [

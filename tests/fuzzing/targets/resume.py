@@ -13,6 +13,7 @@ import torch
 from pointrecon.tools.checkpoints.snapshot import State, make_content, read_last, save_last
 from pointrecon.tools.training.hooks import HookList
 from pointrecon.tools.training.optim import make_optimizer
+from pointrecon.tools.training.parallel.weights import Weights
 from pointrecon.tools.training.restore import restore
 from pointrecon.utils.config import load_config
 from pointrecon.utils.log import MetricsWriter
@@ -116,6 +117,7 @@ def read_run(folder: Path, is_changed: bool) -> None:
     task: Any = SimpleNamespace(model=model)
     context: Any = SimpleNamespace(logger=LOGGER, folder=folder)
     parts: dict[str, Any] = {"optimizer": optimizer, "hooks": HookList([]), "steps_per_epoch": STEPS}
+    parts["weights"] = Weights(task)
     state = restore(content, task, cfg, context, **parts)
     if not (0 <= state.epoch and 0 <= state.epoch_steps <= STEPS and 0 <= state.step):
         raise WrongResult(f"the place is {state}")
