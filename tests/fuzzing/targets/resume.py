@@ -114,7 +114,7 @@ def read_run(folder: Path, is_changed: bool) -> None:
     content = read_last(folder, LOGGER)
     if content is None:
         raise WrongResult("the run starts from the beginning")
-    task: Any = SimpleNamespace(model=model)
+    task: Any = SimpleNamespace(model=model, trained=model)
     context: Any = SimpleNamespace(logger=LOGGER, folder=folder)
     parts: dict[str, Any] = {"optimizer": optimizer, "hooks": HookList([]), "steps_per_epoch": STEPS}
     parts["weights"] = Weights(task)
