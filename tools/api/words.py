@@ -24,6 +24,7 @@ from pointrecon.utils.files.pictures import PictureError, decode_picture
 UNKNOWN_TEACHER = "unknown"  # of a network whose text teacher nobody named
 TABLE = "words.safetensors"  # words, and features averaged over some of the prompts, of the teacher below
 TABLE_TEACHER = "all-MiniLM-L6-v2"
+TABLE_WIDTH = 384
 
 
 def class_features(labels: Sequence[str], info: PretrainedInfo) -> np.ndarray:
@@ -146,7 +147,7 @@ def load_table() -> tuple[list[str], np.ndarray]:
         raise InputError(f"the table of words '{path}' is damaged ({error}); install the package again") from error
     lengths = np.linalg.norm(features, axis=-1, keepdims=True)
     is_whole = isinstance(words, list) and all(isinstance(word, str) for word in words)
-    is_whole = is_whole and features.ndim == 2 and len(features) == len(words) > 0
+    is_whole = is_whole and features.shape == (len(words), TABLE_WIDTH) and bool(words)
     if not is_whole or not (np.isfinite(lengths) & (lengths > 0)).all():
         raise InputError(f"the table of words '{path}' is damaged; install the package again")
     return words, features / lengths

@@ -20,6 +20,7 @@ def table(tmp_path, monkeypatch):
     """A table of four words, and no teacher."""
     save_file({"features": FEATURES}, tmp_path / words.TABLE, {"words": json.dumps(WORDS)})
     monkeypatch.setattr(words, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(words, "TABLE_WIDTH", FEATURES.shape[1])
 
     def refuse(*_):
         raise InputError("not installed")
