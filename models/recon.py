@@ -101,7 +101,10 @@ class ReCon(nn.Module):
         Returns:
             Weighted scalar terms: `chamfer`, one by the name of each teacher, `self`; their sum is the loss.
         """
-        queries, terms = self.forward_parts(points, split=split, generator=generator)
+        # Drawn here and not in a method: a compiled network is cut once, where the mask is drawn.
+        patches, centers = self.encoder.group(points)
+        split = self.draw_split(centers, generator) if split is None else split
+        queries, terms = self._look(patches, centers, split)
         return terms | self.forward_queries(queries, targets or {}, labels)
 
     def forward_parts(
@@ -125,6 +128,11 @@ class ReCon(nn.Module):
         """
         patches, centers = self.encoder.group(points)
         split = self.draw_split(centers, generator) if split is None else split
+        return self._look(patches, centers, split, is_query_only=is_query_only)
+
+    def _look(
+        self, patches: Tensor, centers: Tensor, split: Split, *, is_query_only: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         queries, tokens = self.encoder(patches, centers, split)
         if is_query_only:
             return queries, {}

@@ -77,17 +77,10 @@ class ReConPP(ReCon):
         if step == "contrast" and not self.teachers:
             raise InputError("model.step is contrast, but there is no teacher; give one, or set model.step=reconstruct")
 
-    def forward_parts(
-        self,
-        points: Tensor,
-        *,
-        split: Split | CausalSplit | None = None,
-        generator: torch.Generator | None = None,
-        is_query_only: bool = False,
+    def _look(
+        self, patches: Tensor, centers: Tensor, split: Split | CausalSplit, *, is_query_only: bool = False
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As in `ReCon`, of (B, N, 3) or with colours (B, N, 6); of `reconstruct` there are no queries."""
-        patches, centers = self.encoder.group(points)
-        split = self.draw_split(centers, generator) if split is None else split
+        """As in `ReCon`, of patches with or without colours; of `reconstruct` there are no queries."""
         queries, tokens = self.encoder(patches, centers, split, is_local=self.step == "reconstruct")
         if self.step == "contrast" or is_query_only:
             return queries, {}
