@@ -114,6 +114,11 @@ class OpenShards:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        if not (self.folder / MANIFEST).is_file():
+            raise InputError(
+                f"there are no converted objects in '{self.folder}' (no {MANIFEST}); make them with "
+                "scripts/convert_openshape.py, or name their folder (data_root, data.options.shards)"
+            )
         manifest = read_json(self.folder / MANIFEST)
         if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
             raise InputError(f"'{self.folder / MANIFEST}' is no manifest of converted objects ({FORMAT}); {REMEDY}")

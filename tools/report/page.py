@@ -154,7 +154,7 @@ class Page:
 
 
 def _dump(content: Any) -> str:
-    """JSON; what is no number in a broken run becomes null."""
+    """JSON; non-finite numbers of a damaged run become null."""
     try:
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError:

@@ -36,7 +36,7 @@ def control_source(source: Any, control: str, seed: int, name: str) -> Any:
         centered = source.table.float() if source.mean is None else source.table.float() - source.mean
         lengths = centered.norm(dim=-1) * (source.table != 0).any(dim=-1)
         if isinstance(source, CachedText):
-            lengths = lengths.mean(dim=1, keepdim=True)[source.name_of]  # objects of one name are strangers here
+            lengths = lengths.mean(dim=1, keepdim=True)[source.name_of]  # a row an object, also of those with one name
             source.name_of = torch.arange(len(lengths), device=lengths.device)
         source.table, source.mean = random_vectors(lengths, source.dim, seed), None
     elif isinstance(source, CachedText):

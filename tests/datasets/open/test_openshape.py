@@ -280,3 +280,8 @@ def test_neighbours_of_other_objects_and_none(copy, tmp_path):
 def test_wrong_options(root, options, message):
     with pytest.raises(InputError, match=message):
         OpenShape(root, **options)
+
+
+def test_a_folder_without_shards_says_how_they_are_made(tmp_path):
+    with pytest.raises(InputError, match=r"no converted objects in .*; make them with scripts/convert_op"):
+        OpenShape(str(tmp_path))

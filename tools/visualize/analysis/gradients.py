@@ -89,15 +89,17 @@ def conflict(network: Any, shown: Shown, seed: int = 0) -> dict[str, tuple[float
         network.eval().requires_grad_(False)
         for name, buffer in network.named_buffers():
             buffer.copy_(statistics[name])
-    found, start = {}, 0
+    found: dict[str, tuple[float, float, float]] = {}
+    start = 0
     for name, group in groups.items():
-        pairs = list(zip(one, other, strict=True))[start : start + len(group)]
-        found[name] = tuple(
-            float(sum((a.double() * b.double()).sum() for a, b in chosen))
-            for chosen in (pairs, [(a, a) for a, _ in pairs], [(b, b) for _, b in pairs])
-        )
+        here = slice(start, start + len(group))
+        found[name] = (_dot(one[here], other[here]), _dot(one[here], one[here]), _dot(other[here], other[here]))
         start += len(group)
-    return found  # type: ignore[return-value]
+    return found
+
+
+def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    return float(sum((a.double() * b.double()).sum() for a, b in zip(one, other, strict=True)))
 
 
 def shared_weights(network: Any) -> dict[str, list[Tensor]]:

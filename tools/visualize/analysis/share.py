@@ -41,7 +41,7 @@ def measure(
         By metric and line `x`, `mean`, `low`, `high`, `rows`; `key`.
 
     Raises:
-        InputError: an unknown metric, a key that is no number, or nothing is measured.
+        InputError: an unknown metric, a key without numeric values, or nothing has been measured.
     """
     cells = expand(read_table(table, out), rows)
     places = {cell.row: _place(flatten(cell.run.configure()), key, by) for cell in cells if not cell.metrics}
