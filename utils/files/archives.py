@@ -11,7 +11,7 @@ from typing import IO, Protocol
 from pointrecon.utils.files.checks.limits import LimitError, check_growth
 
 MAX_HEADER = 2 << 20  # bytes that are read at once; a reader of tar files takes what a header claims
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 _XZ_MEMORY = 256 << 20  # bytes; xz -9 needs 65 MB
 _PLAIN = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # Python unpacks other kinds without a limit
 

@@ -3,7 +3,7 @@
 import mmap
 import pickletools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from pointrecon.utils.files.checks.pickle_items import PickleError
 
@@ -26,20 +26,10 @@ _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 _WHOLE_NUMBERS = {"BININT", "BININT1", "BININT2", "LONG1", "FRAME", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"}
 
 
-class Opcode(NamedTuple):
-    """An opcode as it stands in a pickle.
-
-    Attributes:
-        name: As in pickletools.
-        kind: Of the plain value that it pushes: `text`, `bytes`, `number` or `none`; None: it does something else.
-        argument: A whole number, a name as 'module name', or a short text; None if it is anything else.
-        size: Bytes of the value.
-    """
-
-    name: str
-    kind: str | None
-    argument: Any
-    size: int
+# An opcode as it stands in a pickle: its name as in pickletools; the kind of the plain value that it pushes (`text`,
+# `bytes`, `number` or `none`), or None where it does something else; a whole number, a name as 'module name' or a short
+# text, or None for anything else; bytes of the value. A plain tuple, because one is made for each opcode.
+Opcode = tuple[str, str | None, Any, int]
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,9 @@ def _describe(opcode: pickletools.OpcodeInfo) -> _Description:
 
 _OPCODES = {ord(opcode.code): _describe(opcode) for opcode in pickletools.opcodes}
 # What a byte stands for as a whole, and the opcodes whose argument is one small number: most of every pickle.
-_BARE = {code: Opcode(item.name, item.kind, None, 8) for code, item in _OPCODES.items() if not item.has_argument}
+_BARE: dict[int, Opcode] = {
+    code: (item.name, item.kind, None, 8) for code, item in _OPCODES.items() if not item.has_argument
+}
 _SMALL = {code: item for code, item in _OPCODES.items() if item.size == 1 and item.name in _WHOLE_NUMBERS}
 
 
@@ -98,13 +90,13 @@ class OpcodeReader:
             return bare
         if (small := _SMALL.get(code)) is not None and position + 1 < self._size:
             self.position = position + 2
-            return Opcode(small.name, small.kind, data[position + 1], 9)
+            return small.name, small.kind, data[position + 1], 9
         opcode = _OPCODES.get(code)
         if opcode is None:
             raise PickleError(f"it has no known opcode at byte {position:,}")
         if opcode.size == pickletools.UP_TO_NEWLINE:
-            return Opcode(opcode.name, opcode.kind, *self._lines(opcode))
-        return Opcode(opcode.name, opcode.kind, *self._argument(opcode))
+            return opcode.name, opcode.kind, *self._lines(opcode)
+        return opcode.name, opcode.kind, *self._argument(opcode)
 
     def check_rest(self, size: int) -> None:
         """Raises PickleError if fewer bytes are left."""
