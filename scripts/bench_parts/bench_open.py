@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Times Uni3D's sizes against one large matrix product: python scripts/bench_parts/bench_open.py [--size l] [...]
+"""Times Uni3D and ReCon++ against one large matrix product: python scripts/bench_parts/bench_open.py [--model M] [...]
 
 Random weights, 10,000 coloured points. On a CPU processor time of one thread counts, which other programs disturb less
 than the clock; on a GPU the clock.
@@ -17,8 +17,13 @@ import torch
 from pointrecon.models.open.blocks import BlockShape
 from pointrecon.models.open.encoder import OpenEncoder
 from pointrecon.models.open.patches import NearestPatches
+from pointrecon.models.reconpp.network import ReConPP
+from pointrecon.models.reconpp.work import flops_of_embedding
+from pointrecon.tools.build import build_pretrainer
 from pointrecon.tools.context import find_device
 from pointrecon.tools.environment import describe_environment
+from pointrecon.utils.config import load_config
+from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import write_json
 from pointrecon.utils.program import Parser, exit_code
 
@@ -30,6 +35,7 @@ SIZES = {
     "l": (1024, 24, 16, 2730, True, True),
     "g": (1408, 40, 16, 6144, False, False),
 }
+RECONPP = {"s": "small", "b": "base", "l": "large", "g": "giant"}
 WIDTHS, GROUPS, GROUP_SIZE, OUT = (128, 256, 512, 512), 512, 64, 1024
 GEMM = {"cpu": 2048, "cuda": 8192}
 
@@ -52,11 +58,24 @@ def flop(size: str) -> float:
     return 2.0 * (depth * block + points + GROUPS * (second * third + last * dim))
 
 
-def bench(size: str, batch: int, device: torch.device, precision: str, rounds: int) -> dict[str, Any]:
+def make_reconpp(size: str) -> tuple[ReConPP, float]:
+    """ReCon++ for zero-shot recognition with random weights, and its FLOP of one cloud."""
+    cfg = load_config(f"cfgs/reconpp/zeroshot_{RECONPP[size]}.yaml", [])
+    network = build_pretrainer(cfg, {"image": 1280, "text": 1280})
+    return network.eval().requires_grad_(False), flops_of_embedding(cfg["model"])
+
+
+def bench(model: str, size: str, batch: int, device: torch.device, precision: str, rounds: int) -> dict[str, Any]:
     """Clouds a second, and the share that their arithmetic is of a large product's."""
     is_cpu = device.type == "cpu"
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    encoder, points = make_encoder(size).to(device), torch.rand(batch, 10_000, 6, device=device)
+    encoder: Callable[[torch.Tensor], Any]
+    if model == "reconpp":
+        network, work = make_reconpp(size)
+        encoder = network.to(device).embed
+    else:
+        encoder, work = make_encoder(size).to(device), flop(size)
+    points = torch.rand(batch, 10_000, 6, device=device)
     points[..., :3] -= 0.5
     matrix = torch.rand(GEMM[device.type], GEMM[device.type], device=device, dtype=dtype)
 
@@ -77,15 +96,16 @@ def bench(size: str, batch: int, device: torch.device, precision: str, rounds: i
         seconds(lambda: matrix @ matrix)
         pairs = [(seconds(embed), seconds(lambda: matrix @ matrix)) for _ in range(rounds)]
     took, product = (statistics.median(part) for part in zip(*pairs, strict=True))
-    rate, best = batch * flop(size) / took, 2.0 * len(matrix) ** 3 / product
-    about = {"size": size, "batch": batch, "device": device.type, "precision": precision, "rounds": rounds}
-    shares = {"gflop_per_cloud": flop(size) / 1e9, "gflops": rate / 1e9, "gemm_gflops": best / 1e9}
-    return {**about, "clouds_per_second": batch / took, **shares, "share_of_gemm": rate / best}
+    rate, best = batch * work / took, 2.0 * len(matrix) ** 3 / product
+    about = {"model": model, "size": size, "batch": batch, "device": device.type, "precision": precision}
+    shares = {"gflop_per_cloud": work / 1e9, "gflops": rate / 1e9, "gemm_gflops": best / 1e9}
+    return {**about, "rounds": rounds, "clouds_per_second": batch / took, **shares, "share_of_gemm": rate / best}
 
 
 def main() -> int:
     """Returns the exit code."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--model", choices=("uni3d", "reconpp"), default="uni3d")
     parser.add_argument("--size", choices=SIZES, default="l")
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
@@ -96,7 +116,9 @@ def main() -> int:
     device = find_device(args.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    found = bench(args.size, args.batch_size, device, args.precision, args.rounds)
+    if args.model == "reconpp" and args.size not in RECONPP:
+        raise InputError(f"ReCon++ has the sizes {', '.join(RECONPP)}, not '{args.size}'")
+    found = bench(args.model, args.size, args.batch_size, device, args.precision, args.rounds)
     print(
         *(f"{name}: {value:.3f}" if isinstance(value, float) else f"{name}: {value}" for name, value in found.items())
     )

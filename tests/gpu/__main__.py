@@ -18,6 +18,7 @@ def run() -> int:
     parser.add_argument("--folder", default="experiments/gpu_check", help="for logs and the figures of each step")
     parser.add_argument("--json", help="file for everything; default: gpu_check.json in the folder")
     parser.add_argument("--device", default="cuda", help="cpu tries the steps themselves, slowly")
+    parser.add_argument("--part", choices=("recon", "open"), default="recon", help="open: ReCon++ and Uni3D")
     args = parser.parse_args()
 
     from pointrecon.utils.files.io import write_json
@@ -29,6 +30,7 @@ def run() -> int:
         args.device,
         say=lambda line: print(line, flush=True),
         keep=lambda result: write_json(result, path),
+        part=args.part,
     )
     left_out = f"; left out: {', '.join(result['left_out'])}" if result["left_out"] else ""
     print(

@@ -24,6 +24,7 @@ from pointrecon.utils.files.io import read_json
 
 TOTAL_SECONDS = 460
 LEFT_OUT = "left out"
+PARTS = ("recon", "open")
 TAIL_CHARACTERS = 6000
 KILL_SECONDS = 15  # a process that the driver holds may not end even when killed
 FAST = ("precision=bf16", "compile=true", "data.device_resident=true")
@@ -54,13 +55,43 @@ class Step:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_steps(folder: Path, device: str) -> list[Step]:
+def make_steps(folder: Path, device: str, part: str = "recon") -> list[Step]:
     """The steps; those that measure write <folder>/<name>.json.
 
     Args:
         folder: for what the steps write.
         device: cuda, or cpu to try the steps themselves.
+        part: one of PARTS.
     """
+    return open_steps(folder, device) if part == "open" else recon_steps(folder, device)
+
+
+def open_steps(folder: Path, device: str) -> list[Step]:
+    """ReCon++ B and L in training, with Uni3D L in recognition, and the matching of queries to views."""
+
+    def bench(name: str, script: str, *arguments: str, seconds: int = 90) -> Step:
+        return Step(name, (script, *arguments, "--device", device, "--json", str(folder / f"{name}.json")), seconds)
+
+    def train(size: str, batch_size: int) -> Step:
+        overrides = ("precision=bf16", "compile=true", "parallel=ddp", "--rounds", "5", "--steps", "10")
+        config = ("--config", f"cfgs/reconpp/zeroshot_{size}.yaml", "--batch_size", str(batch_size))
+        return bench(f"train_reconpp_{size}", "scripts/bench_train.py", *config, *overrides, seconds=150)
+
+    def embed(model: str, size: str) -> Step:
+        options = ("--model", model, "--size", size, "--batch_size", "32", "--precision", "bf16", "--rounds", "10")
+        return bench(f"embed_{model}_{size}", "scripts/bench_parts/bench_open.py", *options)
+
+    return [
+        train("base", 64),
+        train("large", 32),
+        embed("uni3d", "l"),
+        embed("reconpp", "l"),
+        bench("assign", "scripts/bench_parts/bench_assign.py", "--check", "100000"),
+    ]
+
+
+def recon_steps(folder: Path, device: str) -> list[Step]:
+    """Tests, operations, pretraining and fine-tuning of ReCon."""
 
     def tests(name: str, *arguments: str, is_timed: bool = False, **environment: str) -> Step:
         pytest = ("-m", "pytest", "-c", ".pytest.ini", "--rootdir", ".", "-q", "-m", "gpu", "-p", "no:cacheprovider")
@@ -100,6 +131,7 @@ def check(
     device: str = "cuda",
     say: Callable[[str], None] = lambda line: None,
     keep: Callable[[dict[str, Any]], None] = lambda result: None,
+    part: str = "recon",
 ) -> dict[str, Any]:
     """Runs all steps.
 
@@ -108,6 +140,7 @@ def check(
         device: cuda, or cpu to try the steps themselves.
         say: gets a line a step.
         keep: gets the result so far after each step, so that nothing is lost if a later one takes the machine down.
+        part: one of PARTS.
 
     Returns:
         What there is to know of the machine, whether nothing failed, what was left out, and of each step its command,
@@ -124,7 +157,7 @@ def check(
     environment = describe_environment(torch.device(device), sys.argv)  # a step may leave a GPU that cannot be asked
     results: list[dict[str, Any]] = []
     result: dict[str, Any] = {}
-    steps = make_steps(folder, device)
+    steps = make_steps(folder, device, part)
     together = [step for step in steps if not step.is_timed]
     for group in filter(None, (together, *([step] for step in steps if step.is_timed))):
         seconds_left = TOTAL_SECONDS - (time.monotonic() - start)

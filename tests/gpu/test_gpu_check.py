@@ -11,17 +11,19 @@ from pointrecon.utils.config import load_config
 from pointrecon.utils.errors import InputError
 from tests import ROOT
 from tests.gpu import gpu_check
-from tests.gpu.gpu_check import Step, check, make_steps, run_step
+from tests.gpu.gpu_check import PARTS, Step, check, make_steps, run_step
 
 
-def test_every_step_fits_the_time():
+@pytest.mark.parametrize("part, first", [("recon", "tests_operations"), ("open", "train_reconpp_base")])
+def test_every_step_fits_the_time(part, first):
     assert gpu_check.TOTAL_SECONDS < 480
-    names = [step.name for step in make_steps(Path("out"), "cuda")]
-    assert len(names) == len(set(names)) and names[0] == "tests_operations"
+    names = [step.name for step in make_steps(Path("out"), "cuda", part)]
+    assert len(names) == len(set(names)) and names[0] == first
 
 
-def test_the_configs_and_overrides_of_the_steps_exist():
-    for step in make_steps(Path("out"), "cuda"):
+@pytest.mark.parametrize("part", PARTS)
+def test_the_configs_and_overrides_of_the_steps_exist(part):
+    for step in make_steps(Path("out"), "cuda", part):
         if "scripts/bench_train.py" not in step.command:
             continue
         words = list(step.command)
@@ -32,8 +34,9 @@ def test_the_configs_and_overrides_of_the_steps_exist():
         load_config(config, [*overrides, *against])
 
 
-def test_the_files_of_the_steps_exist():
-    for step in make_steps(Path("out"), "cuda"):
+@pytest.mark.parametrize("part", PARTS)
+def test_the_files_of_the_steps_exist(part):
+    for step in make_steps(Path("out"), "cuda", part):
         words = [word.removeprefix("--ignore=") for word in step.command]
         paths = [word for word in words if word.startswith(("tests/", "scripts/"))]
         assert paths or "tests" in words, step
@@ -79,7 +82,7 @@ def test_no_step_begins_without_time(tmp_path):
 
 def test_one_bad_step_makes_the_whole_bad(monkeypatch, tmp_path):
     steps = [Step("one", ("-c", "raise SystemExit(1)"), 30), Step("two", ("-c", "pass"), 30)]
-    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device: steps)
+    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device, part: steps)
     lines, kept = [], []
     result = check(tmp_path, "cpu", lines.append, kept.append)
     assert [len(one["steps"]) for one in kept] == [1, 2] and kept[-1] == result and result["left_out"] == []
@@ -96,7 +99,7 @@ def test_what_is_not_timed_runs_side_by_side_before_the_rest(monkeypatch, tmp_pa
         Step("one", ("-c", meet, one, two), 30, is_timed=False),
         Step("two", ("-c", meet, two, one), 30, is_timed=False),
     ]
-    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device: steps)
+    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device, part: steps)
     result = check(tmp_path, "cpu")
     names = [step["name"] for step in result["steps"]]
     assert result["is_well"] and set(names[:2]) == {"one", "two"} and names[2] == "timed"
@@ -104,7 +107,7 @@ def test_what_is_not_timed_runs_side_by_side_before_the_rest(monkeypatch, tmp_pa
 
 def test_what_no_time_is_left_for_is_named_and_is_no_failure(monkeypatch, tmp_path):
     steps = [Step("one", ("-c", "pass"), 30), Step("two", ("-c", "pass"), 30)]
-    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device: steps)
+    monkeypatch.setattr(gpu_check, "make_steps", lambda folder, device, part: steps)
     monkeypatch.setattr(gpu_check, "TOTAL_SECONDS", 0)
     result = check(tmp_path, "cpu")
     assert result["is_well"] and result["left_out"] == ["one", "two"]

@@ -1,12 +1,16 @@
 """Where the time of a step goes."""
 
+import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 import torch
+from bench_parts import bench_assign, bench_open
 from bench_parts.timing import PartTimer, largest_costs, timed_parts
 from torch import nn
+
+from pointrecon.utils.errors import InputError
 
 CPU = torch.device("cpu")
 
@@ -60,3 +64,20 @@ def test_the_largest_cost_is_found():
     a = torch.randn(300, 300)
     found = largest_costs(lambda: a @ a, CPU, 3)
     assert found["largest_costs"][0]["operation"] == "aten::mm" and found["kernel_launches"] is None
+
+
+def test_the_matching_is_timed_and_checked(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench_assign.py", "--problems", "3", "--rounds", "2", "--check", "50"])
+    assert bench_assign.main() == 0
+    assert "checked: 50 mistakes: 0" in capsys.readouterr().out
+
+
+def test_a_matching_that_is_not_the_best_is_counted(monkeypatch):
+    monkeypatch.setattr(bench_assign.ops, "assign", lambda scores, present: torch.full(scores.shape[:2], -1))
+    assert bench_assign.count_mistakes(5, 3, CPU) == 5
+
+
+def test_reconpp_has_no_size_ti(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["bench_open.py", "--model", "reconpp", "--size", "ti"])
+    with pytest.raises(InputError, match="not 'ti'"):
+        bench_open.main()
