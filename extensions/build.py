@@ -68,9 +68,18 @@ def library_path() -> Path:
 
 
 def usable_levels() -> list[Level]:
-    """The levels that this machine can run, the best first."""
-    flags = _processor_flags()
-    return [level for level in _levels() if level.needs <= flags]
+    """The levels that this machine can run, the best first; with the variable POINT_OPS_LEVEL the one that it names.
+
+    Raises:
+        BuildError: it names none of them.
+    """
+    flags, chosen = _processor_flags(), os.environ.get("POINT_OPS_LEVEL")
+    usable = [level for level in _levels() if level.needs <= flags]
+    if not chosen:
+        return usable
+    if chosen not in (names := [level.name for level in usable]):
+        raise BuildError(f"POINT_OPS_LEVEL is '{chosen}', but this machine can run: {', '.join(names)}")
+    return [level for level in usable if level.name == chosen]
 
 
 def build() -> Path:

@@ -17,6 +17,7 @@ def root(tmp_path, monkeypatch):
     (tmp_path / "fps").mkdir()
     (tmp_path / "fps" / "fps.cpp").write_text(EXPORT + "int point_ops_fps() { return 0; }\n")
     monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.delenv("POINT_OPS_LEVEL", raising=False)
     return tmp_path
 
 
@@ -69,6 +70,16 @@ def test_the_best_level_that_the_processor_has_is_taken(root, monkeypatch, flags
     lowest.parent.mkdir()
     lowest.touch()
     assert build.library_path() == lowest, "what is there serves until the best one is built"
+
+
+def test_a_variable_chooses_a_lower_level(root, monkeypatch):
+    monkeypatch.setattr(build.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(build, "_processor_flags", lambda: build.LEVELS["x86_64"][1].needs)
+    monkeypatch.setenv("POINT_OPS_LEVEL", "sse2")
+    assert build.library_path().name.endswith("-sse2.so")
+    monkeypatch.setenv("POINT_OPS_LEVEL", "avx512")
+    with pytest.raises(build.BuildError, match="POINT_OPS_LEVEL is 'avx512', but this machine can run: avx2, sse2"):
+        build.usable_levels()
 
 
 def test_another_kind_of_processor_has_one_level(root, monkeypatch):
