@@ -51,13 +51,17 @@ def test_inductor_is_equal_too(make_recon, inputs):
         torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5)
 
 
-def test_a_compiled_backward_pass_keeps_the_precisions_of_its_forward_pass(monkeypatch):
+def test_a_compiled_backward_pass_keeps_the_precisions_of_its_forward_pass():
     """Under autocast what is kept in float32 has a backward pass in float32 too."""
     if not hasattr(torch._functorch.config, "backward_pass_autocast"):
         pytest.skip("this torch cannot be told")
     torch.compiler.reset()
-    monkeypatch.setattr(torch._functorch.config, "backward_pass_autocast", "same_as_forward")
-    keep_backward_as_it_is()
+    with torch._functorch.config.patch(backward_pass_autocast="same_as_forward"):  # and as it was afterwards
+        keep_backward_as_it_is()
+        _compare_gradients()
+
+
+def _compare_gradients():
     patches = torch.randn(4, 6, 8, 3, generator=torch.Generator().manual_seed(0))
     gradients = []
     for compile_it in (False, True):

@@ -23,15 +23,17 @@ from pointrecon.tools.checkpoints.snapshot import LAST, read_last, save_last
 from pointrecon.tools.checkpoints.writer import CheckpointWriter
 from pointrecon.tools.context import run_folder
 from pointrecon.tools.environment import ROOT, describe_environment
+from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import write_json
 from pointrecon.utils.log import close_logger, make_logger
 from pointrecon.utils.program import Parser
+from tests.soak import restarts
 from tests.soak.miniature_parts import write_parts
 from tests.soak.runs import TINY, digest, forked
 
-FULL = {"runs": 70, "saves": 50, "steps": 10_000, "fuzz": 10_000}
-SHORT = {"runs": 7, "saves": 3, "steps": 300, "fuzz": 100}
-PARTS = ("runs", "saves", "memory", "processes", "fuzz")
+FULL = {"runs": 70, "saves": 50, "steps": 10_000, "fuzz": 10_000, "restarts": 50, "resizes": 30}
+SHORT = {"runs": 7, "saves": 3, "steps": 300, "fuzz": 100, "restarts": 1, "resizes": 6}
+PARTS = ("runs", "saves", "memory", "processes", "fuzz", "restarts", "resizes")
 PROCESS_TESTS = ("tests/tools/processes",)
 TOLERANCE = 0.02  # by how much memory may differ
 # Part segmentation has a miniature beside the runs, of which each item's points are drawn anew.
@@ -63,7 +65,7 @@ class Soak:
 
     def __init__(self, counts: dict[str, int], seconds: float, seed: int, folder: Path, logger: Logger) -> None:
         self.counts, self.seconds, self.folder, self.logger = counts, seconds, folder, logger
-        self.random = random.Random(seed)
+        self.random, self.seed = random.Random(seed), seed
 
     def run_folder(self, arguments: Sequence[str], name: str) -> Path:
         """Where a run of `launch` is."""
@@ -191,6 +193,17 @@ class Soak:
         limits = ["--count", str(self.counts["fuzz"]), "--seconds", str(int(self.seconds))]
         return self.call(["-m", "tests.fuzzing", *limits])
 
+    def restarts(self) -> dict[str, Any]:
+        """torchrun starts killed processes again; see `tests.soak.restarts`."""
+        folder = self.folder / "restarts"
+        return restarts.restarts(self.counts["restarts"], self.seconds, self.seed, folder, self.logger.info)
+
+    def resizes(self) -> dict[str, Any]:
+        """Killed runs go on with another number of processes."""
+        folder = self.run_folder(restarts.CONFIG, "any").parent
+        limits = (self.counts["resizes"], self.seconds, self.seed)
+        return restarts.resizes(*limits, self.launch, folder, self.how_to_start)
+
     def call(self, arguments: Sequence[str]) -> dict[str, Any]:
         """Another program of this project, with its exit code and its last line; all its last words if it failed."""
         command = [sys.executable, *arguments]
@@ -217,10 +230,26 @@ def _save_for_ever(folder: Path, pipe: int) -> None:
             writer.submit({"base_model": weights, "step": step}, [LAST])
 
 
+def read_counts(given: Sequence[str]) -> dict[str, int]:
+    """What --count asks for.
+
+    Raises:
+        InputError: A part that is not counted, or no number.
+    """
+    counts = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        if name not in FULL or not number.isdigit() or not int(number):
+            raise InputError(f"--count is '{text}', but must be N=1 or more as in restarts=5, of: {', '.join(FULL)}")
+        counts[name] = int(number)
+    return counts
+
+
 def main() -> int:
     """Returns the exit code: 0 all is well, 1 something was lost."""
     parser = Parser(prog="scripts/soak.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="a few of each, in about two minutes")
+    parser.add_argument("--short", action="store_true", help="a few of each, in about five minutes")
+    parser.add_argument("--count", nargs="+", default=[], metavar="PART=N", help="how often, e.g. restarts=5 resizes=5")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="which parts (default: all)")
     parser.add_argument("--seconds", type=float, default=1800, help="limit for each part (default: 1800)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which is killed")
@@ -234,9 +263,11 @@ def main() -> int:
         TASKS.get(task)
     logger, start = make_logger(name="soak"), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        soak = Soak(SHORT if args.short else FULL, args.seconds, args.seed, Path(folder), logger)
+        counts = {**(SHORT if args.short else FULL), **read_counts(args.count)}
+        soak = Soak(counts, args.seconds, args.seed, Path(folder), logger)
         all_parts: dict[str, Callable[[], dict[str, Any]]] = {"runs": soak.killed_runs, "saves": soak.killed_saves}
         all_parts |= {"memory": soak.memory, "processes": soak.processes, "fuzz": soak.fuzz}
+        all_parts |= {"restarts": soak.restarts, "resizes": soak.resizes}
         parts = {}
         for name in args.parts:
             began = time.monotonic()
