@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+from torch import nn
 
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import BatchSource, train_loader
@@ -21,14 +23,17 @@ from pointrecon.models.losses.chamfer import NORMS, Chamfer
 from pointrecon.models.losses.contrast import Contrast
 from pointrecon.models.losses.distillation import Distillation
 from pointrecon.models.patches.masking import MASKS
-from pointrecon.models.recon import MASK
+from pointrecon.models.recon import MASK, ReCon
 from pointrecon.models.segmenter import PointSegmenter
 from pointrecon.models.two_tower import TwoTowerClassifier
+from pointrecon.tools.context import RunContext
 from pointrecon.tools.protocol import drops_last, has_quirk, holds_out
 from pointrecon.tools.settings import DataSettings, ModelSettings, Settings
 from pointrecon.utils.errors import InputError, check_choice
 from pointrecon.utils.log import progress_bar
 from pointrecon.utils.registry import Registry
+
+Network = TypeVar("Network", bound=nn.Module)
 
 # What the section `model` says of an encoder; one that does not take a key is not given it.
 ENCODER_KEYS: tuple[str, ...]
@@ -65,12 +70,16 @@ def build_dataset(cfg: Settings, split: str, **options: Any) -> PointCloudDatase
     )
     if data["on_error"] != "raise":  # a data set that cannot leave anything out refuses it by name
         own["on_error"] = data["on_error"]
-    dataset = open_split(data["type"], data["root"] or cfg["data_root"], choice, own, cache_root=data["cache_root"])
+    model, cache_root = cfg["model"], data["cache_root"]
+    colors = {"colors": True, "color_fill": model["color_fill"]} if model["colors"] else {}
+    dataset = open_split(
+        data["type"], data["root"] or cfg["data_root"], choice, own, cache_root=cache_root, defaults=colors
+    )
     check_sizes(dataset, data["num_points"])
     return dataset
 
 
-def build_train_loader(cfg: Settings, dataset: PointCloudDataset, ctx: Any) -> BatchSource:
+def build_train_loader(cfg: Settings, dataset: PointCloudDataset, ctx: RunContext) -> BatchSource:
     """Shuffled batches of this process: loaded as they are wanted, or from the device where `data.device_resident`.
 
     Args:
@@ -165,7 +174,7 @@ def build_decoder(model: ModelSettings) -> Any:
     return make(**{key: sizes[key] for key in keys if key in takes})
 
 
-def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> Any:
+def build_pretrainer(cfg: Settings, dims: Mapping[str, int]) -> ReCon:
     """The pretraining network of the sections `model` and `loss`.
 
     Args:
@@ -280,8 +289,10 @@ def build_segmenter(cfg: Settings, num_classes: int, num_parts: int) -> PointSeg
     return _with_statistics(cfg, network)
 
 
-def _with_statistics(cfg: Settings, network: Any) -> Any:
-    return use_plain_statistics(network) if has_quirk(cfg, "plain_statistics") else network
+def _with_statistics(cfg: Settings, network: Network) -> Network:
+    if has_quirk(cfg, "plain_statistics"):
+        use_plain_statistics(network)
+    return network
 
 
 def check_points(cfg: Settings) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -38,6 +38,28 @@ LOCK = ".lock"  # of the run folder, while the run goes on
 PARTIAL_FILES = (".*.tmp.*",)  # what utils.io.atomic_write leaves if it is killed
 OWN_KEYS = ("data_root", "output_root", "num_workers")  # of the config: each process may have its own
 DONE_FILES = ("result.json", "ckpt-*.pth")
+
+
+class Surroundings(Protocol):
+    """What work outside of a training loop asks of a run: a `RunContext`, or a `Standalone`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def logger(self) -> Logger: ...
+
+    @property
+    def is_main(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """The surroundings of a single process without a run folder."""
+
+    device: torch.device
+    logger: Logger
+    is_main: bool = True
 
 
 @dataclass

@@ -2,11 +2,11 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 
+from pointrecon.tools.settings import Settings
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import describe_write_fault, write_fault
 
@@ -17,7 +17,7 @@ FROM_WORKER = re.compile(r"Caught (\w+) in DataLoader worker process \d+\.")
 
 
 @contextlib.contextmanager
-def explained(cfg: Mapping[str, Any]) -> Iterator[None]:
+def explained(cfg: Settings) -> Iterator[None]:
     """Turns an error of the block that the machine is at fault for into an InputError; others pass.
 
     Args:
@@ -35,7 +35,7 @@ def explained(cfg: Mapping[str, Any]) -> Iterator[None]:
         raise InputError(sentence) from error
 
 
-def explain(error: Exception, cfg: Mapping[str, Any]) -> str | None:
+def explain(error: Exception, cfg: Settings) -> str | None:
     """The sentence for an error, None if it is not one of these.
 
     Args:
@@ -70,7 +70,7 @@ def explain(error: Exception, cfg: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _explain_memory(error: Exception, cfg: Mapping[str, Any]) -> str:
+def _explain_memory(error: Exception, cfg: Settings) -> str:
     is_gpu = isinstance(error, torch.OutOfMemoryError)
     batch, steps = cfg["batch_size"], cfg["accum_steps"]
     advice = f"batch_size={max(batch // 2, 1)} accum_steps={steps * 2} (the same step in smaller parts)"

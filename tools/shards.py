@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,12 @@ import torch
 
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.packed.places import alone
-from pointrecon.datasets.shards.index import INDEX, PLAN, list_shards, scan_shard, write_index
+from pointrecon.datasets.shards.index import INDEX, OBJECTS, PLAN, list_shards, scan_shard, write_index
 from pointrecon.tools.build import build_dataset
-from pointrecon.tools.context import find_device
+from pointrecon.tools.context import Standalone, find_device
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings
+from pointrecon.tools.tasks.start import keys_of
 from pointrecon.tools.teachers.caches import KINDS, leave_out_unseen, make_missing, open_cache, section_of
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json, write_json
@@ -75,7 +75,7 @@ def make_shards(cfg: Settings, out: Path, splits: Sequence[str], shard_size: int
     if shard_size < 1:
         raise InputError(f"--shard_size is {shard_size}, but must be at least 1")
     # For teachers that make a cache.
-    ctx = SimpleNamespace(device=find_device(cfg["device"]), logger=make_logger(), is_main=True, rank=0, world_size=1)
+    ctx = Standalone(find_device(cfg["device"]), make_logger())
     counts = {}
     for split in splits:
         whole = {"whole": True} if split == "pretrain" and has_quirk(cfg, "whole_shapenet") else {}
@@ -96,7 +96,11 @@ def make_shards(cfg: Settings, out: Path, splits: Sequence[str], shard_size: int
         order = np.random.RandomState(cfg["seed"]).permutation(len(dataset))
         names = [dataset.ids[row] for row in order]
         encode = functools.partial(_encode, dataset, features, order)
-        write_split(out / split, split, encode, names, shard_size, info, content=_digest_samples(encode, len(names)))
+        keys = keys_of(cfg["data"], dataset)
+        if keys is not None and len(keys) == len(order):
+            keys = keys[order]
+        content = _digest_samples(encode, len(names))
+        write_split(out / split, split, encode, names, shard_size, info, content=content, objects=keys)
         counts[split] = len(dataset)
     return counts
 
@@ -123,6 +127,7 @@ def write_split(
     info: dict[str, Any],
     *,
     content: str = "",
+    objects: np.ndarray | None = None,
 ) -> None:
     """Writes the shards of a split and, last of all, their index. Of several processes one writes; the others wait.
 
@@ -134,6 +139,7 @@ def write_split(
         shard_size: Samples of a shard.
         info: For index.json.
         content: A digest of what is in the samples; other content needs another folder.
+        objects: (n,) int64 numbers of the objects; None: nobody knows which they are.
 
     Raises:
         InputError: The folder has shards of something else, or cannot be written.
@@ -142,6 +148,9 @@ def write_split(
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder, f"the shards in '{folder}'"):
         check_plan(folder, {**plan, "content": content, "about": info})
+        if objects is not None and not (folder / OBJECTS).is_file():  # shards of earlier versions get it as well
+            with atomic_write(folder / OBJECTS) as temporary:
+                np.save(temporary, objects.astype(np.int64))
         if (folder / INDEX).is_file():
             return
         shards = {}

@@ -17,6 +17,7 @@ import yaml
 
 from pointrecon.datasets import DATASETS
 from pointrecon.tools.environment import describe_versions
+from pointrecon.tools.settings import Settings
 from pointrecon.tools.sweeps.plan import CHECKPOINT, RESULT, Run
 from pointrecon.utils.config import SCHEMA_FOLDER, flatten, merge
 from pointrecon.utils.errors import InputError
@@ -151,7 +152,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], any_code: bool =
     return found
 
 
-def data_digests(cfg: Any) -> dict[str, str]:
+def data_digests(cfg: Settings) -> dict[str, str]:
     """Digests of the files of every data set that a config names, and of the feature files of its teachers."""
     found: dict[str, str] = {}
     for place in _data_places(cfg):
@@ -162,7 +163,7 @@ def data_digests(cfg: Any) -> dict[str, str]:
     return found
 
 
-def _data_places(cfg: Any) -> list[Path]:
+def _data_places(cfg: Settings) -> list[Path]:
     """Files and folders that a config reads data from, each once."""
     root = Path(cfg["data"].get("root") or cfg["data_root"])
     places: list[Path] = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.opening import open_split
 from pointrecon.datasets.splits import Choice
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
@@ -88,7 +89,7 @@ def check_replaces(path: Path, works: dict[str, Any], overwrite: bool) -> None:
     )
 
 
-def _find_path(args: argparse.Namespace, dataset: Any) -> Path:
+def _find_path(args: argparse.Namespace, dataset: PointCloudDataset) -> Path:
     path = args.out or dataset.features_path
     if path is None:
         raise InputError(f"{args.data} does not say where its features belong; give --out FILE")

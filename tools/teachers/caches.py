@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.prompts import TEMPLATES
 from pointrecon.datasets.teacher_cache.reader import REMEDY, FeatureCache
 from pointrecon.models.teachers import TEACHERS
 from pointrecon.models.teachers.base import OPTION
 from pointrecon.tools.build import build_dataset
+from pointrecon.tools.context import Surroundings
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings, TeacherSettings
 from pointrecon.tools.teachers.cache_info import image_info, picture_info, sentence_info, teacher_info, text_info
@@ -59,19 +61,19 @@ def is_live(cfg: Settings, name: str) -> bool:
     return True
 
 
-def is_carried(cfg: Settings, name: str, dataset: Any) -> bool:
+def is_carried(cfg: Settings, name: str, dataset: PointCloudDataset) -> bool:
     """Whether the features come with the samples, and no file of others is named."""
     teacher = cfg["teachers"][name]
     is_plain = teacher is not None and teacher["type"] == CACHED and teacher["path"] is None
     return is_plain and not is_live(cfg, name) and name in dataset.carried
 
 
-def is_read_from_file(cfg: Settings, name: str, dataset: Any) -> bool:
+def is_read_from_file(cfg: Settings, name: str, dataset: PointCloudDataset) -> bool:
     """Whether the features are in a cache."""
     return bool(cfg["teachers"][name]) and not is_live(cfg, name) and not is_carried(cfg, name, dataset)
 
 
-def cache_path(cfg: Settings, name: str, dataset: Any) -> Path:
+def cache_path(cfg: Settings, name: str, dataset: PointCloudDataset) -> Path:
     """Where the features of a teacher are: the section's path, or the data set's own.
 
     Raises:
@@ -94,7 +96,7 @@ def cache_path(cfg: Settings, name: str, dataset: Any) -> Path:
     return path.with_name(f"{path.stem}{apart}{path.suffix}")
 
 
-def open_cache(cfg: Settings, name: str, dataset: Any) -> FeatureCache:
+def open_cache(cfg: Settings, name: str, dataset: PointCloudDataset) -> FeatureCache:
     """The cache of a teacher.
 
     Raises:
@@ -111,7 +113,7 @@ def open_cache(cfg: Settings, name: str, dataset: Any) -> FeatureCache:
     return cache
 
 
-def wanted_info(cfg: Settings, name: str, dataset: Any) -> dict[str, str]:
+def wanted_info(cfg: Settings, name: str, dataset: PointCloudDataset) -> dict[str, str]:
     """What the config says about the features of a teacher, as a cache notes it."""
     teacher, kind = section_of(cfg, name), kind_of(cfg, name)
     options = {"type": teacher["type"], **teacher["options"]}
@@ -124,7 +126,7 @@ def wanted_info(cfg: Settings, name: str, dataset: Any) -> dict[str, str]:
     return {"transform.published": info["transform.published"]} if teacher["type"] == CACHED else info
 
 
-def make_missing(cfg: Settings, dataset: Any, ctx: Any) -> None:
+def make_missing(cfg: Settings, dataset: PointCloudDataset, ctx: Surroundings) -> None:
     """Runs teachers that the config names once over the whole data set, where their features are not there yet.
 
     All processes of the run share the work, and none of them waits in a collective, which would give up too early.
@@ -150,7 +152,7 @@ def make_missing(cfg: Settings, dataset: Any, ctx: Any) -> None:
         make_cache(path, datasets, **works, progress=progress_of(ctx))
 
 
-def _work(cfg: Settings, name: str, dataset: Any, ctx: Any) -> Any:
+def _work(cfg: Settings, name: str, dataset: PointCloudDataset, ctx: Surroundings) -> Any:
     teacher, section, kind = build_teacher(cfg, name, ctx.device), section_of(cfg, name), kind_of(cfg, name)
     info = wanted_info(cfg, name, dataset)
     if kind == "sample":
@@ -162,7 +164,7 @@ def _work(cfg: Settings, name: str, dataset: Any, ctx: Any) -> Any:
     return PictureWork(teacher, num_views, section["seed"], info, num_threads=cfg["num_workers"])
 
 
-def leave_out_unseen(cfg: Settings, dataset: Any, ctx: Any) -> None:
+def leave_out_unseen(cfg: Settings, dataset: PointCloudDataset, ctx: Surroundings) -> None:
     """Takes out of the data set what a cache has no features of, because it could not be read."""
     for name in (name for name in names_of(cfg) if is_read_from_file(cfg, name, dataset)):
         missing = open_cache(cfg, name, dataset).missing(kind_of(cfg, name), dataset.ids)
@@ -207,7 +209,7 @@ def all_picture_options(cfg: Settings) -> dict[str, bool]:
     return {"images": True, "bgr": True} if has_quirk(cfg, "bgr_images") else {"images": True}
 
 
-def progress_of(ctx: Any) -> Progress:
+def progress_of(ctx: Surroundings) -> Progress:
     """A bar in the main process, nothing in the others."""
     return progress_bar if ctx.is_main else silent
 

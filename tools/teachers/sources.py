@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.images.views import NUM_DRAWS, view_draws
 from pointrecon.datasets.prompts import TEMPLATES, prompts_for, spread_templates
 from pointrecon.models.teachers.base import Teacher
@@ -171,7 +172,7 @@ class LiveSamples:
         progress: wraps the pass over these.
     """
 
-    def __init__(self, teacher: Teacher, dataset: Any, is_centered: bool, progress: Progress) -> None:
+    def __init__(self, teacher: Teacher, dataset: PointCloudDataset, is_centered: bool, progress: Progress) -> None:
         self.teacher, self.dim, self.mean = teacher, teacher.dim, None
         if is_centered:
             parts = progress(list(_evenly(len(dataset)).split(_BATCH_SIZE)), "mean feature")
@@ -215,7 +216,13 @@ class LiveImages:
     """
 
     def __init__(
-        self, teacher: Teacher, dataset: Any, num_views: int | None, seed: int, is_centered: bool, progress: Progress
+        self,
+        teacher: Teacher,
+        dataset: PointCloudDataset,
+        num_views: int | None,
+        seed: int,
+        is_centered: bool,
+        progress: Progress,
     ) -> None:
         self.teacher, self.dim = teacher, teacher.dim
         self.views = None

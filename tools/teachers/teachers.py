@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.prompts import TEMPLATES, prompts_for
 from pointrecon.datasets.teacher_cache.control import NONE
 from pointrecon.models.recon import MASK
+from pointrecon.tools.context import Surroundings
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings
 from pointrecon.tools.teachers.caches import (
@@ -59,7 +61,7 @@ class Teachers:
             was made of other things than the config names; or a live teacher cannot be had.
     """
 
-    def __init__(self, cfg: Settings, dataset: Any, ctx: Any) -> None:
+    def __init__(self, cfg: Settings, dataset: PointCloudDataset, ctx: Surroundings) -> None:
         make_missing(cfg, dataset, ctx)
         if cfg["data"]["on_error"] == "skip":
             leave_out_unseen(cfg, dataset, ctx)
@@ -98,7 +100,7 @@ def picture_options(cfg: Settings) -> dict[str, bool]:
     return all_picture_options(cfg) if is_needed else {}
 
 
-def open_source(cfg: Settings, name: str, dataset: Any, ctx: Any) -> Any:
+def open_source(cfg: Settings, name: str, dataset: PointCloudDataset, ctx: Surroundings) -> Any:
     """The source of features that the section `teachers.<name>` describes."""
     kind, draws = kind_of(cfg, name), section_of(cfg, name).get("draws", 1)
     if is_carried(cfg, name, dataset):
@@ -122,7 +124,7 @@ def open_source(cfg: Settings, name: str, dataset: Any, ctx: Any) -> Any:
     return CachedImages(table.to(ctx.device), teacher["center"], draws)
 
 
-def open_live_images(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveImages:
+def open_live_images(cfg: Settings, name: str, dataset: PointCloudDataset, ctx: Surroundings) -> LiveImages:
     """A teacher that is shown pictures in every step."""
     teacher = section_of(cfg, name)
     if teacher["num_views"] is not None and teacher["num_views"] < 1:
@@ -131,7 +133,7 @@ def open_live_images(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveIm
     return LiveImages(network, dataset, teacher["num_views"], teacher["seed"], teacher["center"], progress)
 
 
-def open_live_text(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveText:
+def open_live_text(cfg: Settings, name: str, dataset: PointCloudDataset, ctx: Surroundings) -> LiveText:
     """A teacher that reads a prompt in every step."""
     teacher = section_of(cfg, name)
     if teacher["num_prompts"] is not None and not 1 <= teacher["num_prompts"] <= len(TEMPLATES):
@@ -142,12 +144,14 @@ def open_live_text(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveText
     return LiveText(network, dataset.names, teacher["num_prompts"], teacher["center"], progress_of(ctx))
 
 
-def open_live_samples(cfg: Settings, name: str, dataset: Any, ctx: Any) -> LiveSamples:
+def open_live_samples(cfg: Settings, name: str, dataset: PointCloudDataset, ctx: Surroundings) -> LiveSamples:
     """A teacher that is shown whole samples in every step."""
     return LiveSamples(build_teacher(cfg, name, ctx.device), dataset, section_of(cfg, name)["center"], progress_of(ctx))
 
 
-def open_carried(cfg: Settings, name: str, dataset: Any, ctx: Any) -> CarriedFeatures | CarriedSamples:
+def open_carried(
+    cfg: Settings, name: str, dataset: PointCloudDataset, ctx: Surroundings
+) -> CarriedFeatures | CarriedSamples:
     """The source of features that come with the samples."""
     teacher, kind = section_of(cfg, name), kind_of(cfg, name)
     known, key = dataset.carried[name], f"{name}_features"
@@ -157,7 +161,7 @@ def open_carried(cfg: Settings, name: str, dataset: Any, ctx: Any) -> CarriedFea
     return CarriedFeatures(key, known, count, teacher["center"], ctx.device, teacher.get("draws", 1))
 
 
-def teacher_dims(cfg: Settings, dataset: Any, ctx: Any) -> dict[str, int]:
+def teacher_dims(cfg: Settings, dataset: PointCloudDataset, ctx: Surroundings) -> dict[str, int]:
     """Widths of the features, by the name of the teacher; of those that are switched on."""
     make_missing(cfg, dataset, ctx)
     return {
@@ -170,7 +174,7 @@ def teacher_dims(cfg: Settings, dataset: Any, ctx: Any) -> dict[str, int]:
     }
 
 
-def class_prompts(cfg: Settings, dataset: Any, device: torch.device | str = "cpu") -> Tensor:
+def class_prompts(cfg: Settings, dataset: PointCloudDataset, device: torch.device | str = "cpu") -> Tensor:
     """(C, Q, Dt): each class of the data set in each template, from the cache or, where one is named, the teacher.
 
     Raises:

@@ -56,5 +56,5 @@ def find_place(
     return replace(state, epoch_steps=done), change
 
 
-def _samples_per_step(cfg: Mapping[str, Any]) -> int:
+def _samples_per_step(cfg: Settings) -> int:
     return int(cfg["batch_size"]) * int(cfg["accum_steps"])

@@ -19,6 +19,7 @@ from torch.utils.data import default_collate
 from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform, train_transform
 from pointrecon.tools.checkpoints.checkpoint import read_checkpoint
 from pointrecon.tools.checkpoints.pretrained import load_pretrained
+from pointrecon.tools.context import Standalone
 from pointrecon.tools.teachers.teachers import Teachers
 from pointrecon.tools.visualize import name_runs
 from pointrecon.utils.config import load_config, save_config
@@ -74,16 +75,6 @@ class Shown(NamedTuple):
     points: Tensor  # (B, N, 3)
     targets: dict[str, Tensor]  # as `ReCon.forward` takes them
     labels: Tensor  # (B,)
-
-
-@dataclass(frozen=True)
-class _Surroundings:
-    """What `Teachers` asks of a run."""
-
-    logger: logging.Logger = log
-    device: torch.device = torch.device("cpu")
-    is_main: bool = True
-    rank: int = 0
 
 
 def open_subjects(places: Sequence[str], overrides: Sequence[str] = ()) -> list[Subject]:
@@ -181,7 +172,7 @@ def batches(
         is_varied: augmented as in training.
     """
     dataset = build_dataset(subject.config, split, shots=None)
-    teachers = Teachers(subject.config, dataset, _Surroundings())
+    teachers = Teachers(subject.config, dataset, Standalone(torch.device("cpu"), log))
     for name, mean in subject.means.items():
         if name in teachers.sources:  # that of the objects of this split would be another zero
             teachers.sources[name].mean = mean
