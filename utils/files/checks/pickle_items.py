@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-MAX_KEY_WEIGHT = 1000  # tuples, counted out, in a key or a member of a set: these are hashed
-MAX_TUPLE_WEIGHT = 100_000  # tuples, counted out, in a tuple
-MAX_HASHED = 10_000_000  # tuples, counted out, in all keys together
+MAX_KEY_WEIGHT = 1000  # items, counted out, in a key or a member of a set: these are hashed
+MAX_TUPLE_WEIGHT = 100_000  # items, counted out, in a tuple
 MAX_ODD_KEYS = 10_000  # keys other than texts, bytes and short numbers: their hashes can be made to collide
+MAX_COMPARED = 300_000_000  # items in such keys, if each key is compared with each: half of it is done, 3 ns an item
+_COMPARED_BYTES = 64  # of a long number, which take as long as an item
 _SHORT = 1 << 31
 _NUMBER_BYTES = 8
+_MAX_LITERALS = 8  # items of a tuple
+HELD_BYTES = 64  # of a container for each of its items
 
 
 class PickleError(ValueError):
@@ -29,8 +32,8 @@ class Item:
     Args:
         kind: `text`, `bytes`, `number`, `none`, `tuple`, `list`, `dict`, `set`, `name`, `object` or `storage`.
         value: A short literal; of tuples and lists their items; of a name and an object the name, as 'module name'.
-        weight: Tuples in it, counted out, itself included.
-        size: Bytes that a copy of it takes.
+        weight: Items in it, counted out, itself included; of what has no hash 1.
+        size: Bytes that a copy of it takes; of a list without its items, which become more.
     """
 
     __slots__ = ("kind", "size", "value", "weight")
@@ -39,10 +42,14 @@ class Item:
         self.kind, self.value, self.weight, self.size = kind, value, weight, size
 
     def literal(self) -> Any:
-        """The value if all of it is short literals: tuples are made of them, anything else is None."""
-        if self.kind == "tuple":
-            return tuple(item.literal() for item in self.value) if len(self.value) <= 8 else None
+        """The value if it is a short literal, or a short tuple with None for what is none; else None."""
+        if self.kind == "tuple" and len(self.value) <= _MAX_LITERALS:
+            return tuple(item.literal() if item.kind != "tuple" else None for item in self.value)
         return self.value if self.kind in ("text", "number", "name") else None
+
+    def copied(self) -> int:
+        """Bytes that a copy of it takes now."""
+        return self.size + (HELD_BYTES * len(self.value) if self.kind in ("list", "tuple") else 0)
 
 
 # What becomes of a call with these arguments; raises RefusedPickleError.
@@ -93,6 +100,12 @@ def make_tuple(items: Iterable[Item]) -> Item:
     return Item("tuple", items, weight, _NUMBER_BYTES + sum([item.size for item in items]))
 
 
+def make_set(items: Iterable[Item]) -> Item:
+    """A set of items; like a tuple, one that cannot change takes the longer to hash and compare the more it holds."""
+    items = tuple(items)
+    return Item("set", None, 1 + sum([item.weight for item in items]), sum([item.size for item in items]))
+
+
 class Hashing:
     """Keeps count of what the keys of a pickle cost."""
 
@@ -110,7 +123,9 @@ class Hashing:
                 key.kind == "number" and type(key.value) is int and -_SHORT <= key.value < _SHORT
             ):
                 continue
-            self.total += key.weight
+            weight = key.weight + key.size // _COMPARED_BYTES
+            self.total += weight
             self.num_odd += 1
-            if key.weight > MAX_KEY_WEIGHT or self.total > MAX_HASHED or self.num_odd > MAX_ODD_KEYS:
+            compared = self.num_odd * self.total
+            if weight > MAX_KEY_WEIGHT or self.num_odd > MAX_ODD_KEYS or compared > MAX_COMPARED:
                 raise PickleError("it has a key of tuples in tuples or too many odd keys, which take long to look up")

@@ -8,15 +8,25 @@ than what `pickle_items` keeps of them, and holds every call against a policy.
 
 import mmap
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from pointrecon.utils.files.checks.limits import allowed_bytes
-from pointrecon.utils.files.checks.pickle_items import Hashing, Item, PickleError, Policy, make_tuple, refuse
+from pointrecon.utils.files.checks.pickle_items import (
+    HELD_BYTES,
+    Hashing,
+    Item,
+    PickleError,
+    Policy,
+    make_set,
+    make_tuple,
+    refuse,
+)
 from pointrecon.utils.files.checks.pickle_opcodes import OpcodeReader
 
 MAX_STEPS = 1_000_000  # opcodes; an object of a data set takes about 25, and none becomes more than 500 bytes
+MAX_LEFT = 64  # classes of other programs; torch goes through all of them whenever it meets one
 _MEMOIZE, _BINGET = pickle.MEMOIZE[0], pickle.BINGET[0]
 _PUTS, _GETS = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}, {"GET", "BINGET", "LONG_BINGET"}
 
@@ -71,7 +81,7 @@ class _Scanner:
         self.marks: list[int] = []  # lengths of the stack
         self.memo: dict[int, Item] = {}
         self.hashing = Hashing()
-        self.num_built = 0
+        self.num_built = self.num_left = 0
         self.allowed = allowed_bytes(len(data) - start)  # bytes that calls may build
 
     def run(self) -> None:
@@ -141,6 +151,10 @@ class _Scanner:
     def push_name(self, name: str) -> None:
         """A class or a function."""
         self.policy.check_name(name)
+        if name not in self.seen.names and self.policy.is_left(name):
+            self.num_left += 1
+            if self.num_left > MAX_LEFT:
+                raise PickleError(f"it asks for objects of more than {MAX_LEFT} classes of other programs")
         self.seen.names.add(name)
         self.stack.append(Item("name", name))
 
@@ -155,13 +169,15 @@ class _Scanner:
             self.stack.append(Item("object", function.value))
             return
         result = rule(arguments.value)
-        members = [item for given in arguments.value if given.kind == "list" for item in given.value]
-        if result.kind in ("set", "dict"):
-            pairs = [item.value[0] if item.kind in ("list", "tuple") and item.value else item for item in members]
-            self.hashing.check(members if result.kind == "set" else pairs)
-        self.num_built += arguments.size + 64 * (len(members) + 1)
-        if self.num_built > self.allowed:
-            raise PickleError(f"it builds more than {self.allowed:,} bytes")
+        members = [item for given in arguments.value if given.kind in ("list", "tuple") for item in given.value]
+        if result.kind == "set":
+            self.hashing.check(members)
+            result = make_set(members)
+        elif result.kind == "dict":
+            pairs = (item.kind in ("list", "tuple") and item.value for item in members)
+            self.hashing.check([pair[0] if pair else item for pair, item in zip(pairs, members, strict=True)])
+            result.size += sum([item.copied() for item in arguments.value])
+        self._count(arguments.value)
         self.stack.append(result)
 
     def build(self) -> None:
@@ -173,10 +189,12 @@ class _Scanner:
             refuse(f"it changes the state of an object of kind '{target.kind}'")
         if rule is not None:
             rule(state)
-            self.num_built += state.size
+            self._count(state.value if state.kind == "tuple" else (state,))
 
     def fill(self, items: list[Item]) -> None:
         """Puts keys and values into a dictionary."""
+        if len(items) % 2:
+            raise PickleError(f"it makes no sense at byte {self.reader.position:,}")
         target = self.pop()
         self.stack.append(target)
         if target.kind == "object" and self.policy.is_left(target.value):
@@ -184,6 +202,7 @@ class _Scanner:
         elif target.kind != "dict":
             refuse(f"it fills an object of kind '{target.kind}' like a dictionary")
         self.hashing.check(self.data(items)[::2])
+        target.size += HELD_BYTES * len(items)
 
     def refer(self, reference: Item) -> None:
         """Something outside the pickle."""
@@ -192,6 +211,12 @@ class _Scanner:
         found = reference.literal()
         self.seen.persistent_ids.append(found)
         self.stack.append(Item("storage", found[4] if isinstance(found, tuple) and len(found) > 4 else None))
+
+    def _count(self, given: Iterable[Item]) -> None:
+        """Counts what a call or a state copies, and what holds the copy."""
+        self.num_built += HELD_BYTES + sum([item.copied() for item in given])
+        if self.num_built > self.allowed:
+            raise PickleError(f"it builds more than {self.allowed:,} bytes")
 
     def _put(self, index: int, num_steps: int) -> None:
         # The loader makes room for all indices up to this one.
@@ -254,13 +279,15 @@ def _appends(scanner: _Scanner, _: Any) -> None:
 
 
 def _frozenset(scanner: _Scanner, _: Any) -> None:
-    scanner.hashing.check(scanner.data(scanner.take_to_mark()))
-    scanner.push(Item("set", weight=1))
+    items = scanner.data(scanner.take_to_mark())
+    scanner.hashing.check(items)
+    scanner.push(make_set(items))
 
 
 def _dict(scanner: _Scanner, _: Any) -> None:
-    scanner.hashing.check(scanner.data(scanner.take_to_mark())[::2])
+    items = scanner.take_to_mark()
     scanner.push(Item("dict"))
+    scanner.fill(items)
 
 
 def _frame(scanner: _Scanner, size: Any) -> None:
@@ -290,7 +317,7 @@ _HANDLERS: dict[str, Callable[[_Scanner, Any], None]] = {
     "MARK": lambda scanner, _: scanner.marks.append(len(scanner.stack)),
     "POP": _pop,
     "POP_MARK": lambda scanner, _: scanner.take_to_mark().clear(),
-    "DUP": lambda scanner, _: scanner.push(scanner.stack[-1]),
+    "DUP": lambda scanner, _: scanner.stack.extend([scanner.pop()] * 2),
     "EMPTY_TUPLE": _tuple_of(0),
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),

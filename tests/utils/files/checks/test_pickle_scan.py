@@ -1,13 +1,16 @@
 """Pickles are followed to their end in every protocol; what stalls a loader is found. See also test_hostile.py."""
 
+import collections
+import io
 import pickle
+import random
 
 import numpy as np
 import pytest
 
 from pointrecon.utils.files.checks.pickle_items import PickleError, RefusedPickleError
 from pointrecon.utils.files.checks.pickle_policies import ARRAYS, TORCH
-from pointrecon.utils.files.checks.pickle_scan import scan_pickle
+from pointrecon.utils.files.checks.pickle_scan import _Scanner, scan_pickle
 
 VALUE = {
     "a": [(np.arange(4.0), 3, "x"), None, True, -5, 2**70, 1.5, b"bytes", bytearray(b"y")],
@@ -64,3 +67,43 @@ def test_nonsense_is_refused(data):
 def test_functions_are_called_and_never_kept(data, policy):
     with pytest.raises(RefusedPickleError, match="it holds '_codecs.encode' as a value"):
         scan_pickle(data, policy)
+
+
+# Opcodes of plain values, with numbers, marks and ends of files where they may stand and where they may not.
+PIECES = [
+    *(b"K\x01", b"N", b"X\x01\0\0\0a", b"\x8c\x01b", b"]", b"}", b"\x8f", b")", b"(", b"(", b"\x94", b"\x94"),
+    *(b"q\x00", b"q\x02", b"p1\n", b"r\x03\0\0\0", b"h\x00", b"h\x01", b"h\x02", b"j\x01\0\0\0", b"g0\n"),
+    *(b"\x85", b"\x86", b"\x87", b"t", b"l", b"d", b"a", b"e", b"s", b"u", b"\x90", b"\x91"),
+    *(b"0", b"1", b"2", b"h", b"h\x94", b"."),
+]
+KINDS = {int: "number", type(None): "none", str: "text", list: "list", dict: "dict", set: "set", frozenset: "set"}
+KINDS[tuple] = "tuple"
+
+
+def test_scan_and_loader_agree():
+    """What the loader takes the scan takes, and both hold the same kinds of objects under the same numbers."""
+    rng, seen = random.Random(0), collections.Counter()
+    for _ in range(20_000):
+        data = b"\x80\x04K\x01\x94N\x94])\x94" + b"".join(rng.choices(PIECES, k=rng.randrange(1, 12))) + b"."
+        loader = pickle.Unpickler(io.BytesIO(data))
+        try:
+            value = loader.load()
+        except Exception as error:  # noqa: BLE001  (whatever it is)
+            value = error
+        try:
+            scanner = _Scanner(data, ARRAYS, 0, 1000)
+            scanner.run()
+        except RefusedPickleError:  # kinds of objects that loaders ask for only when there is something to put in
+            continue
+        except (PickleError, LookupError, ValueError) as error:
+            assert isinstance(value, Exception), (data, error)
+            seen["refused"] += 1
+            continue
+        if isinstance(value, Exception):  # such as a list as a key
+            assert isinstance(value, TypeError) and "hash" in str(value), (data, value)
+            continue
+        kinds = {number: KINDS[type(item)] for number, item in loader.memo.copy().items()}
+        assert {number: item.kind for number, item in scanner.memo.items()} == kinds, data
+        assert scanner.stack[-1].kind == KINDS[type(value)], data
+        seen["read"] += 1
+    assert min(seen.values()) > 500, seen
