@@ -26,6 +26,7 @@ def open_split(
     options: Mapping[str, Any] | None = None,
     *,
     cache_root: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> PointCloudDataset:
     """Opens a data set and keeps the objects of a split.
 
@@ -35,6 +36,7 @@ def open_split(
         choice: Which objects.
         options: For the data set's constructor. `ratio` and `whole` are for every data set and part of the choice.
         cache_root: Folder for what a data set makes of its files, such as packed copies; None: beside them.
+        defaults: Options of data sets that take them, where `options` does not have them.
 
     Raises:
         InputError: There is no such data set, it cannot be read, or it has no such split, folds, pictures or options.
@@ -48,6 +50,7 @@ def open_split(
     chosen = {"root": root, **(options or {})}
     choice = replace(choice, **{key: chosen.pop(key) for key in ("ratio", "whole") if key in chosen})
     takes = inspect.signature(kind).parameters
+    chosen = {key: value for key, value in (defaults or {}).items() if key in takes} | chosen
     own = {key: getattr(choice, key) for key in OWN_KEYS if key in takes}
     rest = replace(
         choice,

@@ -139,7 +139,7 @@ def fold_test_mask(labels: np.ndarray, fold: int, groups: Sequence[str] | None =
         (n,) bool. Over the five folds each labelled object is True once, with every class spread evenly.
 
     Raises:
-        InputError: There is no such fold.
+        InputError: There is no such fold, or every class has fewer objects than there are folds.
     """
     from sklearn.model_selection import StratifiedKFold  # a second to import, and only folds need it
 
@@ -150,6 +150,11 @@ def fold_test_mask(labels: np.ndarray, fold: int, groups: Sequence[str] | None =
     if groups is not None:
         return _fold_of_groups(labels, groups) == fold
     labelled = np.flatnonzero(labels != UNLABELLED)
+    if max(np.unique(labels[labelled], return_counts=True)[1], default=0) < NUM_FOLDS:
+        raise InputError(
+            f"fold is {fold}, but no class of the {len(labelled)} labelled objects has enough of them for {NUM_FOLDS} "
+            "folds; set data.fold=null"
+        )
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0).split(labelled, labels[labelled])
     mask = np.zeros(len(labels), dtype=bool)
     mask[labelled[list(folds)[fold][1]]] = True

@@ -53,7 +53,7 @@ class PointSegmenter(nn.Module):
         """Label every point.
 
         Args:
-            points: (B, N, 3) float32.
+            points: (B, N, 3) float32, or (B, N, 6) with colours.
             labels: (B,) int64 categories of the objects.
 
         Returns:
@@ -63,7 +63,7 @@ class PointSegmenter(nn.Module):
         queries, _, kept = self.encoder.forward_blocks(patches, centers, keep=self.feature_blocks)
         tokens = torch.cat([self.encoder.norm(tokens) for tokens in kept], dim=-1)
         # parity: tokens are read after the final norm, the queries before it.
-        return self.head(points, labels, centers, tokens, queries)
+        return self.head(points[..., :3], labels, centers, tokens, queries)
 
 
 class SegmentationHead(nn.Module):

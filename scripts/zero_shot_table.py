@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from pointrecon.datasets.open.scan_parts import test_part
+from pointrecon.datasets.open.test_sets import test_part
 from pointrecon.datasets.open.zero_shot import LVIS, SCAN, ZeroShotSet, find_zero_shot_sets
 from pointrecon.tools.open.changes import AS_STORED, CHANGES
+from pointrecon.tools.open.class_features import read_class_features
 from pointrecon.tools.open.table import format_latex, format_markdown
 from pointrecon.tools.open.zero_shot import Score, evaluate
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, read_json, write_json
-from pointrecon.utils.files.npy import NpzError, read_npz
 from pointrecon.utils.program import Parser, exit_code
 
 
@@ -141,12 +141,7 @@ def find_classes(model: Any, one: ZeroShotSet, path: Path | None) -> tuple[np.nd
     from pointrecon.words import class_features
 
     if path is not None:
-        try:
-            file = read_npz(path)
-            rows = dict(zip(map(str, file["names"]), np.asarray(file["features"], np.float32), strict=True))
-            return np.stack([rows[name] for name in one.class_names]), f"of '{path.name}'"
-        except (OSError, NpzError, KeyError, ValueError) as error:
-            raise InputError(f"'{path}' lacks `names` and `features` of the classes of {one.name} ({error})") from error
+        return read_class_features(path, one.class_names, one.name), f"of '{path.name}'"
     about = getattr(model, "about", None)
     teacher = about.text_teacher if about is not None else None
     width = getattr(model.network, "out_dim", None)

@@ -48,7 +48,8 @@ class Folder(PointCloudDataset):
         jobs: Processes that read files; None: one for each core.
         time_limit: Seconds for one file.
         images: Also give a picture of each shape, drawn of its mesh, or of its points where it has no faces.
-        colors: Also give `colors` (N, 3) in 0..1; grey where a file has none.
+        colors: Also give `colors` (N, 3) in 0..1; what takes them asks for them.
+        color_fill: Each colour where a file has none.
 
     Attributes:
         up: The axis that was taken to be up; None where a packed file is read.
@@ -79,6 +80,7 @@ class Folder(PointCloudDataset):
         time_limit: float = TIME_LIMIT,
         images: bool = False,
         colors: bool = False,
+        color_fill: float = GREY / 255,
     ) -> None:
         if up != AUTO:
             rotation_of(up)
@@ -103,7 +105,7 @@ class Folder(PointCloudDataset):
             self.up, self.guess = axis, found.up
             self._open_converted(found, place)
             self.pictures = make_pictures(found, axis, jobs, time_limit) if images else None
-        self._gives_colors = colors
+        self._gives_colors, self._fill = colors, color_fill
 
     def _open_converted(self, found: Converted, place: Path) -> None:
         class_names = sorted({item.label for item in found.items if item.label is not None})
@@ -168,10 +170,10 @@ class Folder(PointCloudDataset):
         return sample
 
     def colors(self, row: int) -> Tensor:
-        """(N, 3) in 0..1, in the order of the points of that row; grey where the file has none."""
+        """(N, 3) in 0..1, in the order of the points of that row."""
         rgb = self.stored(row)[1]
         if rgb is None:
-            return torch.full((self._points.shape[1], 3), GREY / 255)
+            return torch.full((self._points.shape[1], 3), self._fill)
         return torch.from_numpy(rgb.astype(np.float32)) / 255
 
     def stored(self, row: int) -> tuple[np.ndarray, np.ndarray | None]:

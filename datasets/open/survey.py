@@ -103,11 +103,11 @@ def _uni3d(base: Path) -> Survey:
 def _lvis(base: Path) -> Survey:
     """Objaverse-LVIS of whichever distribution has the most of it."""
     best = Survey(LVIS, base / FOLDER, 0, NUM_LVIS, None, f"{_OPENSHAPE}, or {_ULIP} (ULIP-2)", _OBJAVERSE_TERMS)
-    for marker in (marker for marker in LAYOUTS if "lvis" in marker):
+    for marker, layout in ((marker, layout) for marker, layout in LAYOUTS.items() if layout.name == LVIS):
         for path in find_files(base, marker):
             found, listed, problem = 0, NUM_LVIS, None
             try:
-                made = LAYOUTS[marker](path, True)
+                made = layout.read(path, True)
                 found = len(made)
                 listed = found + sum(int(note.split()[0]) for note in made.notes if "have no file" in note)
             except InputError as error:

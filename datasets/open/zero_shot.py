@@ -5,13 +5,16 @@ Shape legend: n objects, N points of an object, C classes, E width of a text fea
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from pointrecon.datasets.checks import read_list
 from pointrecon.datasets.open.class_lists import array_features, dense, dict_features, labels_of, records, stack
 from pointrecon.datasets.open.clouds import cloud_of, find_object_root, inner_path, read_object
+from pointrecon.datasets.open.lists import find_rows
+from pointrecon.datasets.open.shards import MANIFEST, OpenShards
 from pointrecon.datasets.sets.scanobjectnn import CLASS_NAMES as SCAN_CLASSES
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import read_json
@@ -19,6 +22,7 @@ from pointrecon.utils.files.safe_pickle import load_npy_objects
 
 Cloud = tuple[np.ndarray, np.ndarray | None]
 LVIS, MODELNET, SCAN = "Objaverse-LVIS", "ModelNet40", "ScanObjectNN"
+OBJAVERSE = "Objaverse/"  # what keys of its objects begin with
 _DEPTH = 2  # folders between what the user names and where a layout begins
 
 
@@ -62,12 +66,15 @@ class ZeroShotSet:
         )
 
 
-def find_zero_shot_sets(root: str | Path, *, skip_missing: bool = False) -> list[ZeroShotSet]:
+def find_zero_shot_sets(
+    root: str | Path, *, skip_missing: bool = False, names: Sequence[str] = (LVIS, MODELNET, SCAN)
+) -> list[ZeroShotSet]:
     """Every test set below a folder, whoever packed it.
 
     Args:
         root: Of OpenShape's `meta_data`, Uni3D's `uni3d_data`, ULIP-2's folders, or one above these.
         skip_missing: Objects whose file is not there are left out and counted; otherwise they are an error.
+        names: Which sets; the files of others are not read.
 
     Raises:
         InputError: There is none, or one that is not whole.
@@ -76,11 +83,13 @@ def find_zero_shot_sets(root: str | Path, *, skip_missing: bool = False) -> list
     if not root.is_dir():
         raise InputError(f"'{root}' is no folder; give the one that has meta_data, uni3d_data or ULIP-2's folders")
     found = []
-    for marker, reader in LAYOUTS.items():
+    layouts = {marker: layout for marker, layout in LAYOUTS.items() if layout.name in names}
+    for marker, layout in layouts.items():
         for path in find_files(root, marker):
-            found.append(reader(path, skip_missing))
+            found.append(layout.read(path, skip_missing))
     if not found:
-        raise InputError(f"'{root}' has no zero-shot test set that is known; such have one of: {', '.join(LAYOUTS)}")
+        what = "zero-shot test set that is known" if len(layouts) == len(LAYOUTS) else " or ".join(names)
+        raise InputError(f"'{root}' has no {what}; such have one of: {', '.join(layouts)}")
     return found
 
 
@@ -189,14 +198,20 @@ def _scanobjectnn(path: Path, _: bool) -> ZeroShotSet:
     return ZeroShotSet(SCAN, path, ids, labels.astype(np.int64), names, read, features)
 
 
-# The file by which a layout is known -> its reader.
-LAYOUTS: Mapping[str, Callable[[Path, bool], ZeroShotSet]] = {
-    "split/lvis.json": _openshape_lvis,
-    "objaverse_lvis/lvis_testset.txt": _uni3d_lvis,
-    "objaverse_lvis/lvis.json": _ulip_lvis,
-    "modelnet40/test_pc.npy": _modelnet,
-    "modelnet40_10k_colored_pc/modelnet40_colored_10k_pc.npy": _modelnet,
-    "scanobjectnn/xyz_label.npy": _scanobjectnn,
+class Layout(NamedTuple):
+    """A way to pack a set, and what reads it: (the file by which it is known, whether missing objects are left out)."""
+
+    name: str
+    read: Callable[[Path, bool], ZeroShotSet]
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "split/lvis.json": Layout(LVIS, _openshape_lvis),
+    "objaverse_lvis/lvis_testset.txt": Layout(LVIS, _uni3d_lvis),
+    "objaverse_lvis/lvis.json": Layout(LVIS, _ulip_lvis),
+    "modelnet40/test_pc.npy": Layout(MODELNET, _modelnet),
+    "modelnet40_10k_colored_pc/modelnet40_colored_10k_pc.npy": Layout(MODELNET, _modelnet),
+    "scanobjectnn/xyz_label.npy": Layout(SCAN, _scanobjectnn),
 }
 
 
@@ -209,10 +224,13 @@ def _of_files(
     features: np.ndarray | None,
     skip_missing: bool,
 ) -> ZeroShotSet:
-    """An LVIS whose objects have a file each."""
+    """An LVIS whose objects have a file each, or are in shards that lie beside the list."""
     inner = [inner_path(file) for file in files]
     root = find_object_root(path.parent, inner[:1000])
     missing = [row for row, one in enumerate(inner) if root is None or not (root / one).is_file()]
+    shards, places = (_in_shards(path, inner) if missing else None) or (None, np.full(len(inner), -1))
+    places[np.setdiff1d(np.arange(len(inner)), missing)] = -1  # those that have a file
+    missing = [row for row in missing if places[row] < 0]
     if len(missing) == len(inner) or (missing and not skip_missing):
         first = inner[missing[0]] if missing else "an empty list"
         raise InputError(
@@ -222,15 +240,28 @@ def _of_files(
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if list(ids).count(name) > 1)
         raise InputError(f"'{path}' lists '{twice}' twice; mend the list")
-    assert root is not None
-    base = root
 
     def read(row: int) -> Cloud:
-        file = base / inner[row]
-        return cloud_of(read_object(file), f"'{file}'")
+        place = int(places[row])
+        if shards is None or place < 0:
+            assert root is not None
+            return cloud_of(read_object(root / inner[row]), f"'{root / inner[row]}'")
+        points, colors = shards.cloud(place)
+        return points.astype(np.float32), colors.astype(np.float32) / 255 if shards.has_colors[place] else None
 
-    made = ZeroShotSet(LVIS, path, ids, np.asarray(labels, np.int64), names, read, features)
+    made = ZeroShotSet(LVIS, path, list(ids), np.asarray(labels, np.int64), names, read, features)
     if not missing:
         return made
     kept = np.setdiff1d(np.arange(len(inner)), missing)
     return made.take(kept, note=f"{len(missing)} of {len(inner)} objects have no file and were left out")
+
+
+def _in_shards(path: Path, inner: Sequence[PurePosixPath]) -> tuple[OpenShards, np.ndarray] | None:
+    """The converted objects beside a list, and the row of each listed one (-1: not there); None: there are none."""
+    folder = next((one / "shards" for one in list(path.parents)[:3] if (one / "shards" / MANIFEST).is_file()), None)
+    if folder is None:
+        return None
+    shards = OpenShards(folder)
+    keys = [str(one).removesuffix(".npy") for one in inner]
+    wanted = np.array([(key if key.startswith(OBJAVERSE) else OBJAVERSE + key).encode() for key in keys], np.bytes_)
+    return shards, find_rows(shards.keys, wanted)

@@ -1,10 +1,10 @@
 """What an evaluator is: something that is measured on an encoder, on data of its own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.encoder import EmbeddedSplit, SplitEncoder, SplitStore
 from pointrecon.tools.settings import Settings
@@ -47,9 +47,9 @@ class Evaluator(ABC):
         """Writes what the last `run` found out besides metrics; called at the end, in the main process alone."""
         return
 
-    def probed_ids(self) -> Iterable[str]:
-        """Keys of the objects that are measured."""
-        return self.store.get(self.cfg, self.split).ids
+    def probed(self) -> PointCloudDataset | None:
+        """The objects that are measured; None: there are none."""
+        return self.store.get(self.cfg, self.split)
 
     def check_number(self, key: str, value: Any, *, least: float, is_whole: bool = False, above: bool = False) -> None:
         """Refuses an option that is no number, or too small.

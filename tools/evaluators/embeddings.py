@@ -1,6 +1,6 @@
 """Writes the embeddings of labelled objects, for pictures and for whoever wants to go on with them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,5 @@ class Embeddings(Evaluator):
                 class_names=self.datasets[self.split].class_names,
             )
 
-    def probed_ids(self) -> Iterable[str]:
-        """None: nothing is measured on them."""
-        return ()
+    def probed(self) -> None:
+        """Nothing is measured on them."""

@@ -12,7 +12,7 @@ from torch.utils.data import Subset
 
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader
-from pointrecon.datasets.transforms import PointTransform
+from pointrecon.datasets.transforms import PointTransform, join_colors
 from pointrecon.models.heads import probe_feature
 from pointrecon.tools.build import build_dataset, eval_transform
 from pointrecon.tools.settings import DataSettings, Settings
@@ -34,7 +34,7 @@ class EmbeddedSplit(NamedTuple):
     ids: list[str]
 
 
-Encode = Callable[[Tensor], Embedding]  # (B, n, 3) as the network takes them
+Encode = Callable[[Tensor], Embedding]  # (B, n, 3) or, with colours, (B, n, 6), as the network takes them
 
 
 def join(parts: Iterable[EmbeddedSplit]) -> EmbeddedSplit:
@@ -100,10 +100,11 @@ class SplitEncoder:
         encode: embeds clouds.
         device: where the network is.
         batch_size: clouds in a forward pass.
+        is_colored: the network takes colours: it is given those that a data set has.
     """
 
-    def __init__(self, encode: Encode, *, device: torch.device, batch_size: int) -> None:
-        self.encode, self.device, self.batch_size = encode, device, batch_size
+    def __init__(self, encode: Encode, *, device: torch.device, batch_size: int, is_colored: bool = False) -> None:
+        self.encode, self.device, self.batch_size, self.is_colored = encode, device, batch_size, is_colored
         self._known: dict[Any, EmbeddedSplit] = {}
         self._kept: list[PointCloudDataset] = []  # an id() is that of one data set only as long as this is there
 
@@ -138,15 +139,15 @@ class SplitEncoder:
         mine = [row for start in starts for row in rows[start : start + self.batch_size]]
         parts = []
         for batch in eval_loader(Subset(dataset, mine), self.batch_size):
-            embedding = self.encode(transform(batch["points"].to(self.device)))
+            embedding = self.encode(transform(join_colors(batch, self.device, is_colored=self.is_colored)))
             parts.append(EmbeddedSplit(embedding, batch["label"], list(batch["id"])))
         return join(distributed.gather_in_order(parts) if is_shared else parts)
 
     def embed_first(self, dataset: PointCloudDataset, data: DataSettings) -> EmbeddedSplit:
         """The first object alone, in this process alone: what there is to know of widths before training."""
         batch = next(iter(eval_loader(Subset(dataset, [0]), 1)))
-        points = eval_transform(data, dataset)(batch["points"].to(self.device))
-        return EmbeddedSplit(self.encode(points), batch["label"], list(batch["id"]))
+        clouds = join_colors(batch, self.device, is_colored=self.is_colored)
+        return EmbeddedSplit(self.encode(eval_transform(data, dataset)(clouds)), batch["label"], list(batch["id"]))
 
 
 def _sorted(value: Any) -> Any:

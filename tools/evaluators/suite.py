@@ -66,7 +66,12 @@ class EvaluatorSuite:
         select = "val" if holds_out(self.cfg, data_type=data["type"]) else "last"
         cfg: Settings = {**self.cfg, "data": data, "select": select}
         given = {key: value for key, value in options.items() if key not in ("data", "every")} | changes
-        return EVALUATORS.build(given, cfg=cfg, name=name, store=self.store)
+        try:
+            return EVALUATORS.build(given, cfg=cfg, name=name, store=self.store)
+        except InputError as error:
+            if data is self.cfg["data"] or str(error).startswith("evaluators."):
+                raise
+            raise InputError(f"evaluators.{name}: {error}") from error  # its `data` has the keys that are named
 
     def _build_selector(self) -> Evaluator | None:
         name = selection(self.cfg)
@@ -104,7 +109,8 @@ class EvaluatorSuite:
             InputError: it has not.
         """
         device, batch_size = self.ctx.device, self.cfg["batch_size"]
-        self.encoder = SplitEncoder(make_encode(model), device=device, batch_size=batch_size)
+        is_colored = self.cfg["model"]["colors"]
+        self.encoder = SplitEncoder(make_encode(model), device=device, batch_size=batch_size, is_colored=is_colored)
         with undisturbed():
             for evaluator in self.evaluators.values():
                 dataset = self.store.get(evaluator.cfg, evaluator.split)

@@ -3,8 +3,9 @@
 Shape legend: n objects, C classes, Q prompts a class, D feature width.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,17 +16,22 @@ from pointrecon.tools.evaluators import EVALUATORS
 from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
 from pointrecon.tools.evaluators.base import Evaluator
 from pointrecon.tools.evaluators.encoder import EmbeddedSplit, Embedding, SplitEncoder, SplitStore, join
+from pointrecon.tools.open.class_features import read_class_features
 from pointrecon.tools.protocol import has_quirk
-from pointrecon.tools.settings import DataSettings, Settings
+from pointrecon.tools.settings import DataSettings, Settings, TeacherSettings
 from pointrecon.tools.teachers.teachers import CACHED, class_prompts
+from pointrecon.utils.config import check_part, merge
 from pointrecon.utils.errors import InputError, check_choice
 
 QUERIES = ("text", "image", "both")
+TOPS = (3, 5)  # besides the best class alone
 
 
 @EVALUATORS.register("zero_shot")
 class ZeroShot(Evaluator):
     """Cosine between the projected query and each class's mean prompt embedding (ReCon, section 4.3).
+
+    Classes have the features that come with the data set's files, if it has such, or the text teacher's.
 
     Args:
         cfg: the whole config.
@@ -34,6 +40,12 @@ class ZeroShot(Evaluator):
         split: which split of the data set; the default never trains.
         query: `text` or `image` alone, or `both`: image + ratio * text, for teachers that share one space.
         ratio: weight of the text query in `both`.
+        classes: file with the features of the classes, .npz with `names` and `features` (C, D).
+        teacher: keys of `teachers.text` that are others here, such as the type of one that reads the classes' names,
+            where training reads what comes with the samples.
+
+    Raises:
+        InputError: an option out of range, or data or features of classes that cannot be read.
     """
 
     def __init__(
@@ -45,24 +57,45 @@ class ZeroShot(Evaluator):
         split: str = "test",
         query: str = "text",
         ratio: float = 1.0,
+        classes: str | None = None,
+        teacher: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(cfg, name=name, store=store, split=split)
+        super().__init__(_with_teacher(cfg, name, teacher), name=name, store=store, split=split)
         check_choice(f"evaluators.{name}.query", query, QUERIES)
         self.check_number("ratio", ratio, least=0)
-        teacher = cfg["teachers"]["text"]
-        if teacher is None:
-            raise InputError("zero-shot recognition needs the text teacher's prompts, but teachers.text is null")
         self.query = query
-        self.is_centered = teacher["center"]
         self.ratio = ratio
         self.batch_size = cfg["batch_size"]
-        self.is_on_both = has_quirk(cfg, "train_and_test")
+        self.dataset = store.get(cfg, split)
+        self.is_on_both = has_quirk(cfg, "train_and_test") and "train" in self.dataset.published_splits
         self.data: DataSettings = cfg["data"]
         if self.is_on_both:
             self.data = {**cfg["data"], "eval_sampling": "random"}
-        self.dataset = store.get(cfg, split)
-        # A missing cache is found out before the run folder is there; a teacher is asked when the run starts.
-        self.prompts = class_prompts(cfg, self.dataset) if teacher["type"] == CACHED else None
+        text = self.cfg["teachers"]["text"]
+        self.is_centered = text is not None and text["center"]
+        self.prompts, self.source = self._find_prompts(classes, is_asked=teacher is not None)
+
+    def _find_prompts(self, path: str | None, *, is_asked: bool) -> tuple[Tensor | None, str]:
+        """(C, Q, D) and where they are from; None: the teacher is asked when the run starts."""
+        if path is not None:
+            rows = read_class_features(Path(path), self.dataset.class_names, type(self.dataset).__name__)
+            return torch.from_numpy(rows).unsqueeze(1), path
+        stored = getattr(self.dataset, "class_features", None)
+        if stored is not None and not is_asked:
+            return stored.unsqueeze(1), "stored"
+        teacher, ways = self.cfg["teachers"]["text"], f"evaluators.{self.name}.classes=FILE.npz"
+        if teacher is None:
+            raise InputError(
+                "zero-shot recognition needs the text teacher's prompts, but teachers.text is null; name one, or give "
+                f"{ways}"
+            )
+        if teacher["type"] != CACHED:
+            return None, teacher["type"]
+        # A missing cache is found out before the run folder is there.
+        try:
+            return class_prompts(self.cfg, self.dataset), CACHED
+        except InputError as error:
+            raise InputError(f"{error}; or give {ways}, or evaluators.{self.name}.teacher.type") from error
 
     def check(self, embedded: EmbeddedSplit) -> None:
         """Raises InputError if the network has no such query, or one of another width than the prompts."""
@@ -87,8 +120,10 @@ class ZeroShot(Evaluator):
         self.similarities = F.normalize(student, dim=-1) @ classes.T
         self.predictions = self.similarities.argmax(dim=1)
         report = report_on(self.dataset, self.predictions, self.labels)
+        report |= {f"top{k}_accuracy": share for k, share in top_shares(self.similarities, self.labels).items()}
         split = "train and test" if self.is_on_both else self.split
-        return report | {"num_classes": len(self.dataset.class_names), "split": split, "query": self.query}
+        about = {"split": split, "query": self.query, "class_features": self.source}
+        return report | {"num_classes": len(self.dataset.class_names), **about}
 
     def save(self, folder: Path) -> None:
         """Writes predictions-NAME.npz."""
@@ -133,6 +168,25 @@ class ZeroShot(Evaluator):
                 "query 'both' needs teachers that share one space, use query=text"
             )
         return parts[0] + self.ratio * parts[1]
+
+
+def top_shares(similarities: Tensor, labels: Tensor) -> dict[int, float]:
+    """Share of objects whose class is among the best k: (n, C), (n,) -> by k, for those that leave classes out."""
+    best = similarities.topk(min(max(TOPS), similarities.shape[1]), dim=1).indices == labels.unsqueeze(1)
+    return {k: best[:, :k].any(dim=1).double().mean().item() for k in TOPS if k < similarities.shape[1]}
+
+
+def _with_teacher(cfg: Settings, name: str, changes: Mapping[str, Any] | None) -> Settings:
+    """The config with an evaluator's own keys of `teachers.text`."""
+    text = cfg["teachers"]["text"]
+    if changes is None:
+        return cfg
+    if not isinstance(changes, Mapping) or text is None:
+        raise InputError(
+            f"evaluators.{name}.teacher is {changes!r}, but must be a section with keys of teachers.text (not null)"
+        )
+    checked = check_part({"teachers": {"text": changes}}, f"evaluators.{name}")["teachers"]["text"]
+    return {**cfg, "teachers": {**cfg["teachers"], "text": cast(TeacherSettings, merge(text, checked))}}
 
 
 def class_embeddings(prompts: Tensor, is_centered: bool, is_summed: bool = False) -> Tensor:

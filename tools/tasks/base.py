@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.suite import EvaluatorSuite
 from pointrecon.tools.protocol import SELECTIONS, selecting_split, selection
 from pointrecon.tools.settings import DataSettings, Settings
-from pointrecon.tools.tasks.start import SeenObjects, read_start
+from pointrecon.tools.tasks.start import SeenObjects, keys_of, name_source, object_keys, read_start
 from pointrecon.utils.errors import InputError
 
 
@@ -27,6 +28,14 @@ class Validation(NamedTuple):
     split: str  # whose objects were measured
     metrics: dict[str, Any]
     monitor: str  # the metric that counts, higher is better
+
+
+class Tested(NamedTuple):
+    """What is measured."""
+
+    keys: np.ndarray  # of the objects
+    source: str  # in words
+    is_known: bool  # the data say which objects they hold
 
 
 class Task(ABC):
@@ -75,7 +84,7 @@ class Task(ABC):
             )
         self.start = read_start(cfg)
         self.seen = SeenObjects() if self.start is None else self.start.seen
-        self._tested: dict[str, tuple[DataSettings, list[str]]] = {}
+        self._tested: dict[str, Tested] = {}
 
     def set_model(self, model: nn.Module, *, may_lack: Iterable[str] = (), skip: Iterable[str] = ()) -> None:
         """Takes the network over: onto the device, with the weights that `init` names.
@@ -113,23 +122,42 @@ class Task(ABC):
             self.train_loader = build_train_loader(self.cfg, train, self.ctx)
             self.seen.add(self.cfg["data"], train)
         if test is not None:
-            self._tested["test"] = (self.cfg["data"], list(test.ids))
+            self._tested["test"] = _describe_tested(self.cfg["data"], test)
         for name, evaluator in self.evaluators.evaluators.items():
-            self._tested[name] = (evaluator.cfg["data"], list(evaluator.probed_ids()))
+            if (probed := evaluator.probed()) is not None:
+                self._tested[name] = _describe_tested(evaluator.cfg["data"], probed)
         for name, (number, total) in self.count_seen().items():
             self.ctx.logger.warning(
                 f"{number} of the {total} objects that '{name}' measures are among those that the network was trained "
                 "on: its numbers will flatter"
             )
+        for name, sources in self.list_unknown().items():
+            self.ctx.logger.warning(
+                f"whether the network was trained on objects that '{name}' measures is unknown: {', '.join(sources)} "
+                "does not say which objects it holds; files that are made again do"
+            )
 
     def count_seen(self) -> dict[str, tuple[int, int]]:
         """Of what is measured, by name: how many objects the network has been trained on, if any, and of how many."""
-        counts = {name: (self.seen.count(data, ids), len(ids)) for name, (data, ids) in self._tested.items()}
+        counts = {name: (self.seen.count(tested.keys), len(tested.keys)) for name, tested in self._tested.items()}
         return {name: (number, total) for name, (number, total) in counts.items() if number}
+
+    def list_unknown(self) -> dict[str, list[str]]:
+        """By what is measured: data that do not say which objects they hold, so that it may have been trained on.
+
+        Parts of one data set were compared when it was opened.
+        """
+        found = {}
+        for name, tested in self._tested.items():
+            others = self.seen.unknown - {tested.source}
+            is_open = not tested.is_known and (self.start is not None or others)
+            found[name] = sorted(others | ({tested.source} if is_open else set()))
+        return {name: sources for name, sources in found.items() if sources}
 
     def checkpoint_notes(self) -> dict[str, Any]:
         """What a checkpoint says of the network besides its weights."""
-        return {"class_names": self.class_names, "seen_objects": self.seen.to_tensor()}
+        notes = {"seen_objects": self.seen.to_tensor(), "seen_unknown": sorted(self.seen.unknown)}
+        return {"class_names": self.class_names, **notes}
 
     def training_step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """One forward pass: the loss (scalar, mean over the batch) and scalars to report."""
@@ -158,6 +186,12 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, split: str) -> dict[str, Any]:
         """Metrics on `val` or `test`; the runner reads `test` once, at the end, unless `select` is test."""
+
+
+def _describe_tested(data: DataSettings, dataset: PointCloudDataset) -> Tested:
+    keys = keys_of(data, dataset)
+    keys = object_keys(data, dataset.ids) if keys is None else keys  # reads all of them, as testing does
+    return Tested(keys, name_source(data), dataset.knows_objects)
 
 
 def head_of_start(cfg: Settings, init_head: str) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader, shared_batches
 from pointrecon.datasets.sample import Batch
+from pointrecon.datasets.transforms import join_colors
 from pointrecon.tools.build import build_classifier, build_dataset, eval_transform, train_transform
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
@@ -44,7 +45,7 @@ class ClassifyTask(Task):
         # A head may have more outputs than this data set has classes: one that is fine-tuned on a part of them.
         num_outputs = cfg["classifier"]["num_classes"] or test.num_classes
         self.class_names = [*test.class_names, *(f"unused {n}" for n in range(test.num_classes, num_outputs))]
-        self.transform = train_transform(cfg["data"], test)
+        self.transform = train_transform(cfg["data"], test, cfg["model"]["color_fill"])
         self.eval_transform = eval_transform(cfg["data"], test)
         data: DataSettings = {**cfg["data"], "augment": vote_augment(cfg)}
         self.vote_transform = train_transform(data, test)
@@ -53,8 +54,8 @@ class ClassifyTask(Task):
         self.set_data(self.datasets.get("train"), test)
 
     def prepare(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Points (B, N, 3) and labels (B,)."""
-        points = self.transform(batch["points"].to(self.ctx.device, non_blocking=True), self.generator)
+        """Points (B, N, 3 or 6) and labels (B,)."""
+        points = self.transform(self._clouds(batch), self.generator)
         return points, batch["label"].to(self.ctx.device, non_blocking=True)
 
     def compute_loss(self, points: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -108,7 +109,7 @@ class ClassifyTask(Task):
         self.model.eval()
         rows: list[tuple[Tensor, Tensor, str]] = []
         for batch in self._batches(split):
-            points = self.eval_transform(batch["points"].to(self.ctx.device))
+            points = self.eval_transform(self._clouds(batch))
             rows += zip(self.model(points).float().cpu(), batch["label"], batch["id"], strict=True)
         logits, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
         return torch.stack(logits), torch.stack(labels), list(ids)
@@ -127,13 +128,17 @@ class ClassifyTask(Task):
         draws = [[generator(self.ctx.device, seed) for seed in trial] for trial in seeds]
         rows: list[tuple[Tensor, Tensor, Tensor, str]] = []
         for batch in self._batches(split):
-            pool = self.vote_transform.choose_pool(batch["points"].to(self.ctx.device))
+            pool = self.vote_transform.choose_pool(self._clouds(batch))
             logits = [[self.model(self.vote_transform.vary(pool, draw)).float() for draw in trial] for trial in draws]
             variants = torch.stack([torch.stack(trial, dim=1) for trial in logits], dim=1)  # (B, trials, votes, C)
             mean, predictions = combine_votes(variants, self.cfg).cpu(), variants.argmax(dim=-1).cpu()
             rows += zip(mean, predictions, batch["label"], batch["id"], strict=True)
         means, votes_of, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
         return torch.stack(means), torch.stack(votes_of), torch.stack(labels), list(ids)
+
+    def _clouds(self, batch: Batch) -> Tensor:
+        """Stored points (B, N, 3), with colours (B, N, 6), on the device."""
+        return join_colors(batch, self.ctx.device, is_colored=self.cfg["model"]["colors"])
 
     def _batches(self, split: str) -> Iterator[Batch]:
         """This process's share of a split."""

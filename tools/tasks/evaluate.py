@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from pointrecon.datasets.loader import collate
+from pointrecon.datasets.transforms import join_colors
 from pointrecon.models.recon import ReCon
 from pointrecon.tools.build import build_dataset, build_pretrainer, eval_transform
 from pointrecon.tools.checkpoints.sizes import projection_dims
@@ -56,8 +58,9 @@ class EvaluateTask(Task):
         self.model.train()
         for part in rows.split(size):
             if len(part) > 1:
-                points = torch.stack([dataset[row]["points"] for row in part.tolist()])
-                self.model.encoder.embed(transform(points.to(self.ctx.device)))
+                batch = collate([dataset[row] for row in part.tolist()])
+                points = join_colors(batch, self.ctx.device, is_colored=self.cfg["model"]["colors"])
+                self.model.encoder.embed(transform(points))
         self.model.eval()
 
     def find_projection_dims(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader, shared_batches
 from pointrecon.datasets.sample import Batch
-from pointrecon.datasets.transforms import PointTransform
+from pointrecon.datasets.transforms import PointTransform, join_colors
 from pointrecon.tools.build import build_dataset, build_segmenter
 from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators.part_iou import (
@@ -58,7 +58,8 @@ class SegmentTask(Task):
         self.belongs = make_belongs(train.parts_of_class, train.num_parts).to(ctx.device)
         # The points keep their places, since each has its label; the data set has drawn them already.
         num_points, normalize = cfg["data"]["num_points"], cfg["data"]["normalize"]
-        self.transform = PointTransform(num_points, "first", normalize, cfg["data"]["augment"])
+        fill = cfg["model"]["color_fill"]
+        self.transform = PointTransform(num_points, "first", normalize, cfg["data"]["augment"], color_fill=fill)
         self.eval_transform = PointTransform(num_points, "first", normalize)
         model = build_segmenter(cfg, train.num_classes, train.num_parts)
         self.set_model(model, **head_of_start(cfg, cfg["segmenter"]["init_head"]))
@@ -122,8 +123,9 @@ class SegmentTask(Task):
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Points (B, N, 3), categories (B,) and part labels (B, N) on the device."""
         num_points = self.cfg["data"]["num_points"]
-        points, parts = batch["points"][:, :num_points], batch["part"][:, :num_points]
-        points, labels, parts = (x.to(self.ctx.device, non_blocking=True) for x in (points, batch["label"], parts))
+        points = join_colors(batch, self.ctx.device, is_colored=self.cfg["model"]["colors"])[:, :num_points]
+        parts = batch["part"][:, :num_points]
+        labels, parts = (x.to(self.ctx.device, non_blocking=True) for x in (batch["label"], parts))
         return points, labels, parts
 
 

@@ -23,7 +23,12 @@ from pointrecon.utils.errors import InputError
 # Data sets that hold the same objects under the same ids, but for how these are written.
 FAMILIES = {
     **{"ModelNet10": "ModelNet", "ModelNet40": "ModelNet", "DebShapesClasses": "DebShapes"},
-    **{"ShapeNet55": "ShapeNet", "ShapeNetPart": "ShapeNet"},
+    **{
+        "ShapeNet55": "ShapeNet",
+        "ShapeNetPart": "ShapeNet",
+        "ObjaverseLVIS": "OpenShape",
+        "OpenModelNet40": "ModelNet",
+    },
 }
 TRAINING_SPLITS = {"pretrain": "pretrain", "classify": "train", "segment": "train"}
 
@@ -33,19 +38,24 @@ class SeenObjects:
 
     Args:
         keys: (n,) int64, of `object_keys`.
+        unknown: data that it has been trained on as well, whose files do not say which objects they hold.
     """
 
-    def __init__(self, keys: np.ndarray | None = None) -> None:
+    def __init__(self, keys: np.ndarray | None = None, unknown: Iterable[str] = ()) -> None:
         self.keys = np.unique(np.zeros(0, dtype=np.int64) if keys is None else keys)
+        self.unknown = set(unknown)
 
     def add(self, data: DataSettings, dataset: PointCloudDataset) -> None:
-        """Adds the objects of a training split. Data sets whose ids are not known without reading all of them pass."""
-        for theirs, ids in dataset.members or ([(data, dataset.ids)] if dataset.may_pick else []):
-            self.keys = np.union1d(self.keys, object_keys(theirs, ids))
+        """Adds the objects of a training split."""
+        keys = keys_of(data, dataset)
+        if keys is not None:
+            self.keys = np.union1d(self.keys, keys)
+        if not dataset.knows_objects:
+            self.unknown.add(name_source(data))
 
-    def count(self, data: DataSettings, ids: Iterable[str]) -> int:
-        """How many of the objects are among them."""
-        return int(np.isin(object_keys(data, ids), self.keys).sum())
+    def count(self, keys: np.ndarray) -> int:
+        """How many of the objects with these numbers are among them."""
+        return int(np.isin(keys, self.keys).sum())
 
     def to_tensor(self) -> Tensor:
         """(n,) int64, for a checkpoint."""
@@ -88,10 +98,12 @@ def seen_by(content: Mapping[str, Any], cfg: Settings) -> SeenObjects:
         content: of `read_checkpoint`.
         cfg: the whole config of this run, which says where the data are.
     """
-    keys = content.get("seen_objects")
+    keys, unknown, saved = content.get("seen_objects"), content.get("seen_unknown"), content.get("config")
     if isinstance(keys, Tensor) and keys.dtype == torch.int64:
-        return SeenObjects(keys.flatten().numpy())
-    seen, saved = SeenObjects(), content.get("config")
+        if isinstance(unknown, list):
+            return SeenObjects(keys.flatten().numpy(), map(str, unknown))
+        return SeenObjects(keys.flatten().numpy(), _silent_source(saved))  # of an earlier version
+    seen = SeenObjects()
     if not isinstance(saved, Mapping) or saved.get("task") not in TRAINING_SPLITS:
         return seen
     try:
@@ -106,6 +118,29 @@ def seen_by(content: Mapping[str, Any], cfg: Settings) -> SeenObjects:
     return seen
 
 
+def keys_of(data: Mapping[str, Any] | DataSettings, dataset: PointCloudDataset) -> np.ndarray | None:
+    """(m,) int64, a number for each object; None where they are not known without reading all of them."""
+    if dataset.object_keys is not None:
+        return dataset.object_keys
+    members = dataset.members or ([(data, dataset.ids)] if dataset.may_pick else [])
+    keys = [object_keys(theirs, ids) for theirs, ids in members]
+    return np.concatenate(keys) if keys else None
+
+
+def name_source(data: Mapping[str, Any] | DataSettings) -> str:
+    """A data set in words: its type and what says which part of it."""
+    options = {key: data.get(key) for key in ("root", "fold", "way", "shots") if data.get(key) is not None}
+    text = ", ".join(f"{key}={value}" for key, value in {**options, **(data.get("options") or {})}.items())
+    return f"{data['type']} ({text})" if text else str(data["type"])
+
+
+def _silent_source(saved: Any) -> list[str]:
+    """What a checkpoint that has no word on it was trained on, if such data did not say which objects they hold."""
+    data = saved.get("data") if isinstance(saved, Mapping) else None
+    is_silent = isinstance(data, Mapping) and data.get("type") in ("Shards", "ModelNetFewShot")
+    return [name_source(data)] if is_silent and isinstance(data.get("options") or {}, Mapping) else []
+
+
 def object_keys(data: Mapping[str, Any] | DataSettings, ids: Iterable[str]) -> np.ndarray:
     """(n,) int64, a number for each object: equal where the data set and the id are or, of own files, the path."""
     kind = FAMILIES.get(data["type"], data["type"])
@@ -114,6 +149,8 @@ def object_keys(data: Mapping[str, Any] | DataSettings, ids: Iterable[str]) -> n
         place = Path(data.get("root") or data["options"].get("root", "")).expanduser().resolve()
         folder = place.parent if place.suffix.lower() == ".csv" else place  # the ids of a table are paths beside it
         ids = [os.path.normpath(folder / key) for key in ids]
+    elif kind == "OpenShape":
+        ids = [key.rpartition("/")[2] for key in ids]  # without the set and its folder
     elif kind == "ShapeNet":
         ids = [key.removeprefix("shape_data/").replace("/", "-") for key in ids]
     digests = [hashlib.blake2b(f"{kind}\0{where}\0{key}".encode(), digest_size=8).digest() for key in ids]

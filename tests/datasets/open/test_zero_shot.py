@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pointrecon.datasets.open.scan_parts import test_part as find_test_part
+from pointrecon.datasets.open.test_sets import test_part as find_test_part
 from pointrecon.datasets.open.zero_shot import LVIS, MODELNET, SCAN, find_zero_shot_sets
 from pointrecon.utils.errors import InputError
 from tests.datasets.open.layouts import MINI, UIDS, make_ulip, make_uni3d, save_objects

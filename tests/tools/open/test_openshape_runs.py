@@ -1,56 +1,14 @@
 """The ReCon++ configs on OpenShape's objects, from main.py: trained, interrupted, resumed to the same bits."""
 
 import json
-import shutil
 
 import pytest
 import torch
 
-import main
 from pointrecon.datasets.open.neighbours import write_neighbours
 from pointrecon.datasets.open.shards import OpenShards
-from pointrecon.tools.open.convert import convert
 from pointrecon.tools.training import runner
-from tests import ROOT
 from tests.datasets.open.layouts import MINI
-
-TINY = (
-    "epochs=2",
-    "batch_size=4",
-    "device=cpu",
-    "keep=all",
-    "data.num_points=48",
-    "model.embed_dim=24",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.num_groups=12",
-    "model.group_size=4",
-    "model.decoder_depth=1",
-    "model.decoder_num_heads=2",
-    "model.large_embedding=false",
-    "optim.warmup_epochs=1",
-)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data")
-    convert(MINI / "objaverse-processed", root / "openshape" / "shards", shard_size=4)
-    shutil.copytree(MINI / "meta_data", root / "openshape" / "meta_data")
-    return root
-
-
-@pytest.fixture
-def launch(root, tmp_path, monkeypatch):
-    def run(config, *arguments, name="a"):
-        paths = (f"data_root={root}", f"output_root={tmp_path}")
-        config = str(ROOT / "cfgs" / "reconpp" / f"{config}.yaml")
-        monkeypatch.setattr("sys.argv", ["main.py", "--config", config, "--exp_name", name, *TINY, *paths, *arguments])
-        code = main.main()
-        folders = list(tmp_path.rglob(name))
-        return code, folders[0] if folders else None
-
-    return run
 
 
 class Killed(BaseException):
@@ -63,7 +21,7 @@ def weights(folder):
 
 @pytest.mark.parametrize("config", ["zeroshot_base", "transfer_base"])
 def test_a_config_trains_and_resumes_to_the_same_bits(launch, monkeypatch, config):
-    code, folder = launch(config, "figures=false")
+    code, folder = launch(f"reconpp/{config}", "figures=false")
     assert code == 0
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     losses = [
@@ -84,8 +42,8 @@ def test_a_config_trains_and_resumes_to_the_same_bits(launch, monkeypatch, confi
     with monkeypatch.context() as patch:
         patch.setattr(runner.Runner, "train_step", killed_at_three)
         with pytest.raises(Killed):
-            launch(config, "figures=false", "save_every=1", name="b")
-    code, folder = launch(config, "figures=false", "save_every=1", "--resume", name="b")
+            launch(f"reconpp/{config}", "figures=false", "save_every=1", name="b")
+    code, folder = launch(f"reconpp/{config}", "figures=false", "save_every=1", "--resume", name="b")
     assert code == 0
     resumed = weights(folder)
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[key], resumed[key]) for key in whole)
@@ -94,7 +52,7 @@ def test_a_config_trains_and_resumes_to_the_same_bits(launch, monkeypatch, confi
 def test_all_options_at_once(launch, root):
     write_neighbours(MINI / "meta_data" / "point_feat_knn.npy", OpenShards(root / "openshape" / "shards"))
     code, folder = launch(
-        "zeroshot_base",
+        "reconpp/zeroshot_base",
         "epochs=1",
         "num_workers=1",
         "data.options={captions: published, neighbours: 1, objects: train_all, ratio: 0.9}",
@@ -121,5 +79,5 @@ def test_all_options_at_once(launch, root):
 )
 def test_mistakes_are_one_sentence(launch, root, capsys, arguments, message):
     (root / "openshape" / "shards" / "neighbours.safetensors").unlink(missing_ok=True)
-    code, _ = launch("zeroshot_base", *arguments)
+    code, _ = launch("reconpp/zeroshot_base", *arguments)
     assert code == 2 and message in capsys.readouterr().err

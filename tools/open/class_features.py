@@ -1,0 +1,33 @@
+"""Features of classes in a file of the user's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.npy import NpzError, read_npz
+
+
+def read_class_features(path: Path, class_names: Sequence[str], dataset: str) -> np.ndarray:
+    """The features of a set's classes, (C, D) float32 in the order of the names.
+
+    Args:
+        path: .npz with `names` (k,) and `features` (k, D), in any order and of further classes too.
+        class_names: C names.
+        dataset: What the set is called, for messages.
+
+    Raises:
+        InputError: The file cannot be read, lacks a class, or has numbers that are not finite.
+    """
+    try:
+        file = read_npz(path)
+        rows = dict(zip(map(str, file["names"]), np.asarray(file["features"], np.float32), strict=True))
+        features = np.stack([rows[name] for name in class_names])
+    except (OSError, NpzError, KeyError, ValueError) as error:
+        raise InputError(f"'{path}' lacks `names` and `features` of the classes of {dataset} ({error})") from error
+    if features.ndim != 2 or not np.isfinite(features).all():
+        raise InputError(
+            f"'{path}' has features of shape {features.shape[1:]} or some that are not finite; make it again"
+        )
+    return features
