@@ -73,6 +73,7 @@ def fuzz(
     return {
         "environment": describe_environment(torch.device("cpu"), command),
         "seed": seed,
+        "start": start,
         "cases": sum(result["cases"] for result in results.values()),
         "findings": sum(result["findings"] for result in results.values()),
         "targets": results,
