@@ -72,6 +72,10 @@ class PointCloudDataset(Dataset[Sample], ABC):
         is_training: It is opened for training, so that a data set may draw a sample anew each time it is read.
         parts_of_class: The part labels of each class; empty: points have no part labels.
         members: Where its objects are from, if that is other data sets: `data` of each and the ids there.
+        object_keys: (m,) int64 numbers of its objects as `tools.tasks.start` makes them of ids, where its files bring
+            them; None: they do not.
+        knows_objects: Whether its ids, its members or its keys say which objects it holds, for a comparison with
+            other data sets.
         num_skipped: Objects that could not be read or lack something, and are left out.
 
     Raises:
@@ -92,6 +96,7 @@ class PointCloudDataset(Dataset[Sample], ABC):
     is_training: bool = False
     parts_of_class: Sequence[Sequence[int]] = ()
     members: Sequence[tuple[Mapping[str, Any], Sequence[str]]] = ()
+    knows_objects: bool = True
     num_skipped: int = 0
 
     def __init__(
@@ -164,6 +169,11 @@ class PointCloudDataset(Dataset[Sample], ABC):
     def num_parts(self) -> int:
         """Number of part labels; 0: points have none."""
         return sum(map(len, self.parts_of_class))
+
+    @property
+    def object_keys(self) -> np.ndarray | None:
+        """(m,) int64; see above."""
+        return None
 
     @property
     def is_redrawn(self) -> bool:

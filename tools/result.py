@@ -52,6 +52,9 @@ def make_result(
         result["seen_in_training"] = {
             name: {"num_seen": number, "num_objects": total} for name, (number, total) in seen.items()
         }
+    unknown = task.list_unknown()
+    if unknown:
+        result["seen_unknown"] = unknown
     if quirks(cfg):
         result["quirks"] = quirks(cfg)
     return result

@@ -3,6 +3,7 @@
 Shape legend: n objects, N points an object.
 """
 
+import hashlib
 import logging
 import os
 import pickle
@@ -35,6 +36,7 @@ NUM_QUERIES = 20  # published test objects a class
 PROGRAM = "scripts/prepare_data.py fewshot"
 _SOURCE = "https://github.com/Julie-tang00/Point-BERT, or made from ModelNet40 with " + PROGRAM
 _NAME_TYPES = (str, int, np.integer)
+_ORIGIN = {"type": "ModelNet40", "root": None, "options": {}}  # of files that say which objects they hold
 _MIN_BYTES = 1000 * 1024 * 3  # a fold has at least 150 objects
 
 log = logging.getLogger("recon")
@@ -115,11 +117,24 @@ class ModelNetFewShot(PointCloudDataset):
             class_names=_class_names(entries, way),
         )
         self.is_fps_ordered = content.get("is_fps_ordered") is True
+        self._origins = _read_origins(content.get("ids"), split_of, entries)
+        self.knows_objects = self._origins is not None
+        # Published files do not say which objects they hold: equal clouds are told from fold to fold, and no more.
+        self._marks = self._origins or [hashlib.sha256(entry.points.tobytes()).hexdigest() for entry in entries]
+        self._name_members()
         # parity: the unit sphere is that of all stored points, whatever is drawn from them later.
         self.points = normalize_unit_sphere(torch.from_numpy(np.stack([entry.points for entry in entries])))
 
     def read(self, row: int) -> Sample:
         return self.sample(row, self.points[row])
+
+    def keep(self, rows: Sequence[int] | np.ndarray) -> None:
+        super().keep(rows)
+        self._name_members()
+
+    def _name_members(self) -> None:
+        origin = {**_ORIGIN, "type": "ModelNet40" if self.knows_objects else "ModelNetFewShot"}
+        self.members = [(origin, [self._marks[row] for row in self._rows])]
 
     @staticmethod
     def survey(root: str) -> list[Survey]:
@@ -207,6 +222,7 @@ def make_folds(
         path = folder / f"{way}way{shots}shot" / f"{fold}.pkl"
         content: dict[str, Any] = {part: _entries(parts[part], *rows[part]) for part in parts}
         content["is_fps_ordered"] = parts["train"].is_fps_ordered
+        content["ids"] = {part: [parts[part].ids[row] for row in rows[part][0]] for part in parts}
         with atomic_write(path) as temporary:
             temporary.write_bytes(pickle.dumps(content, protocol=4))
         paths.append(path)
@@ -252,6 +268,15 @@ def _entries(dataset: ModelNet40, rows: list[int], labels: list[int]) -> list[tu
 
 def _folders(root: Path, way: int, shots: int) -> list[Path]:
     return [root / folder / name for folder in FOLDERS for name in (f"{way}way{shots}shot", f"{way}way_{shots}shot")]
+
+
+def _read_origins(ids: Any, split_of: Sequence[str], entries: Sequence[Entry]) -> list[str] | None:
+    """The key in ModelNet40 of each object, if the file has them."""
+    try:
+        found = [ids[split][entry.row] for split, entry in zip(split_of, entries, strict=True)]
+    except (TypeError, KeyError, IndexError):
+        return None
+    return found if all(isinstance(key, str) for key in found) else None
 
 
 def _read_entries(content: Any, way: int, what: str, num_points: int | None, on_error: str) -> tuple[list[Entry], int]:

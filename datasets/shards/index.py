@@ -25,6 +25,7 @@ from pointrecon.utils.files.io import atomic_write, read_json, write_json
 
 FORMAT = "shards 1"
 INDEX, POSITIONS = "index.json", "index.npy"
+OBJECTS = "objects.npy"  # numbers of the objects, by which other data sets know them; not there in older folders
 FIELDS = ("points.npy", "json", "image.npy", "text.npy")
 MAX_BYTES = (256 << 20, 1 << 20, 64 << 20, 64 << 20)  # of each
 # Columns of the positions: number of the shard, where each field starts, how long it is (0: not there), checksum.
@@ -113,6 +114,26 @@ def _load_index(folder: Path, home: Path) -> Index:
     for name, size in zip(names, sizes, strict=True):
         check_shard(folder / name, size)
     return Index(info, positions)
+
+
+def read_objects(folder: Path) -> np.ndarray | None:
+    """(m,) int64 numbers of the objects in a folder of shards, a sample each where m is n; None: it does not say.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path = folder / OBJECTS
+    if not path.is_file():
+        return None
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if values.dtype != np.int64 or values.ndim != 1:
+            raise ValueError(f"it holds {values.dtype} values of shape {values.shape}")
+    except (OSError, *_NPY_DAMAGE) as error:
+        raise InputError(
+            f"'{path}' is damaged ({error}); remove it and make the shards again, which writes it"
+        ) from error
+    return np.asarray(values)
 
 
 def check_shard(path: Path, num_bytes: int) -> None:

@@ -28,6 +28,7 @@ from pointrecon.datasets.shards.index import (
     checksum,
     parse_npy,
     read_index,
+    read_objects,
 )
 from pointrecon.datasets.shards.order import epoch_order
 from pointrecon.datasets.shards.shared import refuse_shared
@@ -89,6 +90,8 @@ class Shards(PointCloudDataset):
         # What is known of each sample stays in the shards: the properties below read it.
         super().__init__(ids=(), class_names=class_names, class_texts=list(info.get("class_texts", class_names)))
         self._rows = range(len(self._positions))
+        self._objects = read_objects(self.folder)
+        self.knows_objects = self._objects is not None
         self.is_fps_ordered = bool(info.get("is_fps_ordered", False))
         self.carried = {kind: info[kind] for kind in KINDS if kind in info}
         self.num_points = info.get("num_points") or self._find_size()
@@ -129,6 +132,13 @@ class Shards(PointCloudDataset):
         """(n,) labels of all samples, in their order; reads all shards."""
         return torch.tensor([self._read(int(row))["json"]["label"] for row in self._rows])
 
+    @property
+    def object_keys(self) -> np.ndarray | None:
+        """(m,) int64, of the samples that are kept; of a folder with repeated samples, all."""
+        if self._objects is None or len(self._objects) != len(self._positions):
+            return self._objects
+        return self._objects[np.asarray(self._rows)]
+
     def epoch_order(self, seed: int, epoch: int) -> np.ndarray:
         """(n,) the order of a training epoch; see `datasets.shards.order`."""
         order = epoch_order(self.counts, self.num_lanes, self.buffer, seed, epoch)
@@ -140,11 +150,12 @@ class Shards(PointCloudDataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process opens its own; the index is mapped there, not copied.
-        return {**self.__dict__, "_open": OrderedDict(), "_positions": None}
+        return {**self.__dict__, "_open": OrderedDict(), "_positions": None, "_objects": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._positions = read_index(self.folder, self._cache_root).positions
+        self._objects = read_objects(self.folder)
 
     def __del__(self) -> None:
         for file in self.__dict__.get("_open", {}).values():

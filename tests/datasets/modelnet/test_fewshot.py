@@ -173,6 +173,12 @@ def test_made_folds_are_read_back(modelnet):
     for sample in test:
         assert MODELNET40[known[key(sample)]] == test.class_names[sample["label"]]
     assert len({key(sample) for sample in test}) == 60, "an object is drawn once"
+    # The file says which objects they are, also of the part that is kept.
+    ((origin, names),) = test.members
+    key_of = {key(sample): sample["id"] for sample in source}
+    assert origin["type"] == "ModelNet40" and names == [key_of[key(sample)] for sample in test]
+    test.keep([5, 0])
+    assert test.members[0][1] == [names[5], names[0]]
 
 
 def test_published_code_can_read_made_folds(modelnet):
