@@ -33,6 +33,7 @@ NUM_GUESSED = 200  # files that the up axis is guessed from
 ROUND = 4000  # files after which the cache is written, so that a call that is stopped loses no more than these
 MAX_TOLD = 20  # skipped files that the log names; the report names all
 REPORT = "skipped.txt"
+_STOPPED = ", stopped after "  # in the key of a file that took too long, with the seconds that it was given
 # Files whose name differs in the suffix alone and that belong to a shape.
 COMPANIONS = {".gltf": (".bin",), ".obj": (".mtl",)}
 
@@ -86,10 +87,10 @@ def convert_files(
     path = cache_folder / f"shapes-{num_points}-{seed}.h5"
     keys = {item.id: _key_of(item.path) for item in items}
     cache = Cache(path)
-    if not _is_complete(cache, keys):
+    if not _is_complete(cache, keys, time_limit):
         with alone(path, "the clouds of these files"):  # of several processes one reads the files
             cache = Cache(path)
-            if not _is_complete(cache, keys):
+            if not _is_complete(cache, keys, time_limit):
                 tasks = Reading(num_points, seed, jobs or os.cpu_count() or 1, time_limit)
                 cache = _read_changed(cache, items, keys, tasks)
     kept = [item for item in items if item.id in cache.rows]
@@ -146,7 +147,9 @@ class Cache:
                 if file.text_attribute("format") != FORMAT:
                     return
                 names, keys = file.read_texts("ids"), file.read_texts("keys")
-                skipped = {name: (key, why) for name, key, why in json.loads(file.read_texts("skipped")[0])}
+                skipped = {
+                    name: (_check_key(key, why), why) for name, key, why in json.loads(file.read_texts("skipped")[0])
+                }
                 has_colors = file.read("has_colors", "u", 1).astype(bool)
             rows = {name: row for row, name in enumerate(names)}
             self.keys = dict(zip(names, keys, strict=True))
@@ -178,10 +181,32 @@ class Reading:
     time_limit: float
 
 
-def _is_complete(cache: Cache, keys: Mapping[str, str]) -> bool:
+def is_current(known: str, key: str, time_limit: float) -> bool:
+    """Whether what a cache has of a file still holds: the file has not changed, and would not be given more time.
+
+    Args:
+        known: What told the file's content when it was read.
+        key: The same now.
+        time_limit: Seconds for it.
+    """
+    before, stopped, seconds = known.partition(_STOPPED)
+    try:
+        return before == key and (not stopped or float(seconds) >= time_limit)
+    except ValueError:  # of a damaged file
+        return False
+
+
+def key_of_failure(key: str, cause: str, time_limit: float) -> str:
+    """The key of a file that could not be read: whether it is tried again the next time is seen by it."""
+    if cause == "missing package":
+        return ""
+    return f"{key}{_STOPPED}{time_limit!r}" if cause == "time limit" else key
+
+
+def _is_complete(cache: Cache, keys: Mapping[str, str], time_limit: float) -> bool:
     """Whether the cache has these files as they are now; it may have others."""
     known = {**cache.keys, **{name: key for name, (key, _) in cache.skipped.items()}}
-    return all(known.get(name) == key for name, key in keys.items())
+    return all(is_current(known.get(name, ""), key, time_limit) for name, key in keys.items())
 
 
 def _read_changed(old: Cache, items: Sequence[FileItem], keys: dict[str, str], reading: Reading) -> Cache:
@@ -192,7 +217,11 @@ def _read_changed(old: Cache, items: Sequence[FileItem], keys: dict[str, str], r
     """
     keys = {**old.keys, **keys}
     known = [name for name in old.rows if keys[name] == old.keys[name]]
-    refused = {name: (key, why) for name, (key, why) in old.skipped.items() if keys.get(name, key) == key}
+    refused = {
+        name: (key, why)
+        for name, (key, why) in old.skipped.items()
+        if name not in keys or is_current(key, keys[name], reading.time_limit)
+    }
     done = {*known, *refused}
     todo = [item for item in items if item.id not in done]
     told = 0
@@ -202,8 +231,8 @@ def _read_changed(old: Cache, items: Sequence[FileItem], keys: dict[str, str], r
             if not isinstance(result, Failure):
                 fresh[item.id] = result
                 continue
-            # A file that lacks a package is tried again the next time.
-            refused[item.id] = ("" if result.cause == "missing package" else keys[item.id], result.message)
+            key = key_of_failure(keys[item.id], result.cause, reading.time_limit)
+            refused[item.id] = (key, result.message)
             told += 1
             if told <= MAX_TOLD:
                 log.warning(f"skipped '{item.path}': {result.message}")
@@ -251,6 +280,11 @@ def _write(
         file.create_dataset("keys", data=[keys[name] for name in names], dtype=text)
         left = [[name, key, why] for name, (key, why) in skipped.items()]
         file.create_dataset("skipped", data=[json.dumps(left)], dtype=text)
+
+
+def _check_key(key: str, why: str) -> str:
+    """The key of a file that was left out, an empty one if an earlier version has not kept the time it was given."""
+    return key if not why.startswith("took over ") or _STOPPED in key else ""
 
 
 def _key_of(path: Path) -> str:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import torch
 
-from pointrecon.datasets.folder.convert import MEMORY, Cache, Converted
+from pointrecon.datasets.folder.convert import MEMORY, Cache, Converted, is_current, key_of_failure
 from pointrecon.datasets.folder.reading import read_geometry
 from pointrecon.datasets.folder.up_axis import rotation_of
 from pointrecon.datasets.meshes.mesh import Mesh
@@ -49,17 +49,18 @@ def make_pictures(
     cache = Cache(found.path)
     path = found.path.with_name(f"pictures-{up}.h5")
     keys = {item.id: cache.keys[item.id] for item in found.items}
-    pictures = _read(path, keys)
+    pictures, known = _read(path, keys, time_limit)
     if len(pictures) < len(keys):
         with alone(path, "the pictures of these files"):
-            pictures = _read(path, keys)
+            pictures, known = _read(path, keys, time_limit)
             rows = [row for row, item in enumerate(found.items) if item.id not in pictures]
             tasks = [(row, str(found.items[row].path), up, float(azimuths[0])) for row in rows]
-            for row, picture in _draw_all(tasks, jobs or os.cpu_count() or 1, time_limit):
+            for row, picture, cause in _draw_all(tasks, jobs or os.cpu_count() or 1, time_limit):
                 name, place = found.items[row].id, int(found.rows[row])
+                known[name] = key_of_failure(keys[name], cause, time_limit)
                 pictures[name] = picture or draw_cloud(cache.points(place), cache.colors(place), up, azimuths[0])
             if rows:
-                _write(path, pictures, keys)
+                _write(path, pictures, known)
     return [pictures[item.id] for item in found.items]
 
 
@@ -104,27 +105,31 @@ def draw_task(task: tuple[int, str, str, float]) -> bytes:
 
 def _draw_all(
     tasks: Sequence[tuple[int, str, str, float]], jobs: int, time_limit: float
-) -> Iterator[tuple[int, bytes]]:
+) -> Iterator[tuple[int, bytes, str]]:
+    """Yields the row, the picture, an empty one if there is none, and why there is none."""
     with TaskPool(draw_task, min(jobs, max(1, len(tasks))), time_limit, MEMORY) as pool:
         for task, result in progress_bar(pool.run(tasks), "drawing shapes", len(tasks)):
             if isinstance(result, Failure):
                 log.warning(f"'{task[1]}' is drawn from its points: {result.message}")
-            yield task[0], b"" if isinstance(result, Failure) else result
+                yield task[0], b"", result.cause
+            else:
+                yield task[0], result, ""
 
 
-def _read(path: Path, keys: dict[str, str]) -> dict[str, bytes]:
-    """The pictures that are there, of files as they are now."""
+def _read(path: Path, keys: dict[str, str], time_limit: float) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The pictures that are there, of files as they are now, and what told these files' content."""
     if not path.is_file():
-        return {}
+        return {}, {}
     try:
         with open_hdf5(path, ("ids", "keys", "pictures")) as file:
             if file.text_attribute("format") != FORMAT:
-                return {}
+                return {}, {}
             rows = zip(file.read_texts("ids"), file.read_texts("keys"), file.read_objects("pictures"), strict=True)
-            return {name: bytes(picture) for name, key, picture in rows if keys.get(name) == key}
+            good = [row for row in rows if row[0] in keys and is_current(row[1], keys[row[0]], time_limit)]
+            return {name: bytes(picture) for name, _, picture in good}, {name: key for name, key, _ in good}
     except (InputError, KeyError, ValueError):
         log.warning(f"'{path}' is damaged and is made again")
-        return {}
+        return {}, {}
 
 
 def _write(path: Path, pictures: dict[str, bytes], keys: dict[str, str]) -> None:

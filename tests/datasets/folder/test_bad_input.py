@@ -1,14 +1,16 @@
 """Bad input: a clear sentence, the rest of the work done, nothing half-written."""
 
 import errno
+import json
 import os
 import struct
 import time
 
+import h5py
 import numpy as np
 import pytest
 
-from pointrecon.datasets.folder import convert
+from pointrecon.datasets.folder import convert, pictures
 from pointrecon.datasets.folder.convert import CACHE_NAME, REPORT, cache_folder_of, convert_files
 from pointrecon.datasets.folder.folder import Folder
 from pointrecon.datasets.folder.listing import list_files
@@ -115,6 +117,62 @@ def test_a_reader_that_hangs_eats_memory_or_dies_ends_alone(tmp_path, monkeypatc
     assert [item.id for item in found.items] == ["a.npy"]
     assert "took over 4 s" in seen["slow.npy"] and "exit code 7" in seen["crash.npy"]
     assert "memory" in seen["hungry.npy"] or "allocate" in seen["hungry.npy"]
+
+
+def test_a_file_that_ran_out_of_time_is_tried_again_with_more(tmp_path, monkeypatch):
+    calls = []
+
+    class Pool:  # a file takes as many seconds as its name says
+        def __init__(self, function, jobs, time_limit, memory):
+            self.time_limit = time_limit
+
+        __enter__ = __exit__ = lambda self, *error: self
+
+        def run(self, tasks):
+            for task in tasks:
+                name = task[1].rpartition("/")[2]
+                calls.append(name)
+                is_late = float(name.split(".")[0]) > self.time_limit
+                late = Failure("time limit", f"took over {self.time_limit:g} s")
+                yield task, late if is_late else convert.sample_task(task)
+
+    monkeypatch.setattr(convert, "TaskPool", Pool)
+    for name in ("1", "20", "300"):
+        np.save(tmp_path / f"{name}.npy", CLOUD)
+
+    def read(time_limit, count=3):
+        calls.clear()
+        items = list_files(tmp_path)[:count]
+        found = convert_files(items, tmp_path / "cache", num_points=32, jobs=1, time_limit=time_limit)
+        return sorted(item.id for item in found.items), sorted(calls), sorted(found.skipped)
+
+    late = ["20.npy", "300.npy"]
+    assert read(5.0) == (["1.npy"], ["1.npy", *late], late)
+    assert read(5.0) == read(4.0) == (["1.npy"], [], late), "it has been given as much"
+    assert read(60.0) == (["1.npy", "20.npy"], late, ["300.npy"])
+    assert read(60.0)[1] == [] and read(5.0) == (["1.npy", "20.npy"], [], ["300.npy"])
+    # An earlier version has not kept the limit.
+    with h5py.File(tmp_path / "cache" / "shapes-32-0.h5", "r+") as file:
+        ((name, key, why),) = json.loads(file["skipped"][0])
+        file["skipped"][0] = json.dumps([[name, key.partition(", stopped after")[0], why]])
+    assert read(60.0) == (["1.npy", "20.npy"], ["300.npy"], ["300.npy"])
+    assert read(60.0)[1] == [] and read(600.0) == (["1.npy", *late], ["300.npy"], [])
+
+
+def test_a_picture_that_ran_out_of_time_is_drawn_again_with_more(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", CLOUD)
+    found = convert_files(list_files(tmp_path), tmp_path / "cache", num_points=32, jobs=1)
+    picture, asked = pictures.draw_cloud(CLOUD[:, :3], None, "y"), []
+
+    def draw(tasks, jobs, time_limit):
+        asked.extend(tasks)
+        return [(task[0], *((picture, "") if time_limit > 10 else (b"", "time limit"))) for task in tasks]
+
+    monkeypatch.setattr(pictures, "_draw_all", draw)
+    for time_limit, is_drawn in ((5.0, True), (5.0, False), (60.0, True), (60.0, False), (5.0, False)):
+        asked.clear()
+        (drawn,) = pictures.make_pictures(found, "y", 1, time_limit)
+        assert bool(asked) == is_drawn and (time_limit < 10 or drawn == picture)
 
 
 def test_labels_given_twice(tmp_path):
