@@ -15,8 +15,8 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def run_in_processes(code: str, count: int = 2, timeout: float = 200) -> list[str]:
-    """Runs a program in each of several processes and returns what they wrote; they must all end well."""
+def run_in_processes(code: str, count: int = 2, timeout: float = 200, *, may_fail: bool = False) -> list[str]:
+    """Runs a program in each of several processes and returns what they wrote; they must all end, and end well."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1"}
     shared = {"WORLD_SIZE": str(count), **place} if count > 1 else place
     workers = [
@@ -35,5 +35,5 @@ def run_in_processes(code: str, count: int = 2, timeout: float = 200) -> list[st
     finally:
         for worker in workers:
             worker.kill()
-    assert not any(worker.returncode for worker in workers), "\n".join(output[-3000:] for output in outputs)
+    assert may_fail or not any(worker.returncode for worker in workers), "\n".join(output[-3000:] for output in outputs)
     return outputs

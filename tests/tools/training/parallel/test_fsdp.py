@@ -11,20 +11,24 @@ import yaml
 from tests.miniature import TINY
 from tests.processes import free_port, run_in_processes
 
-# main.py, once for each list of arguments; with STOP, one process is asked to stop in that step of the last run.
+# main.py, once for each list of arguments; with STOP, one process is asked to stop after that step of the last run, or with
+# KILL killed in the middle of the next one, where the others wait for it.
 PROGRAM = """
 import json, os, signal, sys
 import main
 from pointrecon.tools.training.runner import Runner
 
-commands, stop = json.loads(os.environ["COMMANDS"]), int(os.environ.get("STOP", "0"))
+commands, stop, kills = json.loads(os.environ["COMMANDS"]), int(os.environ["STOP"]), os.environ["KILL"] == "1"
 for number, (port, command) in enumerate(commands, start=1):
     os.environ["MASTER_PORT"] = port  # the store of the run before may still be there
     if stop and number == len(commands):
         step = Runner.train_step
         def train_step(self, progress):
+            is_chosen = self.state.step + 1 - kills == stop and self.ctx.rank == self.ctx.world_size - 1
+            if is_chosen and kills:
+                self.task.compute_loss = lambda *inputs: os.kill(os.getpid(), signal.SIGKILL)
             step(self, progress)
-            if self.state.step == stop and self.ctx.rank == self.ctx.world_size - 1:
+            if is_chosen:
                 os.kill(os.getpid(), signal.SIGTERM)
         Runner.train_step = train_step
     sys.argv = ["main.py", *command]
@@ -51,15 +55,16 @@ def write(tmp_path, data_root):
 
 @pytest.fixture
 def launch(write, monkeypatch):
-    """launch(processes, arguments of one run, of the next, ..., stop=0) -> what each process wrote."""
+    """launch(processes, arguments of one run, of the next, ..., stop=0, kills=False) -> what each process wrote."""
 
-    def launch(processes, *runs, stop=0):
+    def launch(processes, *runs, stop=0, kills=False):
         commands = [
             [free_port(), ["--config", str(write), "--exp_name", name, *arguments]] for name, *arguments in runs
         ]
         monkeypatch.setenv("COMMANDS", json.dumps(commands))
         monkeypatch.setenv("STOP", str(stop))
-        return run_in_processes(PROGRAM, processes, timeout=400)
+        monkeypatch.setenv("KILL", str(int(kills)))
+        return run_in_processes(PROGRAM, processes, timeout=400, may_fail=kills)
 
     return launch
 
@@ -117,19 +122,27 @@ def test_shared_out_weights_take_the_steps_of_ddp(write, launch, cached):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_goes_on_with_any_number_of_processes(write, launch):
-    """Stopped by a signal to one of two processes in the middle of an epoch, resumed with two, one and three."""
+@pytest.mark.parametrize("kills", [False, True], ids=["asked to stop", "killed"])
+def test_a_run_that_is_stopped_goes_on_with_any_number_of_processes(write, launch, kills):
+    """One of two processes is stopped in the middle of an epoch; the run is resumed with two, one and three."""
     common = ("epochs=2", "parallel=fsdp")
-    outputs = launch(2, ("whole", *common), ("parts", *common), stop=4)
-    assert all("code 0\n" in output and output.endswith("code 143\n") for output in outputs), outputs[0][-3000:]
-    assert content(folder(write, "parts"))["step"] == 4 and len(losses(folder(write, "whole"))) == 2
+    outputs = launch(2, ("whole", *common), ("parts", *common), stop=4, kills=kills)
+    first, last = outputs
+    assert all("code 0\n" in output for output in outputs), first[-3000:]
+    if kills:  # the one says nothing more, and the other does not wait for it for ever
+        assert last.count("code") == 1 and first.count("code 0\n") == 1
+    else:
+        assert all(output.endswith("code 143\n") for output in outputs), first[-3000:]
+    stopped = content(folder(write, "parts"))["step"]
+    assert stopped == 4 if not kills else stopped in (3, 4)  # a checkpoint may still have been on its way to the disk
+    assert len(losses(folder(write, "whole"))) == 2
     whole = content(folder(write, "whole"))
     for processes in (2, 1, 3):
         name = f"of{processes}"
         shutil.copytree(folder(write, "parts"), folder(write, name))
         outputs = launch(processes, (name, *common, "--resume"))
         assert all("code 0" in output for output in outputs), outputs[0][-3000:]
-        assert any("resumed after epoch 0, step 4" in output for output in outputs)
+        assert any(f"resumed after epoch 0, step {stopped}" in output for output in outputs)
         wanted, actual = losses(folder(write, "whole")), losses(folder(write, name))
         ended = content(folder(write, name))
         if processes == 2:  # the same bits
