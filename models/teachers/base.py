@@ -184,6 +184,8 @@ def find_weights(text: str) -> Path:
     Raises:
         InputError: There is no such file, or the package is not installed.
     """
+    if not isinstance(text, str):
+        raise InputError(f"{OPTION} is {text!r:.100}, but must be a path or {PACKAGE}NAME/PATH")
     if not text.startswith(PACKAGE):
         path = Path(text)
         return path if path.is_dir() else check_file(path, "weights")

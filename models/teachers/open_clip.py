@@ -40,7 +40,7 @@ class OpenClipTeacher(FrozenTeacher):
         check_model_name("open_clip", model, open_clip.list_models())
         tags = open_clip.list_pretrained_tags_by_model(model)
         if pretrained is not None and pretrained not in tags:
-            if "/" not in pretrained and not Path(pretrained).exists():
+            if isinstance(pretrained, str) and "/" not in pretrained and not Path(pretrained).exists():
                 raise InputError(
                     f"'{pretrained}' is no weights file and no tag of {model}; {nearest(pretrained, tags)}"
                 )

@@ -182,6 +182,13 @@ def test_find_weights(tmp_path, monkeypatch):
         find_weights("package:no_such_package/model.pth")
 
 
+@pytest.mark.parametrize("given", [1, 0.5, True, ["a"], {"a": 1}])
+def test_weights_that_are_no_text_are_refused(given):
+    with pytest.raises(InputError, match="the teacher's options.pretrained is .*, but must be a path or package:NAME"):
+        find_weights(given)
+    assert weights_hash(given) is None
+
+
 def test_model_name_hint():
     check_model_name("timm", "resnet18", ["resnet18"])
     with pytest.raises(InputError, match="did you mean 'resnet18'"):
