@@ -72,15 +72,33 @@ class Parity(Fixture):
             for mode in ("eval", "train"):
                 self.compare_forward(variant, mode)
             self.compare_gradients(variant)
-        for variant in variants_of(self.config):
-            if self.config[variant]["mask_type"] == CAUSAL and (self.folder / "cls_head.pth").is_file():
-                self.compare_classifier(variant)
+        is_causal = any(self.config[name]["mask_type"] == CAUSAL for name in variants_of(self.config))
+        if is_causal and (self.folder / "cls_head.pth").is_file():
+            self.compare_classifier(self.find_classified())
         self.compare_large()
         self.compare_init()
         if not self.done:
             raise InputError(f"'{self.folder / 'expected.npz'}' holds nothing to compare")
         names = {item.name for item in self.done} | self.explained
         return self.done, [x for x in self.expected if x not in names and x.rpartition(".")[2] not in NO_RESULT]
+
+    def find_classified(self) -> str:
+        """The causal variant that the classifier is of: as wide, with a label for each cloud; `causal` first."""
+        width = self.read_state("cls_head.pth").get("cls_token", torch.empty(0)).shape[-1]
+        count = len(self.expected.get("cls.labels", ()))
+        fitting = [
+            name
+            for name in variants_of(self.config)
+            if self.config[name]["mask_type"] == CAUSAL
+            and self.make(name).encoder.embed_dim == width
+            and count in (0, len(self.expected[f"{name}.points"]))
+        ]
+        if not fitting:
+            raise InputError(
+                f"'{self.folder / 'cls_head.pth'}' is {width} wide, with {count} labels, which is the classifier of "
+                "none of the fixture's causal variants"
+            )
+        return CAUSAL if CAUSAL in fitting else fitting[0]
 
     @torch.no_grad()
     def compare_patches(self, variant: str) -> None:

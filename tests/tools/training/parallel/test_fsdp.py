@@ -11,8 +11,8 @@ import yaml
 from tests.miniature import TINY
 from tests.processes import free_port, run_in_processes
 
-# main.py, once for each list of arguments; with STOP, one process is asked to stop after that step of the last run, or with
-# KILL killed in the middle of the next one, where the others wait for it.
+# main.py, once for each list of arguments; with STOP, one process is asked to stop after that step of the last run, or
+# with KILL killed in the middle of the next one, where the others wait for it.
 PROGRAM = """
 import json, os, signal, sys
 import main

@@ -1,0 +1,52 @@
+"""The parity command on fixtures of other sizes and names than the bundled ones: nothing of these is assumed."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from tests import ROOT
+from tests.tools.reconpp.made_fixtures import write_others, write_reconpp
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("made")
+    return {"reconpp": write_reconpp(root / "a"), "others": write_others(root / "b")}
+
+
+@pytest.fixture
+def check(monkeypatch, capsys):
+    """check(folder) -> exit code, what the command prints."""
+    spec = importlib.util.spec_from_file_location("check_parity", ROOT / "scripts" / "check_parity.py")
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+
+    def call(folder):
+        monkeypatch.setattr("sys.argv", ["check_parity.py", str(folder)])
+        code = program.exit_code(program.main)
+        return code, "".join(capsys.readouterr())
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["reconpp", "others"])
+def test_every_number_is_reproduced_and_each_that_is_changed_is_found(folders, check, kind):
+    code, text = check(folders[kind])
+    assert code == 0 and "not compared" not in text, text[-2000:]
+    path = folders[kind] / "expected.npz"
+    with np.load(path) as file:
+        whole = dict(file)
+    inputs = ("points", "mask", "img", "text", "labels", "param_names")
+    results = [name for name in whole if name.rpartition(".")[2] not in inputs or ".loss." in name]
+    assert len(results) == {"reconpp": 55, "others": 8}[kind]
+    try:
+        # One of each kind of number, each of another variant.
+        for name in results[:: 9 if kind == "reconpp" else 3]:
+            wrong = whole[name].copy()
+            wrong.flat[-1] += 1 if wrong.dtype.kind == "i" else max(1e-3, 0.01 * abs(wrong.flat[-1]))
+            np.savez(path, **{**whole, name: wrong})
+            code, text = check(folders[kind])
+            assert code == 1 and text.rstrip().splitlines()[-1].startswith(name), (name, text[-2000:])
+    finally:
+        np.savez(path, **whole)
