@@ -27,11 +27,19 @@ def records(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
 
 def labels_of(categories: Sequence[str], names: Sequence[str], path: Path) -> np.ndarray:
     """The place of each category among the names, (n,) int64."""
-    row_of = {name: row for row, name in enumerate(names)}
+    row_of = {name: row for row, name in enumerate(once(names, path))}
     unknown = next((name for name in categories if name not in row_of), None)
     if unknown is not None:
         raise InputError(f"'{path}' has the class '{unknown}', which is not among the {len(names)} of its class list")
     return np.array([row_of[name] for name in categories], np.int64)
+
+
+def once(names: Sequence[str], path: Path) -> Sequence[str]:
+    """The names, each of which must be there once: two classes of one name would have the same score."""
+    if len(set(names)) < len(names):
+        twice = next(name for row, name in enumerate(names) if name in names[:row])
+        raise InputError(f"the class list beside '{path}' has '{twice}' twice; mend it")
+    return names
 
 
 def dense(name_of: Mapping[int, str], path: Path) -> list[str]:
@@ -81,6 +89,6 @@ def stack(stored: Mapping[str, np.ndarray], names: Sequence[str], path: Path) ->
 
 
 def _finite(features: np.ndarray, path: Path) -> np.ndarray:
-    if not np.isfinite(features).all():
-        raise InputError(f"'{path}' has features that are not finite; download it again")
+    if not np.isfinite(features).all() or not features.any(axis=1).all():
+        raise InputError(f"'{path}' has features that are not finite or all zero; download it again")
     return features

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pointrecon.datasets.checks import read_list
-from pointrecon.datasets.open.class_lists import array_features, dense, dict_features, labels_of, records, stack
+from pointrecon.datasets.open.class_lists import array_features, dense, dict_features, labels_of, once, records, stack
 from pointrecon.datasets.open.clouds import cloud_of, find_object_root, inner_path, read_object
 from pointrecon.datasets.open.lists import find_rows
 from pointrecon.datasets.open.shards import MANIFEST, OpenShards
@@ -138,7 +138,7 @@ def _ulip_lvis(path: Path, skip_missing: bool) -> ZeroShotSet:
         raise InputError(f"'{path}' or its objaverse_lvis_metadata.json is not ULIP-2's: no dict of paths and names")
     if not all(isinstance(name, str) for name in (*names, *name_of.values())):
         raise InputError(f"the names beside '{path}' are no texts; download them again")
-    known = set(names)
+    known = set(once(names, path))
     kept = [uid for uid in places if name_of.get(uid) in known]
     note = () if len(kept) == len(places) else (f"{len(places) - len(kept)} objects without a class were left out",)
     row_of = {name: row for row, name in enumerate(names)}

@@ -18,16 +18,17 @@ def read_class_features(path: Path, class_names: Sequence[str], dataset: str) ->
         dataset: What the set is called, for messages.
 
     Raises:
-        InputError: The file cannot be read, lacks a class, or has numbers that are not finite.
+        InputError: The file cannot be read, lacks a class or has a name twice, or a feature is not finite or all zero.
     """
     try:
         file = read_npz(path)
-        rows = dict(zip(map(str, file["names"]), np.asarray(file["features"], np.float32), strict=True))
+        names = [str(name) for name in file["names"]]
+        rows = dict(zip(names, np.asarray(file["features"], np.float32), strict=True))
+        if len(rows) < len(names):
+            raise ValueError("a name is there twice")
         features = np.stack([rows[name] for name in class_names])
     except (OSError, NpzError, KeyError, ValueError) as error:
         raise InputError(f"'{path}' lacks `names` and `features` of the classes of {dataset} ({error})") from error
-    if features.ndim != 2 or not np.isfinite(features).all():
-        raise InputError(
-            f"'{path}' has features of shape {features.shape[1:]} or some that are not finite; make it again"
-        )
+    if features.ndim != 2 or not np.isfinite(features).all() or not features.any(axis=1).all():
+        raise InputError(f"'{path}' has features of shape {features.shape[1:]}, not finite or all zero; make it again")
     return features

@@ -76,3 +76,18 @@ def test_training_objects_are_told_apart(run, features):
 def test_bad_input_is_one_sentence(run, arguments, message):
     code, out, err = run(MODELS / "ulip2.pth", *arguments)
     assert code == 2 and not out and message in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_classes_that_would_have_equal_scores_are_refused(run, features, tmp_path):
+    folder = make_uni3d(tmp_path / "a")
+    (listed,) = folder.rglob("modelnet40_shape_names.txt")
+    listed.write_text(listed.read_text() + "airplane\n")
+    arguments = (MODELS / "ulip2.pth", *CUT, "--sets", "ModelNet40", "--class-features")
+    code, _, err = run(*arguments, features, "--data", folder)
+    assert code == 2 and "has 'airplane' twice" in err
+    names = ["airplane", "bathtub", "night_stand"]
+    values = np.random.RandomState(0).randn(4, 40)
+    for rows, known, message in ((values, [*names, "airplane"], "there twice"), (0 * values[:3], names, "all zero")):
+        np.savez(tmp_path / "classes.npz", names=known, features=rows)
+        code, out, err = run(*arguments, tmp_path / "classes.npz", "--data", MINI)
+        assert code == 2 and not out and message in err and err.count("\n") == 1
