@@ -1,8 +1,13 @@
 """A data set by its name, cut to a split: the one way in which programs open data sets."""
 
 import inspect
+import math
+import numbers
+import os
+import typing
 from collections.abc import Mapping
 from dataclasses import replace
+from types import NoneType, UnionType
 from typing import Any
 
 import numpy as np
@@ -16,6 +21,8 @@ from pointrecon.utils.errors import InputError
 OWN_KEYS = ("split", "fold", "shots", "val_fraction", "seed", "way")  # a constructor may take these instead of `pick`
 
 
+# What is taken for each type that a constructor names.
+_KINDS = {bool: (), NoneType: (), int: (numbers.Integral,), float: (numbers.Real,), str: (str, os.PathLike)}
 NUM_LOOKED_AT = 4096  # objects whose size is compared before a run starts, of a data set that does not do it itself
 
 
@@ -50,6 +57,7 @@ def open_split(
     chosen = {"root": root, **(options or {})}
     choice = replace(choice, **{key: chosen.pop(key) for key in ("ratio", "whole") if key in chosen})
     takes = inspect.signature(kind).parameters
+    _check_options(kind, options or {})
     chosen = {key: value for key, value in (defaults or {}).items() if key in takes} | chosen
     own = {key: getattr(choice, key) for key in OWN_KEYS if key in takes}
     rest = replace(
@@ -75,6 +83,27 @@ def open_split(
     dataset.is_training = choice.split in ("pretrain", "train")
     dataset.keep(pick(dataset, rest, is_split="split" in own))
     return dataset
+
+
+def _check_options(kind: type, options: Mapping[str, Any]) -> None:
+    """Holds options against the constructor, where it says that they are texts, numbers, switches or null."""
+    try:
+        hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]
+    except (NameError, TypeError):  # of a class from outside
+        return
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
+    for key, value in options.items():
+        hint = hints.get(key, Any)
+        allowed = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, UnionType) else (hint,)
+        if any(item not in words for item in allowed):
+            continue
+        if isinstance(value, bool) or value is None:
+            fits = type(value) in allowed
+        else:
+            fits = any(isinstance(value, _KINDS[item]) for item in allowed)
+        if not fits or (isinstance(value, float) and not math.isfinite(value)):
+            what = " or ".join(words[item] for item in allowed)
+            raise InputError(f"data.options.{key} is {value!r:.100}, but {kind.__name__} takes {what}")
 
 
 def check_sizes(dataset: PointCloudDataset, num_points: int) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pointrecon.datasets.dataset import PointCloudDataset
-from pointrecon.datasets.opening import check_sizes
+from pointrecon.datasets.opening import check_sizes, open_split
+from pointrecon.datasets.splits import Choice
 from pointrecon.utils.errors import InputError
 from tests.datasets import opened
 
@@ -132,3 +133,21 @@ def test_only_a_class_of_its_own_can_be_read_twice():
     with pytest.raises(TypeError, match="abstract"):
         PointCloudDataset(ids=["a"])
     assert torch.is_tensor(opened("RandomShapes", "", "train", num_shapes=3)[0]["points"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Shards", {"num_lanes": "abc"}, "data.options.num_lanes is 'abc', but Shards takes a whole number"),
+        ("Shards", {"buffer": {}}, "data.options.buffer is {}, but Shards takes a whole number"),
+        ("Shards", {"buffer": True}, "data.options.buffer is True, but Shards takes a whole number"),
+        ("Shards", {"folder": None}, "data.options.folder is None, but Shards takes a text"),
+        ("Shards", {"cache_root": 3}, "data.options.cache_root is 3, but Shards takes a text or null"),
+        ("Folder", {"time_limit": "long"}, "data.options.time_limit is 'long', but Folder takes a number"),
+        ("Folder", {"time_limit": float("nan")}, "data.options.time_limit is nan, but Folder takes a number"),
+    ],
+)
+def test_options_of_another_type_are_refused(tmp_path, name, options, message):
+    with pytest.raises(InputError) as error:
+        open_split(name, str(tmp_path), Choice(split="pretrain"), options)
+    assert str(error.value) == message

@@ -1,7 +1,10 @@
 """Runs that are really killed, in forked children: as `scripts/soak.sh` does it, a few of each."""
 
+import json
 import logging
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,8 +13,9 @@ import time
 import pytest
 import torch
 
+from pointrecon.utils.errors import InputError
 from tests import ROOT
-from tests.soak import soak
+from tests.soak import restarts, soak
 from tests.soak.runs import TINY, ForkedRun, digest
 from tests.soak.soak import VARIANTS, Soak
 
@@ -92,3 +96,43 @@ def test_the_program_says_which_parts_there_are():
     command = [sys.executable, "-m", "tests.soak", "--parts", "x"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2 and "invalid choice: 'x'" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("steps", "has_result", "problem"),
+    [
+        ([(1, 12), (2, 24), (3, 36)], True, None),
+        ([(1, 12), (2, 24), (3, 36)], False, "there is no result.json"),
+        ([(1, 12), (2, 24)], True, r"epochs and steps are \[\(1, 12\), \(2, 24\)\]"),
+        ([(1, 12), (2, 20), (3, 32)], True, "epochs and steps are"),
+        ([(1, 12), (2, 24), (2, 24), (3, 36)], True, "epochs and steps are"),
+        ([], True, "epochs and steps are"),
+    ],
+)
+def test_epochs_without_their_steps_are_found(tmp_path, steps, has_result, problem):
+    lines = [json.dumps({"split": "train", "epoch": epoch, "step": step}) for epoch, step in steps]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    if has_result:
+        (tmp_path / "result.json").write_text("{}")
+    found = restarts.check_epochs(tmp_path, 3)
+    assert found is None if problem is None else re.match(problem, found)
+
+
+def test_counts_are_given_by_part():
+    assert soak.read_counts(["restarts=5", "runs=2"]) == {"restarts": 5, "runs": 2}
+    for text in ("restarts", "restarts=0", "restarts=x", "other=1"):
+        with pytest.raises(InputError, match=f"--count is '{text}'"):
+            soak.read_counts([text])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", restarts.KINDS)
+def test_torchrun_starts_a_killed_run_again(tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(ROOT)
+    assert restarts.kill_and_stop(kind, tmp_path / "run", random.Random(0), 1) == (1, None)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_processes(make):
+    report = make(resizes=6).resizes()
+    assert report["went_on"] == 6, report["failures"]
