@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pointrecon.datasets.meshes.mesh import Mesh, MeshError, merge
+from pointrecon.datasets.meshes.readers.gltf import check_gltf
 from pointrecon.utils.files.pictures import restrained_pillow
 
 SCENE_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".wrl")
@@ -33,6 +34,8 @@ def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
         ) from error
     suffix = path.suffix.lower()
     # Vertices are not merged and faces not turned: nothing here needs it, and it takes the time of large scans.
+    if suffix in (".glb", ".gltf"):
+        check_gltf(path)
     try:
         with restrained_pillow():  # textures are opened by trimesh itself
             scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)

@@ -13,11 +13,13 @@ from tests.fuzzing.forms import Form, WrongResult
 from tests.fuzzing.fuzz import TARGETS, fuzz, make_corpus, summarize
 
 COUNTS = {"config": 40, "datasets": 44, "checkpoint": 20, "pickles": 120, "resume": 12}
-COUNTS |= {"meshes": 120, "packages": 60, "shards": 60, "debshapes": 16, "open": 48, "results": 12}
+COUNTS |= {"meshes": 120, "packages": 60, "shards": 60, "debshapes": 16, "open": 48, "results": 12, "scenes": 60}
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_short_run_finds_nothing(target):
+    if target == "scenes":
+        pytest.importorskip("collada"), pytest.importorskip("trimesh")
     if target == "results":
         pytest.importorskip("plotly")
     count = COUNTS[target]

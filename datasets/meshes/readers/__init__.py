@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from pointrecon.datasets.meshes.mesh import Mesh
-from pointrecon.datasets.meshes.readers.ase import read_ase
 from pointrecon.datasets.meshes.readers.files import Files
 from pointrecon.datasets.meshes.readers.games.ac3d import read_ac3d
+from pointrecon.datasets.meshes.readers.games.ase import read_ase
 from pointrecon.datasets.meshes.readers.games.colobot import read_mod
 from pointrecon.datasets.meshes.readers.games.g3d import read_g3d
 from pointrecon.datasets.meshes.readers.games.pie import read_pie

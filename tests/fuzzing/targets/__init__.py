@@ -11,6 +11,7 @@ from tests.fuzzing.targets import (
     results,
     resume,
     samples,
+    scenes,
     weights,
 )
 
@@ -22,6 +23,7 @@ TARGETS: dict[str, tuple[Form, ...]] = {
     "results": results.FORMS,
     "resume": resume.FORMS,
     "meshes": meshes.FORMS,
+    "scenes": scenes.FORMS,
     "open": opened.FORMS,
     "packages": packages.FORMS,
     "shards": samples.SHARD_FORMS,
