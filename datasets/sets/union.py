@@ -43,6 +43,8 @@ class Union(PointCloudDataset):
         num_views: V, the first views of each picture.
         num_prompts: P, the first prompts of each name.
         teachers: Which features to carry.
+        colors: Also give `colors` (N, 3) in 0..1, of parts that have them.
+        color_fill: Each colour where a part has none.
 
     Raises:
         InputError: A part cannot be opened, has smaller clouds, fewer views or prompts, or other teachers.
@@ -62,11 +64,14 @@ class Union(PointCloudDataset):
         num_views: int = 4,
         num_prompts: int = 20,
         teachers: Sequence[str] = KINDS,
+        colors: bool = False,
+        color_fill: float = 0.4,
     ) -> None:
         if not parts:
             raise InputError("data.options.parts is empty; name data sets: [{type: DebShapes}, {type: SweetHome3D}]")
         self.num_points = num_points
-        self._parts = [_open(root, split, part) for part in parts]
+        self._gives_colors, self._fill = colors, color_fill
+        self._parts = [_open(root, split, part, {"colors": colors, "color_fill": color_fill}) for part in parts]
         self.members = [
             ({"type": part["type"], "root": None, "options": part.get("options") or {}}, data.ids)
             for part, data in zip(parts, self._parts, strict=True)
@@ -89,13 +94,18 @@ class Union(PointCloudDataset):
     def read(self, row: int) -> Sample:
         """The first N points of an object, and its teachers' features."""
         number, place, _ = self._places[row]
-        points = self._parts[number][place]["points"]
+        own = self._parts[number][place]
+        points = own["points"]
         if len(points) < self.num_points:
             raise InputError(
                 f"data.options.num_points is {self.num_points}, but '{self.ids[row]}' of "
                 f"{type(self._parts[number]).__name__} has {len(points)} points"
             )
         sample = self.sample(row, points[: self.num_points])
+        if self._gives_colors:
+            found = own.get("colors")
+            sample["colors"] = torch.full((self.num_points, 3), self._fill) if found is None else _as_floats(found)
+            sample["colors"] = sample["colors"][: self.num_points]
         if "image" in self._tables:
             sample["image_features"] = self._features("image", number, place)
         if "text" in self._tables:
@@ -107,14 +117,19 @@ class Union(PointCloudDataset):
         return table.features[table.rows[place]].float()
 
 
-def _open(root: str, split: str, part: Mapping[str, Any]) -> PointCloudDataset:
+def _as_floats(colors: Tensor) -> Tensor:
+    return colors.float() / 255 if colors.dtype == torch.uint8 else colors
+
+
+def _open(root: str, split: str, part: Mapping[str, Any], defaults: Mapping[str, Any]) -> PointCloudDataset:
     unknown = set(part) - {"type", "fold", "repeat", "options"}
     if unknown or "type" not in part:
         raise InputError(f"a part of data.options.parts is {dict(part)}, but takes type, fold, repeat and options")
     repeat = part.get("repeat", 1)
     if type(repeat) is not int or not 1 <= repeat <= 100:
         raise InputError(f"repeat is {repeat!r} in data.options.parts, but must be a whole number from 1 to 100")
-    return open_split(part["type"], root, Choice(split=split, fold=part.get("fold")), part.get("options"))
+    choice = Choice(split=split, fold=part.get("fold"))
+    return open_split(part["type"], root, choice, part.get("options"), defaults=defaults)
 
 
 def _table(data: PointCloudDataset, kind: str, num_views: int, num_prompts: int) -> _Table:

@@ -175,4 +175,4 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     z = statistics.NormalDist().inv_cdf((1 + LEVEL) / 2)
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-    return middle - half, middle + half
+    return max(middle - half, 0.0), min(middle + half, 1.0)  # rounding goes a little beyond

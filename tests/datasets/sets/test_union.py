@@ -1,7 +1,9 @@
 """Several data sets as one."""
 
+import numpy as np
 import pytest
 
+from pointrecon.datasets.folder.packed_file import write_packed
 from pointrecon.datasets.opening import open_split
 from pointrecon.datasets.splits import Choice
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
@@ -31,6 +33,21 @@ def test_parts_follow_each_other_and_bring_their_features(data_root):
         assert (sample["text_features"] == cache.text_table([known["id"]], 2)[0]).all()
     mean = cache.image_table(whole.ids, 2).half().double().mean(dim=(0, 1))
     assert data.carried["image"]["mean"] == pytest.approx(mean.tolist(), abs=1e-6)
+
+
+def test_parts_with_colours_give_them_and_others_the_constant(data_root, tmp_path):
+    cloud, red = np.random.RandomState(0).rand(64, 3).astype(np.float16), np.tile(np.uint8([255, 0, 0]), (64, 1))
+    about = {"ids": ["a", "b"], "texts": ["x"] * 2, "labels": [0, 0], "splits": ["train"] * 2, "class_names": ["ball"]}
+    write_packed(
+        tmp_path / "own.h5", [(cloud, red, None)] * 2, about, num_points=64, has_colors=True, has_pictures=False
+    )
+    own = {"type": "Folder", "options": {"root": str(tmp_path / "own.h5")}}
+    data = open_union(
+        data_root, parts=[own, {"type": "RandomShapes"}], teachers=[], num_points=16, colors=True, color_fill=0.25
+    )
+    assert data[0]["colors"].tolist() == [[1.0, 0.0, 0.0]] * 16
+    assert data[len(data) - 1]["colors"].tolist() == [[0.25] * 3] * 16
+    assert "colors" not in open_union(data_root, parts=[own], teachers=[], num_points=16)[0]
 
 
 def test_it_pretrains(launch):

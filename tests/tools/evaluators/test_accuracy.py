@@ -33,6 +33,7 @@ def test_overall_mean_class_and_per_class():
 )
 def test_wilsons(correct, count, low, high):
     assert wilson(correct / count, count) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(0.0, 2)[0] >= 0.0 and str(wilson(0.0, 2)[0]) == "0.0" and wilson(1.0, 2)[1] <= 1.0
 
 
 def test_an_interval_holds_the_truth_as_often_as_it_says():
