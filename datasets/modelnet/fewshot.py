@@ -36,7 +36,8 @@ NUM_QUERIES = 20  # published test objects a class
 PROGRAM = "scripts/prepare_data.py fewshot"
 _SOURCE = "https://github.com/Julie-tang00/Point-BERT, or made from ModelNet40 with " + PROGRAM
 _NAME_TYPES = (str, int, np.integer)
-_ORIGIN = {"type": "ModelNet40", "root": None, "options": {}}  # of files that say which objects they hold
+# Of files that say which objects they hold.
+_ORIGIN: dict[str, Any] = {"type": "ModelNet40", "root": None, "options": {}}
 _MIN_BYTES = 1000 * 1024 * 3  # a fold has at least 150 objects
 
 log = logging.getLogger("recon")

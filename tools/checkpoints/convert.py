@@ -15,8 +15,7 @@ from pointrecon.utils.files.io import atomic_write
 from pointrecon.utils.files.weights import SAFETENSORS, write_safetensors
 
 TARGETS = ("ours", "published", "safetensors")
-KEPT = ("epoch", "step", "metrics", "best_metrics", "config", "class_names", "seen_objects")
-KEPT += ("seen_unknown", "feature_means")
+KEPT = "epoch step metrics best_metrics config class_names seen_objects seen_unknown feature_means".split()
 
 
 def convert(

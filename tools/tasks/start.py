@@ -137,8 +137,9 @@ def name_source(data: Mapping[str, Any] | DataSettings) -> str:
 def _silent_source(saved: Any) -> list[str]:
     """What a checkpoint that has no word on it was trained on, if such data did not say which objects they hold."""
     data = saved.get("data") if isinstance(saved, Mapping) else None
-    is_silent = isinstance(data, Mapping) and data.get("type") in ("Shards", "ModelNetFewShot")
-    return [name_source(data)] if is_silent and isinstance(data.get("options") or {}, Mapping) else []
+    if not isinstance(data, Mapping) or data.get("type") not in ("Shards", "ModelNetFewShot"):
+        return []
+    return [name_source(data)] if isinstance(data.get("options") or {}, Mapping) else []
 
 
 def object_keys(data: Mapping[str, Any] | DataSettings, ids: Iterable[str]) -> np.ndarray:
