@@ -15,6 +15,7 @@ from pointrecon.utils.files.pictures import restrained_pillow
 
 SCENE_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl", ".wrl")
 MAX_HEADER = 1 << 16  # bytes of a PLY header
+MAX_LOADS = 8  # of a file; those with parts outside of its scene never have all
 
 
 def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
@@ -34,12 +35,16 @@ def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
         ) from error
     suffix = path.suffix.lower()
     # Vertices are not merged and faces not turned: nothing here needs it, and it takes the time of large scans.
-    if suffix in (".glb", ".gltf"):
-        check_gltf(path)
+    num_parts = check_gltf(path) if suffix in (".glb", ".gltf") else 0
     try:
+        parts: list[Any] = []
         with restrained_pillow():  # textures are opened by trimesh itself
-            scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
-            parts = list(_parts(scene))
+            # Parts of a glTF node get random names of six characters, and of two that are alike one is lost.
+            for _ in range(MAX_LOADS if num_parts > 1 else 1):
+                scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
+                parts = max(parts, list(_parts(scene)), key=len)
+                if len(parts) >= num_parts:
+                    break
     except Exception as error:  # noqa: BLE001  (its readers raise whatever a damaged file makes them run into)
         text = " ".join(str(error).split())[:120] or type(error).__name__
         raise MeshError(f"'{path}' is no {suffix} file that can be read ({text})", "damaged") from error
@@ -86,11 +91,22 @@ def _face_colors(geometry: Any) -> np.ndarray | None:
     if visual is None or not getattr(visual, "defined", False):
         return None
     try:
+        if visual.kind == "texture" and (color := _plain_color(visual)) is not None:
+            return np.tile(color, (len(geometry.faces), 1))
         colors = (visual.to_color() if visual.kind == "texture" else visual).face_colors
     except Exception:  # noqa: BLE001  (a texture that is not there or damaged costs the colours, not the shape)
         return None
     colors = np.asarray(colors, np.float32)
     return colors[:, :3] / 255 if colors.shape[:1] == (len(geometry.faces),) and colors.ndim == 2 else None
+
+
+def _plain_color(visual: Any) -> np.ndarray | None:
+    """(3,) in 0..1: the colour of a material without a picture, which trimesh gives to no face; None: it has one."""
+    names = ("baseColorTexture", "image")
+    if visual.uv is not None and any(getattr(visual.material, name, None) is not None for name in names):
+        return None
+    color = getattr(visual.material, "baseColorFactor", getattr(visual.material, "diffuse", None))
+    return None if color is None else np.asarray(color, np.float32)[:3] / 255
 
 
 def _vertex_colors(cloud: Any) -> np.ndarray | None:

@@ -17,8 +17,11 @@ ITEM_BYTES = 64  # of what has most: a matrix of 4 x 4 floats
 COMPRESSED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
 
 
-def check_gltf(path: Path) -> None:
+def check_gltf(path: Path) -> int:
     """Refuses a .glb or .gltf file that names what is not there, or becomes far larger than it is.
+
+    Returns:
+        How many parts (primitives) its nodes place, those outside of its scene among them.
 
     Raises:
         MeshError: It is such a file, or its JSON cannot be read.
@@ -28,7 +31,7 @@ def check_gltf(path: Path) -> None:
         document = parse_json(_read_json(path))
         if not isinstance(document, dict):
             raise ValueError("its JSON is no object")
-        _Document(document).check(path.stat().st_size)
+        return _Document(document).check(path.stat().st_size)
     except (JsonError, LimitError, ValueError, LookupError, TypeError, AttributeError) as error:
         text = " ".join(str(error).split())[:120] or type(error).__name__
         raise MeshError(f"'{path}' is no {path.suffix.lower()} file that can be read ({text})", "damaged") from error
@@ -55,8 +58,8 @@ class _Document:
         self.lists = {name: value for name, value in document.items() if isinstance(value, list)}
         self.needed = [*document.get("extensionsRequired", []), *document.get("extensionsUsed", [])]
 
-    def check(self, num_bytes: int) -> None:
-        """Looks at all of it; a file has `num_bytes`."""
+    def check(self, num_bytes: int) -> int:
+        """Looks at all of it; a file has `num_bytes`. Returns the number of parts that its nodes place."""
         empty = 0
         for view in self.lists.get("bufferViews", []):
             self.find("buffers", view["buffer"])
@@ -77,9 +80,11 @@ class _Document:
                 self.find("nodes", child)
             if not all(map(math.isfinite, (number for name in _PLACES for number in holder.get(name, [])))):
                 raise ValueError("it has a node in a place that is no number")
-        total = sum(rows) + sum(rows[self.find("meshes", node["mesh"])] for node in nodes if "mesh" in node)
+        placed = [self.find("meshes", node["mesh"]) for node in nodes if "mesh" in node]
+        total = sum(rows) + sum(rows[place] for place in placed)
         if total > 2 * MAX_ELEMENTS:
             raise ValueError(f"it becomes {total:,} vertices and faces")
+        return sum(len(self.lists["meshes"][place]["primitives"]) for place in placed)
 
     def check_mesh(self, mesh: dict[str, Any]) -> int:
         """Vertices and faces of a mesh."""

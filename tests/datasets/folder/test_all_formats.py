@@ -1,5 +1,6 @@
 """Every suffix that is promised, once, with colours where the format has some."""
 
+import json
 import struct
 
 import numpy as np
@@ -33,6 +34,44 @@ def test_colours_of_meshes(tmp_path, suffix):
     np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), [1, 2, 3], rtol=1e-6)
     if suffix not in ("off", "dae"):  # trimesh writes no colours into these
         assert mesh.colors is not None and mesh.colors[0].tolist() == [1, 0, 0]
+
+
+def test_the_colour_of_a_material_without_a_picture(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    plain = box()
+    red = trimesh.visual.material.PBRMaterial(baseColorFactor=[255, 0, 0, 255])
+    plain.visual = trimesh.visual.TextureVisuals(material=red)
+    plain.export(tmp_path / "a.glb")
+    (tmp_path / "b.mtl").write_text("newmtl red\nKd 1 0 0\n")
+    triangle = "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
+    (tmp_path / "b.obj").write_text("mtllib b.mtl\nusemtl red\n" + triangle)
+    (tmp_path / "c.obj").write_text("mtllib gone.mtl\nusemtl red\n" + triangle)
+    for name in ("a.glb", "b.obj"):
+        colors = read_geometry(tmp_path / name, max_points=10).colors
+        assert colors is not None and (colors == [1, 0, 0]).all(), name
+    assert read_geometry(tmp_path / "c.obj", max_points=10).colors is None
+
+
+def test_no_part_is_lost_for_its_random_name(tmp_path, monkeypatch):
+    trimesh = pytest.importorskip("trimesh")
+    path = tmp_path / "a.glb"
+    vertices, triangle = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.uint16([0, 1, 2])
+    body = vertices.tobytes() + triangle.tobytes() + b"\0\0"
+    views = [{"buffer": 0, "byteLength": 36}, {"buffer": 0, "byteOffset": 36, "byteLength": 6}]
+    accessors = [
+        {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
+        {"bufferView": 1, "componentType": 5123, "count": 3, "type": "SCALAR"},
+    ]
+    part = {"attributes": {"POSITION": 0}, "indices": 1}
+    document = {"asset": {"version": "2.0"}, "buffers": [{"byteLength": len(body)}], "bufferViews": views}
+    document |= {"accessors": accessors, "meshes": [{"primitives": [part] * 3}], "nodes": [{"mesh": 0}]}
+    text = json.dumps({**document, "scenes": [{"nodes": [0]}], "scene": 0}).encode()
+    text += b" " * (-len(text) % 4)
+    pieces = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(body), b"BIN\0") + body
+    path.write_bytes(struct.pack("<4sII", b"glTF", 2, 12 + len(pieces)) + pieces)
+    names = iter(["same", "same", "other", "a", "b", "c"])
+    monkeypatch.setattr(trimesh.util, "unique_id", lambda length=12: next(names))
+    assert len(read_geometry(path, max_points=10).faces) == 3
 
 
 def chunk(number, *parts):
