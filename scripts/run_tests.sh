@@ -15,7 +15,7 @@ export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 bash scripts/check_types.sh
 
 # A process a core, four at most, each with whole files; what needs a GPU runs one after the other.
-workers=$(nproc)
+workers=$(env -u OMP_NUM_THREADS nproc)  # which would count that variable's threads instead
 [ "$workers" -le 4 ] || workers=4
 case " $* " in *gpu*) workers=0 ;; esac
 "$python" -m pytest -c .pytest.ini --rootdir . -q -n "$workers" --dist loadfile "$@"
