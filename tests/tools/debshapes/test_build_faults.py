@@ -20,7 +20,7 @@ from pointrecon.utils.errors import InputError
 
 def test_what_hangs_crashes_or_is_broken_is_counted_by_cause(tmp_path, toys, make, write_packages):
     files = {"a.toy": "hang", "b.toy": "crash", "c.toy": "broken", "d.toy": "ball 1"}
-    summary = make(tmp_path, write_packages(tmp_path / "debs", files), time_limit=1.5)
+    summary = make(tmp_path, write_packages(tmp_path / "debs", files), time_limit=10.0)
     counts = summary["sources"]["toys"]
     assert counts["left_out"] == {"crash": 1, "time limit": 1, "truncated": 1}
     assert (counts["meshes"], counts["read"], counts["kept"]) == (5, 2, 2)
