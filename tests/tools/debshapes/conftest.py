@@ -29,7 +29,7 @@ def read(root, item):
     if kind == "hang":
         time.sleep(600)
     if kind == "slow":
-        time.sleep(3)
+        time.sleep(7)
     if kind == "crash":
         os.abort()
     if kind == "broken":
