@@ -1,4 +1,4 @@
-"""What a glTF file claims, looked at before trimesh makes anything of it: indices, sizes and how often parts occur.
+"""Validates indices, counts and sizes of a glTF file before trimesh reads it.
 
 https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html
 """
@@ -79,7 +79,7 @@ class _Document:
             for child in holder.get("children", []):
                 self.find("nodes", child)
             if not all(map(math.isfinite, (number for name in _PLACES for number in holder.get(name, [])))):
-                raise ValueError("it has a node in a place that is no number")
+                raise ValueError("the transform of a node is not finite")
         placed = [self.find("meshes", node["mesh"]) for node in nodes if "mesh" in node]
         total = sum(rows) + sum(rows[place] for place in placed)
         if total > 2 * MAX_ELEMENTS:
