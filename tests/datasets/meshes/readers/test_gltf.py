@@ -24,7 +24,7 @@ WRONG = {
     "a mesh that is not there": (("nodes", 1, "mesh"), 7, "item 7 of 1 meshes"),
     "a material that is not there": (("meshes", 0, "primitives", 0, "material"), True, "item True of 1 materials"),
     "a child from the end": (("scenes", 0, "nodes"), [-1], "item -1 of 2 nodes"),
-    "a place that is none": (("nodes", 1, "translation"), [float("nan")] * 3, "no number"),
+    "a place that is none": (("nodes", 1, "translation"), [float("nan")] * 3, "not finite"),
     "a cycle": (("nodes", 1, "children"), [0], "cannot|can be read"),
     "too many nodes": (("nodes",), [{"mesh": 0}] * 20_000, "20,000 nodes"),
     "one mesh too often": (("nodes",), [{"mesh": 0}] * 9000, "vertices and faces"),
