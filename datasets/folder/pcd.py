@@ -40,6 +40,8 @@ def read_pcd(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise MeshError(f"'{path}' has a PCD header that cannot be read ({error})", "malformed") from error
     if not 0 <= points <= MAX_POINTS or not {"x", "y", "z"} <= set(names):
         raise MeshError(f"'{path}' claims {points} points with the fields {' '.join(names)}", "malformed")
+    if min(counts) < 1:
+        raise MeshError(f"'{path}' has a field of {min(counts)} values (COUNT)", "malformed")
     if mode == "ascii":
         columns = _read_ascii(data[start:], names, counts, path)
     elif mode == "binary":

@@ -27,13 +27,21 @@ _RADII = (12, 20, 28, 36, 45, 55, 70, 90, 120, 160)  # pixels that a name may li
 
 
 def embed_2d(embeddings: np.ndarray) -> np.ndarray:
-    """t-SNE, the same on each call, turned so that it is widest from left to right: (n, D) -> (n, 2)."""
+    """t-SNE, the same on each call, turned so that it is widest from left to right: (n, D) -> (n, 2).
+
+    Embeddings that are all equal, as those of a network that has collapsed, are all at the origin.
+    """
     from sklearn.manifold import TSNE  # a second to import
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
 
+    embeddings = embeddings.astype(np.float64)
+    embeddings = embeddings / max(float(np.abs(embeddings).max()), np.finfo(np.float64).tiny)  # squares stay finite
+    embeddings -= embeddings.mean(axis=0)
+    if not (spread := float(embeddings.std())) > 1e-12:  # scikit-learn divides by it, and crashes on the result
+        return np.zeros((len(embeddings), 2))
     tsne = TSNE(perplexity=min(30.0, (len(embeddings) - 1) / 3), init="pca", random_state=0)
     with threadpool_limits(1):  # on a busy machine several threads spend most of their time waiting for each other
-        points = tsne.fit_transform(embeddings.astype(np.float32))
+        points = tsne.fit_transform((embeddings / spread).astype(np.float32))
     points = points - points.mean(axis=0)
     return points @ np.linalg.svd(points, full_matrices=False)[2].T
 

@@ -127,6 +127,15 @@ def test_pcd(tmp_path, mode):
         np.testing.assert_allclose(colors, [[1, 128 / 255, 0]] * 2, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["ascii", "binary", "binary_compressed"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_pcd_fields_without_values_are_refused(tmp_path, mode, count):
+    path = tmp_path / "a.pcd"
+    path.write_bytes(pcd(mode, bytes(100)).replace(b"WIDTH", b"COUNT 1 1 1 %d\nWIDTH" % count))
+    with pytest.raises(MeshError, match=f"has a field of {count} values|header that cannot be read"):
+        read_pcd(path)
+
+
 def test_pcd_repeats_earlier_bytes(tmp_path):
     """A run of zeros: one literal byte, then references to it."""
     rows = np.zeros((3, 3), np.float32)

@@ -200,3 +200,12 @@ def test_a_run_that_has_just_begun(runs):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     words = sections(run)
     assert "epoch 0 of 2" in words["runs"] and "no curve" in words["curves"]
+
+
+def test_the_map_of_a_collapsed_network_is_drawn(runs):
+    path = runs / "pretrain" / "embeddings.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **{**arrays, "embeddings": np.zeros_like(arrays["embeddings"])})
+    words = sections(runs / "pretrain", with_network=False)
+    assert "map-0" in words["map"] and "The nearest other object" in words["retrieval"]

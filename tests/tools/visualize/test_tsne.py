@@ -95,3 +95,24 @@ def test_too_few_objects_are_refused(tmp_path):
     np.savez(path, ids=list("xyz"), labels=[0, 1, 0], embeddings=np.eye(3), class_names=["a", "b"], split=["train"] * 3)
     with pytest.raises(InputError, match="embeddings.npz' holds 3 embeddings of width 3; t-SNE needs at least 4"):
         draw_embeddings(path, tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("value", [0, 0.1, 1e300])
+def test_embeddings_that_are_all_equal_lie_at_one_point(value, tmp_path, check_picture):
+    rows = np.full((12, 4), value)
+    np.testing.assert_array_equal(embed_2d(rows), np.zeros((12, 2)))
+    path = tmp_path / "embeddings.npz"
+    names = {"ids": np.arange(12).astype(str), "labels": np.arange(12) % 2, "class_names": ["a", "b"]}
+    np.savez(path, embeddings=rows, split=["test"] * 12, **names)
+    draw_embeddings(path, tmp_path / "tsne.png")
+    check_picture(tmp_path / "tsne.png")
+
+
+def test_the_scale_of_embeddings_is_not_seen():
+    rows = np.random.RandomState(0).randn(20, 3)
+    expected = embed_2d(rows)
+    for scale in (1e-200, 1e200):
+        found = embed_2d(rows * scale)
+        assert np.isfinite(found).all()
+        nearest = [np.linalg.norm(points[:, None] - points, axis=-1).argsort(1)[:, 1] for points in (expected, found)]
+        assert (nearest[0] == nearest[1]).mean() > 0.8
