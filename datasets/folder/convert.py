@@ -25,7 +25,7 @@ from pointrecon.utils.files.io import atomic_write, open_hdf5
 from pointrecon.utils.log import progress_bar
 from pointrecon.utils.processes.pool import Failure, TaskPool
 
-FORMAT = "pointrecon folder 2"
+FORMAT = "pointrecon folder 3"
 CACHE_NAME = ".pointrecon"  # folder for the file, in the user's folder or, if that is read-only, in the user's cache
 TIME_LIMIT = 120.0  # seconds for one file
 MEMORY = 4 << 30  # bytes that a reading process may hold

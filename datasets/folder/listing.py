@@ -146,7 +146,7 @@ def _read_table(path: Path, base: Path) -> list[FileItem]:
     if twice:
         raise InputError(f"'{path}' has the column '{twice[0]}' {names.count(twice[0])} times; leave one of them")
     items: dict[str, FileItem] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         split = row.get("split") or None
         if split is not None and split.lower() not in SPLIT_NAMES:
             raise InputError(f"'{path}' line {number}: split is '{split}', but must be train, val or test")
@@ -168,17 +168,26 @@ def _read_table(path: Path, base: Path) -> list[FileItem]:
     return sorted(items.values(), key=lambda item: item.id)
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Column names, and the rows by column; empty lines are left out. Commas, semicolons or tabs stand between."""
+def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Column names, and (line, row by column); empty lines are left out. Commas, semicolons or tabs stand between."""
     try:
         if path.stat().st_size > MAX_TABLE:
             raise InputError(f"'{path}' has over {MAX_TABLE >> 20} MB, which is no table of files")
         text = path.read_text(encoding="utf-8-sig")
         head = text.partition("\n")[0]
         delimiter = max(",;\t", key=head.count) if "," not in head else ","
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         names = [name.strip().lower() for name in next(reader, [])]
-        rows = [dict(zip(names, map(str.strip, row), strict=False)) for row in reader if any(map(str.strip, row))]
+        rows = []
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells[len(names) :]):
+                raise InputError(
+                    f"'{path}' line {reader.line_num} has {len(cells)} cells, but there are {len(names)} columns; put "
+                    f"a text with '{delimiter}' in it in quotes"
+                )
+            if any(cells):
+                rows.append((reader.line_num, dict(zip(names, cells, strict=False))))
     except UnicodeDecodeError as error:
         raise InputError(f"'{path}' is no UTF-8 text ({error.reason}); save the table as UTF-8") from error
     except (OSError, csv.Error) as error:

@@ -3,6 +3,7 @@
 https://pcl.readthedocs.io/projects/tutorials/en/latest/pcd_file_format.html
 """
 
+import math
 import struct
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from pointrecon.datasets.meshes.mesh import MeshError
 
 _KINDS = {"F": "f", "I": "i", "U": "u"}
+_COLORS = ("rgb", "rgba")
 MAX_POINTS = 200_000_000
 
 
@@ -29,7 +31,8 @@ def read_pcd(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         names = header["FIELDS"]
         sizes, kinds = [int(size) for size in header["SIZE"]], header["TYPE"]
         counts = [int(count) for count in header.get("COUNT", ["1"] * len(names))]
-        points = int((header.get("POINTS") or header["WIDTH"])[0])
+        sides = [header["POINTS"]] if header.get("POINTS") else [header["WIDTH"], header.get("HEIGHT", ["1"])]
+        points = math.prod(int(side[0]) for side in sides)
         fields = [
             (f"{name}.{row}", f"<{_KINDS[kind]}{size}", (count,))
             for row, (name, size, kind, count) in enumerate(zip(names, sizes, kinds, counts, strict=True))
@@ -43,7 +46,7 @@ def read_pcd(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if min(counts) < 1:
         raise MeshError(f"'{path}' has a field of {min(counts)} values (COUNT)", "malformed")
     if mode == "ascii":
-        columns = _read_ascii(data[start:], names, counts, path)
+        columns = _read_ascii(data[start:], dtype, points, names, path)
     elif mode == "binary":
         columns = _split(data[start:], dtype, points, names, path)
     elif mode == "binary_compressed":
@@ -71,15 +74,24 @@ def _read_header(data: bytes, path: Path) -> tuple[dict[str, list[str]], int]:
     raise MeshError(f"'{path}' has no PCD header", "malformed")
 
 
-def _read_ascii(data: bytes, names: list[str], counts: list[int], path: Path) -> dict[str, np.ndarray]:
+def _read_ascii(data: bytes, dtype: np.dtype, points: int, names: list[str], path: Path) -> dict[str, np.ndarray]:
     try:
         table = np.loadtxt(data.decode("ascii", "replace").splitlines(), ndmin=2)
     except ValueError as error:
         raise MeshError(f"'{path}' has a line that is not made of numbers ({str(error)[:80]})", "malformed") from error
-    if table.shape[1] != sum(counts):
-        raise MeshError(f"'{path}' has {table.shape[1]} columns, but its header names {sum(counts)}", "malformed")
-    starts = np.cumsum([0, *counts])
-    return {name: table[:, starts[row]] for row, name in enumerate(names)}
+    kinds = [dtype[field].subdtype or (dtype[field], (1,)) for field in dtype.names or ()]
+    width = sum(shape[0] for _, shape in kinds)
+    if table.shape[1] != width:
+        raise MeshError(f"'{path}' has {table.shape[1]} columns, but its header names {width}", "malformed")
+    if len(table) != points:
+        raise MeshError(f"'{path}' has {len(table)} lines of numbers, but claims {points} points", "truncated")
+    columns, start = {}, 0
+    for name, (base, shape) in zip(names, kinds, strict=True):
+        values = table[:, start]
+        # A whole number that is a colour has other bits than the float of its value.
+        columns[name] = np.nan_to_num(values).astype(np.int64) if name in _COLORS and base.kind in "iu" else values
+        start += shape[0]
+    return columns
 
 
 def _split(data: bytes, dtype: np.dtype, points: int, names: list[str], path: Path) -> dict[str, np.ndarray]:
@@ -142,7 +154,7 @@ def _unpack_lzf(data: bytes, size: int, path: Path) -> bytes:
 
 def _colors(columns: dict[str, np.ndarray], kept: np.ndarray) -> np.ndarray | None:
     """`rgb` is three bytes in the bits of a float or a whole number."""
-    packed = columns.get("rgb", columns.get("rgba"))
+    packed = next((columns[name] for name in _COLORS if name in columns), None)
     if packed is None:
         return None
     values = np.ascontiguousarray(packed).reshape(-1)[kept]

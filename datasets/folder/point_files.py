@@ -16,6 +16,7 @@ from pointrecon.utils.files.npy import read_npy, read_npz
 Cloud = tuple[np.ndarray, np.ndarray | None]
 NAMES = ("points", "xyz", "pos", "positions", "vertices", "coords", "data", "arr_0")  # of arrays in .npz and .h5
 COLOR_NAMES = ("colors", "color", "rgb", "colours")
+COLUMN_NAMES = (("red", "green", "blue"), ("r", "g", "b"))  # of colours in the header line of a text file
 PIECE = 2_000_000  # points read at once
 
 
@@ -117,10 +118,27 @@ def _read_text(path: Path, max_points: int, seed: int) -> Cloud:
             table = np.loadtxt(file, delimiter=delimiter, skiprows=skip, comments="#", ndmin=2)
     except ValueError as error:
         raise MeshError(f"'{path}' has a line that is not made of numbers ({str(error)[:80]})", "malformed") from error
+    table = _in_order(table, head[skip - 1] if skip else "", separator, path)
     points, colors = split_columns(table, path)
     if colors is None and table.shape[1] >= 7:  # x y z intensity r g b, as in .pts files
         colors = _colors_of(table[:, 4:7])
     return _thin(iter([(points, colors)]), len(points), max_points, seed)
+
+
+def _in_order(table: np.ndarray, header: str, separator: str, path: Path) -> np.ndarray:
+    """(N, C) -> (N, 3 or 6): x y z and the colours that a header line names; the table where it names no x y z."""
+    line = header.strip().lower()
+    is_comment = line.startswith(("#", "//"))
+    parts = line.lstrip("#/ ").split(None if separator == r"\s+" else separator)
+    names = [part.strip().strip("\"'") for part in parts]
+    if not {"x", "y", "z"} <= set(names) or (is_comment and len(names) != table.shape[1]):
+        return table
+    if len(names) != table.shape[1]:
+        raise MeshError(
+            f"'{path}' names {len(names)} columns and has {table.shape[1]}; give each column a name", "malformed"
+        )
+    colors = next((triple for triple in COLUMN_NAMES if set(triple) <= set(names)), ())
+    return table[:, [names.index(name) for name in (*"xyz", *colors)]]
 
 
 def _is_row(line: str, separator: str) -> bool:

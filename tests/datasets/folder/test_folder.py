@@ -81,6 +81,9 @@ def test_a_table_says_class_words_and_split(root):
         ("path,split\na.npy,trian\n", "split is 'trian'"),
         ("path,label\na.npy,x\na.npy,y\n", "listed twice"),
         ("path\n", "lists no file"),
+        ("path,text\n\na.npy,a red, big chair\n", "line 3 has 3 cells, but there are 2 columns"),
+        ('path,label\na.npy,"x\nb.npy,y\n', "cannot be read as a CSV table"),
+        ("path,label\n,x\n", "line 2 names no file"),
     ],
 )
 def test_bad_tables(tmp_path, table, message):

@@ -136,6 +136,84 @@ def test_pcd_fields_without_values_are_refused(tmp_path, mode, count):
         read_pcd(path)
 
 
+def test_pcd_colours_as_whole_numbers_in_text(tmp_path):
+    path = tmp_path / "a.pcd"
+    path.write_bytes(pcd("ascii", b"0 1 2 16711680\n3 4 5 nan\n6 7 8 -16776961\n", kinds="F F F I"))
+    assert read_pcd(path)[1].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_pcd_without_a_number_of_points_has_as_many_as_its_grid(tmp_path):
+    head = pcd("binary", ROWS.tobytes()).replace(b"POINTS 3\n", b"")
+    for name, data in (("a.pcd", head), ("b.pcd", head.replace(b"WIDTH 3\nHEIGHT 1", b"WIDTH 1\nHEIGHT 3"))):
+        (tmp_path / name).write_bytes(data)
+        assert read_pcd(tmp_path / name)[0].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+PCD_FAULTS = {
+    "no header": (b"0 1 2\n" * 80, "has no PCD header"),
+    "no end of a header": (b"# .PCD v0.7\nVERSION 0.7", "has no PCD header"),
+    "no fields": (pcd("ascii", b"").replace(b"FIELDS", b"FOLD"), "PCD header that cannot be read"),
+    "no z": (pcd("ascii", b"", "x y w rgb"), "3 points with the fields x y w rgb"),
+    "unknown data": (pcd("base64", b""), "unknown kind 'base64'"),
+    "fewer lines": (pcd("ascii", b"0 1 2 3\n" * 2), "has 2 lines of numbers, but claims 3 points"),
+    "fewer columns": (pcd("ascii", b"0 1 2\n" * 3), "has 3 columns, but its header names 4"),
+    "words": (pcd("ascii", b"0 1 2 x\n" * 3), "not made of numbers"),
+    "no sizes": (pcd("binary_compressed", b"1234"), "ends early"),
+    "too short": (pcd("binary_compressed", struct.pack("<II", 9, 48)), "claims 48 bytes for 3 points of 16"),
+    "before the beginning": (pcd("binary_compressed", struct.pack("<II", 2, 48) + b"\x20\0"), "before the beginning"),
+    "longer": (pcd("binary_compressed", struct.pack("<II", 5, 48) + b"\0a\xe0\xff\0"), "more bytes than claimed"),
+    "shorter": (pcd("binary_compressed", struct.pack("<II", 2, 48) + b"\0a"), "unpacks to 1 bytes instead of 48"),
+}
+
+
+@pytest.mark.parametrize("name", PCD_FAULTS)
+def test_damaged_pcd(tmp_path, name):
+    data, message = PCD_FAULTS[name]
+    (tmp_path / "a.pcd").write_bytes(data)
+    with pytest.raises(MeshError, match=message):
+        read_pcd(tmp_path / "a.pcd")
+
+
+def test_pcd_repeats_what_lies_further_back(tmp_path):
+    """A reference to more bytes than it goes back repeats them; one that goes further back copies."""
+    rows = np.frombuffer(bytes(range(12)) * 3, "<f4").reshape(3, 3)
+    packed = bytes([11, *range(12)]) + bytes([(7 << 5), 24 - 9, 11])
+    copied = bytes([23, *range(12), *range(12)]) + bytes([(7 << 5), 12 - 9, 11])
+    for data in (packed, copied):
+        body = struct.pack("<II", len(data), rows.nbytes) + data
+        (tmp_path / "a.pcd").write_bytes(pcd("binary_compressed", body, "x y z", "4 4 4", "F F F"))
+        np.testing.assert_array_equal(read_pcd(tmp_path / "a.pcd")[0], rows.T)
+
+
+COLUMNS = {  # of a header line, and the rows below it
+    "a key first": ("id,x,y,z", "7,1,2,3\n8,4,5,6", [[1, 2, 3], [4, 5, 6]], None),
+    "another order": ("z;y;x", "3;2;1\n6;5;4", [[1, 2, 3], [4, 5, 6]], None),
+    "normals before colours": (
+        '"X","Y","Z","nx","ny","nz","Red","Green","Blue"',
+        "1,2,3,0,0,1,255,0,0\n4,5,6,0,1,0,0,0,255",
+        [[1, 2, 3], [4, 5, 6]],
+        [[1, 0, 0], [0, 0, 1]],
+    ),
+    "what is no colour": ("x,y,z,a,b,c", "1,2,3,0,0,1\n4,5,6,0,1,0", [[1, 2, 3], [4, 5, 6]], None),
+    "a comment": ("//X Y Z R G B", "1 2 3 0 1 0\n4 5 6 1 0 0", [[1, 2, 3], [4, 5, 6]], [[0, 1, 0], [1, 0, 0]]),
+    "words of a comment": ("# x y z of a scan", "1 2 3\n4 5 6", [[1, 2, 3], [4, 5, 6]], None),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_are_those_that_a_header_names(tmp_path, name):
+    header, rows, points, colors = COLUMNS[name]
+    (tmp_path / "a.csv").write_text(f"{header}\n{rows}\n")
+    cloud = read(tmp_path / "a.csv")
+    assert cloud.points.tolist() == points
+    assert (None if cloud.colors is None else cloud.colors.tolist()) == colors
+
+
+def test_intensity_before_colours_in_pts_files(tmp_path):
+    (tmp_path / "a.pts").write_text("2\n1 2 3 -900 255 0 0\n4 5 6 -1200 0 0 255\n")
+    assert read(tmp_path / "a.pts").colors.tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
 def test_pcd_repeats_earlier_bytes(tmp_path):
     """A run of zeros: one literal byte, then references to it."""
     rows = np.zeros((3, 3), np.float32)
@@ -157,6 +235,7 @@ BAD = {
     "text.xyz": (b"hello\nworld\n", "no line of three numbers"),
     "two.xyz": (b"1 2 3\n4 5\n", "not made of numbers"),
     "nan.xyz": (b"1 2 3\n4 5 nan\n" * 20, "NaN, infinite"),
+    "names.csv": (b"x,y,z\n0,1,2,3\n", "names 3 columns and has 4"),
     "what.docx": (b"PK", "unknown suffix"),
 }
 

@@ -38,7 +38,7 @@ def read_catalogue(archive: Path) -> tuple[str, tuple[dict[str, str], ...]]:
         name, hash_sign, number = key.strip().partition("#")
         if not hash_sign:
             common[name] = value
-        elif number.isdigit():
+        elif number.isdecimal() and len(number) < 10:
             objects.setdefault(int(number), {})[name] = value
     return common.get("license", ""), tuple(objects[number] for number in sorted(objects))
 

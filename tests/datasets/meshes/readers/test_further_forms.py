@@ -10,7 +10,7 @@ from PIL import Image
 from pointrecon.datasets.meshes.mesh import Mesh, MeshError
 from pointrecon.datasets.meshes.readers import READERS, files
 from pointrecon.datasets.meshes.readers.files import FolderFiles
-from tests.datasets.meshes.readers.test_binary_formats import INDICES, TRIANGLE, chunk, md2
+from tests.datasets.meshes.readers.test_binary_formats import INDICES, TRIANGLE, chunk, md2, pmd
 from tests.datasets.meshes.readers.test_text_formats import AC3D, VRML
 
 RED, BLUE = [1, 0, 0], [0, 0, 1]
@@ -65,6 +65,18 @@ def test_spm_with_a_texture(textured):
     rows = b"".join(row.tobytes() + bytes(4) + struct.pack("<2e", 0.5, 0.5) + bytes(4) for row in TRIANGLE)
     data = head + struct.pack("<HHIIH", 1, 1, 3, 3, 0) + rows + bytes(INDICES)
     assert READERS[".spm"](data, "a.spm", textured).colors.tolist() == [BLUE]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (struct.pack("<5I", 0, 1, 0, 0, 0), "has no faces"),
+        (pmd(4)[12:] + b"abc", "goes on for 3 bytes after its end"),
+    ],
+)
+def test_pmd_without_faces_or_with_a_rest(body, message):
+    with pytest.raises(MeshError, match=message):
+        READERS[".pmd"](struct.pack("<4s2I", b"PSMD", 4, len(body)) + body, "a.pmd", None)
 
 
 def test_md2_with_a_skin(textured):
