@@ -6,6 +6,7 @@ Standard library only: --help answers at once.
 import argparse
 import codecs
 import contextlib
+import errno
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,8 @@ from typing import NoReturn
 
 from pointrecon.utils.errors import InputError
 
+# What the system says of paths that somebody has named, and that no reader has looked at before.
+UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS)
 PLAIN = {"±": "+-", "µ": "u", "×": "x", "–": "-", "—": "-", "→": "->", "’": "'", "“": '"', "”": '"'}
 
 
@@ -58,6 +61,11 @@ def exit_code(run: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in UNUSABLE or error.filename is None:
+            raise
+        sys.stderr.write(f"error: '{error.filename}' cannot be used ({error.strerror}); name another path\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130

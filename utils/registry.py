@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Registry:
         """Returns all names, sorted: as the sources say, or as they were registered once all modules are imported."""
         if self._is_loaded:
             return sorted(self._entries)
-        return sorted({*self._entries, *(name for module in self._modules() for name in _entries_of(module))})
+        return sorted({*self._entries, *(name for names in self._said.values() for name in names)})
 
     def broken(self) -> dict[str, Exception]:
         """Returns the modules that fail to import, each with its error; their entries are missing from `names`."""
@@ -70,8 +71,8 @@ class Registry:
         if ":" in str(name):
             return self._import_entry(str(name))
         if name not in self._entries and not self._is_loaded:
-            for module in self._modules():
-                if name in _entries_of(module):
+            for module, names in self._said.items():
+                if name in names:
                     self._import(module)
         if name in self._entries:
             return self._entries[name]
@@ -126,6 +127,11 @@ class Registry:
         for module in self._modules():
             self._import(module)
         self._is_loaded = True
+
+    @cached_property
+    def _said(self) -> dict[str, set[str]]:
+        """Module -> the names that its source registers; read once, since tables of runs ask for every run."""
+        return {module: _entries_of(module) for module in self._modules()}
 
     def _modules(self) -> list[str]:
         found = []

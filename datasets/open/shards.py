@@ -249,6 +249,7 @@ def _is_manifest(manifest: dict[str, Any]) -> bool:
     names = [shard.get("file") for shard in shards]
     numbers += [shard.get(key) for shard in shards for key in ("bytes", "count")]
     is_named = all(isinstance(name, str) and PurePath(name).name == name and "\0" not in name for name in names)
+    is_named = is_named and all(len(name.encode(errors="replace")) <= 255 for name in names)  # no file's name is longer
     return is_named and all(type(number) is int and 0 < number < 1 << 62 for number in numbers)
 
 

@@ -28,6 +28,17 @@ def test_exit_codes(capsys):
         exit_code(fail(ZeroDivisionError()))
 
 
+def test_paths_that_the_system_refuses_are_one_sentence(capsys, tmp_path):
+    long, loop = "a" * 300, tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path, reason in ((long, "File name too long"), (str(loop), "Too many levels"), (__file__ + "/a", "Not a dir")):
+        assert exit_code(lambda path=path: os.stat(path) and None) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: '{path}' cannot be used ({reason}") and error.count("\n") == 1
+    with pytest.raises(FileNotFoundError):  # nobody's mistake but the program's: readers look first
+        exit_code(lambda: os.stat(tmp_path / "none") and None)
+
+
 def test_a_reader_that_has_gone_is_no_traceback():
     code = "import sys; from utils.program import exit_code\nsys.exit(exit_code(lambda: print('x' * 10**6)))"
     command = f'{sys.executable} -c "{code}" | head -c 1'

@@ -170,8 +170,7 @@ def _data_places(cfg: Settings) -> list[Path]:
     for section in _sections(cfg):
         name = section.get("type")
         if isinstance(name, str) and (name == cfg["data"]["type"] or name in DATASETS.names()):
-            survey = getattr(DATASETS.get(name), "survey", None)
-            places += [item.folder for item in (survey(str(root)) if survey else ())]
+            places += _surveyed(name, root, root.stat().st_mtime_ns if root.is_dir() else 0)
     for section in (cfg["data"]["options"], *(item for item in (cfg.get("teachers") or {}).values() if item)):
         for value in _texts(section):
             places += [path for path in (Path(value), root / value) if value and path.exists()]
@@ -180,6 +179,13 @@ def _data_places(cfg: Settings) -> list[Path]:
     if not places and root.is_dir():
         places = [root]  # a data set that says nothing of its files
     return list(dict.fromkeys(path.resolve() for path in places))
+
+
+@functools.cache
+def _surveyed(name: str, root: Path, changed_ns: int) -> list[Path]:
+    """Folders of a data set below `root`, which changed at `changed_ns`: a survey may read all of them."""
+    survey = getattr(DATASETS.get(name), "survey", None)
+    return [item.folder for item in (survey(str(root)) if survey else ())]
 
 
 def _sections(value: Any) -> Iterator[Mapping[str, Any]]:

@@ -251,6 +251,13 @@ def test_a_manifest_without_means(copy, means):
         OpenShape(copy)
 
 
+def test_a_manifest_with_a_name_that_no_file_has(copy):
+    path = copy / "openshape" / "shards" / "manifest.json"
+    path.write_text(path.read_text().replace(".safetensors", "0128" * 70 + ".safetensors"))
+    with pytest.raises(InputError, match="manifest.json' is damaged"):
+        OpenShape(copy)
+
+
 def test_neighbours_of_other_objects_and_none(copy, tmp_path):
     folder = copy / "openshape" / "shards"
     assert OpenShape(copy, neighbours=1)
