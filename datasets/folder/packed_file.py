@@ -114,6 +114,6 @@ def read_packed(path: Path, *, images: bool = False) -> PackedShapes:
     colors = HDF5Points(path, "colors") if has_colors else None
     lengths = {len(ids), len(texts), len(splits), len(labels), len(points), len(ids if colors is None else colors)}
     is_cloud = len(points.shape) == 3 and points.shape[2] == 3 and (colors is None or colors.shape == points.shape)
-    if len(lengths) > 1 or not is_cloud or labels.min() < -1 or labels.max() >= len(class_names):
+    if not ids or len(lengths) > 1 or not is_cloud or labels.min() < -1 or labels.max() >= len(class_names):
         raise InputError(f"'{path}' is damaged: its lists do not fit its points {points.shape}; pack it again")
     return PackedShapes(path, ids, texts, labels, np.array(splits), class_names, points, colors, pictures)

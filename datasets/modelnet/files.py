@@ -137,11 +137,7 @@ class ModelNetFiles:
         """Returns the class names of the forms `dat` and `txt`, in the order of the labels."""
         path = self.folder / f"{self.name}_shape_names.txt"
         names = read_list(path, f"it lists the {self.num_classes} classes and is in {URL}")
-        if len(set(names)) != self.num_classes:
-            raise InputError(
-                f"'{path}' lists {len(set(names))} classes, but must list {self.num_classes}; restore it from {URL}"
-            )
-        check_plain_names(names, path)
+        _check_classes(names, self.num_classes, path)
         return names
 
     def read_ids(self, part: str, class_names: list[str]) -> tuple[list[str], list[int]]:
@@ -248,9 +244,7 @@ class ModelNetFiles:
         """Returns the 40 classes of the form `hdf5` in the order of its labels, and those that are wanted."""
         path = self.hdf5_folder / "shape_names.txt"
         all_names = read_list(path, f"it lists the 40 classes and is distributed in {HDF5_FOLDER}.zip")
-        if len(set(all_names)) != 40:
-            raise InputError(f"'{path}' lists {len(set(all_names))} classes, but must list 40; restore it")
-        check_plain_names(all_names, path)
+        _check_classes(all_names, 40, path)
         class_names = all_names if self.num_classes == 40 else list(MODELNET10)
         for name in class_names:
             if name not in all_names:
@@ -327,6 +321,16 @@ def _read_hdf5(path: Path, num_classes: int, num_points: int | None) -> tuple[np
             f"(n, {num_points or 2048}, 3) and n; copy or download it again"
         )
     return points, np.array([read_label(label, num_classes, f"'{path}'") for label in labels], dtype=np.int64)
+
+
+def _check_classes(names: list[str], count: int, path: Path) -> None:
+    """A name that is there twice would shift the labels behind it."""
+    twice = next((name for row, name in enumerate(names) if name in names[:row]), None)
+    if twice is not None:
+        raise InputError(f"'{path}' lists '{twice}' twice; restore it from {URL}")
+    if len(names) != count:
+        raise InputError(f"'{path}' lists {len(names)} classes, but must list {count}; restore it from {URL}")
+    check_plain_names(names, path)
 
 
 def _is_sequence(value: Any) -> bool:

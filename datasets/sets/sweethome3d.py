@@ -110,7 +110,8 @@ def _read(path: Path, with_icons: bool) -> tuple[dict[str, Any], list[str]]:
         classes = [str(name) for name in file.attrs["classes"]]
     num_objects = len(fields["id"])
     shape = fields["points"].shape
-    is_whole = all(len(values) == num_objects for values in fields.values()) and shape[1] and shape[2] == 3
+    is_whole = num_objects > 0 and all(len(values) == num_objects for values in fields.values())
+    is_whole = is_whole and shape[1] > 0 and shape[2] == 3
     is_known = is_whole and fields["class"].min() >= 0 and fields["class"].max() < len(classes) == len(set(classes))
     if not is_known or classes[-1] != "other" or not np.isin(fields["split"], (0, 1)).all():
         raise InputError(

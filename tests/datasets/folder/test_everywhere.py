@@ -121,6 +121,12 @@ def test_a_packed_file_is_a_data_set_too(own, tmp_path):
         file["labels"][0] = 7
     with pytest.raises(InputError, match="is damaged"):
         read_packed(path)
+    with h5py.File(path, "a") as file:
+        for name in ("points", "colors", "labels", "ids", "texts", "splits"):
+            values = file.pop(name)
+            file.create_dataset(name, (0, *values.shape[1:]), values.dtype)
+    with pytest.raises(InputError, match=r"own\.h5' is damaged: its lists do not fit its points \(0, 32, 3\)"):
+        read_packed(path)
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["points"], file["ids"] = cloud, [1]
     with pytest.raises(InputError, match="no file of packed shapes"):

@@ -154,6 +154,16 @@ def test_dropped_class_is_noticed(files):
         files.open_part("train")
 
 
+@pytest.mark.parametrize("form", ["dat", "hdf5"])
+def test_a_class_given_twice_shifts_no_labels(tmp_path, files, form):
+    write_dat(files)
+    folder = write_hdf5(files)
+    path = folder / "shape_names.txt" if form == "hdf5" else files.folder / "modelnet40_shape_names.txt"
+    path.write_text("\n".join(["airplane", *MODELNET40]))
+    with pytest.raises(InputError, match=r"shape_names\.txt' lists 'airplane' twice"):
+        files.open_part("train", form)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -118,6 +118,35 @@ def test_refuses_files_that_do_not_belong_together(root):
     assert survey.problem is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is damaged; make the data set again"),
+        ("", "each line must have id, package"),
+        ("[]\n", "each line must have id, package"),
+        ('{"id": "a", "text": "b"}\n', "each line must have id, package"),
+    ],
+)
+def test_refuses_a_manifest_that_is_none(root, text, message):
+    (root / "debshapes" / MANIFEST).write_text(text)
+    with pytest.raises(InputError, match=rf"manifest\.jsonl' .*{message}"):
+        DebShapes(str(root))
+
+
+def test_refuses_points_and_pictures_of_another_shape(root):
+    path = root / "debshapes" / POINTS
+    with h5py.File(path, "a") as file:
+        values = file.pop("points")[:]
+        file["points"] = values[..., :2]
+    with pytest.raises(InputError, match=r"points\.h5' is damaged: its points are \(8, 32, 2\)"):
+        DebShapes(str(root))
+    with h5py.File(path, "a") as file:
+        del file["points"]
+        file["points"] = values[:7]
+    with pytest.raises(InputError, match="has 7 shapes, but 'manifest.jsonl' has 8"):
+        DebShapes(str(root))
+
+
 def test_refuses_damage(root):
     with h5py.File(root / "debshapes" / POINTS, "a") as file:
         file["points"][:, 5] = np.nan

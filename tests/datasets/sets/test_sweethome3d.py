@@ -49,6 +49,13 @@ def change(path, edit):
         edit(file)
 
 
+def empty(file):
+    """Leaves no object in any field."""
+    for name in list(file):
+        values = file.pop(name)
+        file.create_dataset(name, (0, *values.shape[1:]), values.dtype)
+
+
 def test_bundled_splits_have_the_documented_sizes():
     sizes = {split: len(opened("SweetHome3D", DATA, split)) for split in ("pretrain", "train", "test")}
     assert sizes == {"pretrain": 711, "train": 440, "test": 109}
@@ -162,6 +169,7 @@ def test_truncated_file_is_refused(tmp_path):
         (lambda file: file.pop("name"), "lacks 'name'"),
         (lambda file: file.attrs.pop("classes"), "damaged"),
         (lambda file: (file.pop("split"), file.create_dataset("split", data=[0, 1])), "damaged"),
+        (lambda file: empty(file), "is damaged: points are .0, 16, 3. for 0 ids"),
         (lambda file: file["points"].__setitem__((1, 4), np.nan), "'id1' has NaN"),
         (lambda file: file["points"].__setitem__((4, 0, 0), np.inf), "'id4' has NaN or infinite"),
         (lambda file: file["points"].__setitem__(5, 0), "'id5' has all points at the origin"),
