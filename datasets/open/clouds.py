@@ -33,7 +33,10 @@ def cloud_of(item: Any, where: str) -> tuple[np.ndarray, np.ndarray | None]:
     if isinstance(item, Mapping):
         xyz, rgb = item.get("xyz"), item.get("rgb")
     else:
-        array = np.asarray(item) if isinstance(item, (np.ndarray, list)) else np.zeros(0)
+        try:
+            array = np.asarray(item) if isinstance(item, (np.ndarray, list)) else np.zeros(0)
+        except ValueError:  # rows of several lengths
+            array = np.zeros(0)
         xyz, rgb = (array[:, :3], array[:, 3:6] if array.shape[1] >= 6 else None) if array.ndim == 2 else (None, None)
     if not isinstance(xyz, np.ndarray) or xyz.ndim != 2 or xyz.shape[1] != 3 or xyz.dtype.kind not in "fiu":
         raise InputError(f"{where} has no points 'xyz' (N, 3); leave it out, or download it again")

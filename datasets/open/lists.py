@@ -64,12 +64,17 @@ def find_rows(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def flagged(path: Path) -> np.ndarray:
-    """(k,) bytes, sorted: ids of Objaverse's objects whose name GPT-4 found to say nothing (flag "N")."""
-    ids = [
-        str(pair[0]).encode()
-        for pair in members(path)
-        if isinstance(pair, tuple) and isinstance(pair[1], dict) and pair[1].get("flag") == "N"
-    ]
+    """(k,) bytes, sorted: ids of Objaverse's objects whose name GPT-4 found to say nothing (flag "N").
+
+    Raises:
+        InputError: The file is no dict of flags.
+    """
+    ids = []
+    for pair in members(path):
+        if not isinstance(pair, tuple) or not isinstance(pair[1], dict):
+            raise InputError(f"'{path}' is no dict of flags by id, as OpenShape's meta_data.zip has; download it again")
+        if pair[1].get("flag") == "N":
+            ids.append(str(pair[0]).encode())
     return np.sort(np.array(ids, dtype=np.bytes_)) if ids else np.zeros(0, "S1")
 
 
@@ -85,9 +90,8 @@ class _Reader:
         if opening not in ("[", "{"):
             raise ValueError(f"it begins with '{opening}'")
         closing = {"[": "]", "{": "}"}[opening]
-        if self.peek() == closing:
-            return
-        while True:
+        sign = self.take() if self.peek() == closing else ""
+        while sign != closing:
             member = self.value()
             if opening == "{":
                 if self.take() != ":":
@@ -95,10 +99,10 @@ class _Reader:
                 member = (member, self.value())
             yield member
             sign = self.take()
-            if sign == closing:
-                return
-            if sign != ",":
+            if sign not in (",", closing):
                 raise ValueError(f"there is '{sign}' in the place of a comma")
+        if self.peek():
+            raise ValueError("it goes on behind its end")
 
     def peek(self) -> str:
         """The next sign that is no space; nothing at the end."""

@@ -116,7 +116,8 @@ def _uni3d_lvis(path: Path, skip_missing: bool) -> ZeroShotSet:
     for number, line in enumerate(read_list(path, "download it again"), 1):
         start, _, rest = line.partition(",")
         parts = [part.strip() for part in rest.rsplit(",", 2)]  # a name may have commas
-        if len(parts) != 3 or not start.strip().isdigit() or not parts[2].endswith(".npy"):
+        is_index = start.strip().isdecimal() and len(start) < 10
+        if len(parts) != 3 or not is_index or not parts[2].endswith(".npy"):
             raise InputError(f"line {number} of '{path}' is no class_index,class_name,uid,path.npy: '{line[:80]}'")
         index, name = int(start), parts[0]
         if name_of.setdefault(index, name) != name:

@@ -107,6 +107,8 @@ class FeatureCache:
         with self._open("text") as file:
             group = file["text"]
             names, rows = np.unique(group["name_index"][:][self._rows(group, ids)], return_inverse=True)
+            if names.min(initial=0) < 0:
+                raise InputError(f"'{self.path}' is damaged: it has the name {names.min()}; {REMEDY}")
             count = self._count("num_prompts", num_prompts, group["features"].shape[1])
             return _read_vectors(group, "", names, count), torch.from_numpy(rows.astype(np.int64))
 

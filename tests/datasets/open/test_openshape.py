@@ -195,12 +195,33 @@ def test_objects_of_a_list_that_are_not_there(copy):
         ('[{"dataset": "ABO", "id"', "no whole JSON"),
         ('[{"data_path": "/mnt/../../etc/passwd"}]', "leaves the data's folder"),
         ("3", "begins with '3'"),
+        ("[] []", "goes on behind its end"),
+        ('[{"id": "a", "dataset": "ABO"}] x', "goes on behind its end"),
+        ('[{"id": "a", "dataset": "ABO"}; {"id": "b"}]', "';' in the place of a comma"),
+        ('{"id" "a"}', "'id' has no value"),
+        ('{"id": "a"}', "has no 'dataset' and 'id'"),
+        ("[" + "9" * 3_000_000, "no whole JSON"),
     ],
 )
 def test_lists_that_are_none(copy, text, message):
     (copy / "openshape" / "meta_data" / "split" / "train_no_lvis.json").write_text(text)
     with pytest.raises(InputError, match=message):
         OpenShape(copy)
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"a": "N"}', '["a", {"flag": "N"}]'])
+def test_flags_that_are_none(copy, text):
+    (copy / "openshape" / "meta_data" / "gpt4_filtering.json").write_text(text)
+    with pytest.raises(InputError, match="is no dict of flags by id"):
+        OpenShape(copy)
+
+
+def test_short_objects_are_left_out_when_asked(copy):
+    dataset = OpenShape(copy, num_points=64, on_error="skip")
+    assert len(dataset) == 8 and dataset.num_skipped == 0
+    dataset.shards.num_points[2:] = 70
+    rows = dataset._long_enough(np.arange(10), 70, True)
+    assert rows.tolist() == list(range(2, 10)) and dataset.num_skipped == 2
 
 
 def spoil(path, change):

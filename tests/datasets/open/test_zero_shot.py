@@ -129,7 +129,13 @@ def test_other_files_that_do_not_fit(mini, tmp_path):
     good = lines.read_text()
     lines.write_text(good.replace("chair", "chair, wooden"))
     assert sets_of(uni3d)[LVIS].class_names[1] == "chair, wooden"
-    for wrong in ("chair,uid,/x.npy\n", "0,chair\n", good + good.replace("chair", "stool").replace("abc000", "abc009")):
+    for wrong in (
+        "chair,uid,/x.npy\n",
+        "²,a,uid,/x.npy\n",
+        "9" * 5000 + ",a,uid,/x.npy\n",
+        "0,chair\n",
+        good + good.replace("chair", "stool").replace("abc000", "abc009"),
+    ):
         lines.write_text(wrong)
         with pytest.raises(InputError, match="line [13]"):
             find_zero_shot_sets(uni3d)

@@ -186,6 +186,27 @@ def test_bundled_pictures_tell_the_class(bundled):
     assert accuracy > 0.6
 
 
+def test_the_width_of_samples_features_and_what_is_missing(cache):
+    assert cache.missing("image", ["a", "x"]) == ["x"] and cache.missing("text", IDS) == []
+
+
+@pytest.mark.parametrize(
+    ("edit", "ask", "message"),
+    [
+        (lambda file: file["text/name_index"].__setitem__(0, -1), "text_table", "has the name -1"),
+        (lambda file: file["text/name_index"].__setitem__(0, 2), "text_table", "is damaged"),
+        (lambda file: file.pop("image/features"), "image_table", "is damaged"),
+        (lambda file: file.move("image/features", "image/other"), "image_table", "is damaged"),
+        (lambda file: file.pop("image/scale"), "image_table", "it has no scale of its features"),
+    ],
+)
+def test_damage_is_named(old_cache, edit, ask, message):
+    with h5py.File(old_cache.path, "a") as file:
+        edit(file)
+    with pytest.raises(InputError, match=rf"old\.h5' .*{message}"):
+        getattr(old_cache, ask)(IDS)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e35])
 def test_features_that_are_no_finite_numbers_are_refused(old_cache, value):
     with h5py.File(old_cache.path, "a") as file:
