@@ -89,7 +89,7 @@ class LeftObjects:
         if isinstance(value, LeftObject) or (isinstance(value, type) and issubclass(value, LeftObject)):
             return value.type_name
         if isinstance(value, StorageType):  # torch's own, which belong into references to storages
-            return f"torch.{value!r}"[:_MAX_KEY]
+            return f"storage type of {value.dtype}"
         if id(value) in self._filled:
             return self._filled[id(value)][1]
         if not isinstance(value, (dict, list, tuple, set)):

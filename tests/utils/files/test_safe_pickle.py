@@ -152,6 +152,17 @@ def test_npy_files_that_are_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=r"b\.npy"):
             load_npy_objects(path, wrong)
+    empty = tmp_path / "empty.npy"
+    empty.write_bytes(b"")
+    numbers = tmp_path / "numbers.npy"
+    np.save(numbers, np.eye(3))
+    for wrong, data, message in (
+        (empty, None, r"empty\.npy' \(0 bytes\) is not a complete .npy file"),
+        (numbers, numbers.read_bytes()[:-8], r"claims float64 values of shape \(3, 3\) and has 64 bytes"),
+        (numbers, numbers.read_bytes().replace(b"NUMPY\x01", b"NUMPY\x02"), r"format \(2, 0\) is not known"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_npy_objects(wrong, data)
     shared = {"a": np.zeros(1000)}
     for _ in range(8):
         shared = np.array([shared] * 10, object)

@@ -61,6 +61,7 @@ OBJECTS = {
     "default dict": (collections.defaultdict(list, a=[1]), "args (collections.defaultdict)"),
     "path": (pathlib.PurePosixPath("a/b"), "args (pathlib.PurePosixPath)"),
     "time": (np.datetime64("2020-01-01"), "args (NumPy scalar of type M8)"),
+    "a type of torch": (torch.FloatStorage, "args (storage type of torch.float32)"),
     "in a list": ([1, [argparse.Namespace(lr=1)]], "args (argparse.Namespace)"),
 }
 
@@ -140,6 +141,17 @@ def test_safetensors_there_and_back(tmp_path):
     assert content["config"] == {"model": {"depth": 2}} and content["epoch"] == 5
     assert content["base_model"].keys() == state.keys()
     assert all(torch.equal(content["base_model"][key], state[key]) for key in state)
+
+
+def test_notes_of_tensors_come_back(tmp_path):
+    path, means = tmp_path / "a.safetensors", {"image": torch.arange(3.0), "text": torch.ones(2)}
+    write_safetensors({"w": torch.ones(1)}, {"feature_means": means, "mean": torch.zeros(2), "empty": {}}, path)
+    content = read_weights_file(path)
+    assert set(content["base_model"]) == {"w"} and content["empty"] == {} and content["mean"].tolist() == [0, 0]
+    assert {name: value.tolist() for name, value in content["feature_means"].items()} == {
+        "image": [0, 1, 2],
+        "text": [1, 1],
+    }
 
 
 def test_metadata_of_other_programs_is_kept_as_text(tmp_path):

@@ -1,5 +1,7 @@
 """What torch saves passes, in both of its formats; what it would never save does not. See also test_hostile.py."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,24 @@ def test_truncated_file_is_refused(tmp_path, is_zip):
         (tmp_path / "a.pth").write_bytes(data[:end])
         with pytest.raises(TorchFileError):
             check_torch_file(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ({"a/data.pkl": b"N.", "b/data.pkl": b"N."}, "has not one 'data.pkl'"),
+        ({"a/other": b"N."}, "has not one 'data.pkl'"),
+        ({"a/data.pkl": b"N.", "a/constants.pkl": b"N."}, "is a program"),
+        ({"a/data.pkl": b"K\x01Q."}, "a tensor of a kind that is not known here"),
+        ({"a/data.pkl": b"(K\x01K\x02K\x03K\x04K\x05tQ."}, "a tensor of a kind that is not known here"),
+    ],
+)
+def test_archives_of_other_records_are_refused(tmp_path, records, message):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        for name, data in records.items():
+            archive.writestr(name, data)
+    with pytest.raises(TorchFileError, match=message):
+        check_torch_file(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("value", [torch.zeros(1, device="meta"), torch.eye(2).to_sparse(), nn.Linear(1, 1)])
