@@ -55,6 +55,29 @@ def test_segmentation_files_keep_their_own_container(tmp_path):
     assert same(read(tmp_path / "c.pth"), model.state_dict())
 
 
+def test_files_that_are_not_converted(tmp_path):
+    torch.save({"base_model": {"some.weight": torch.ones(2)}}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="holds no encoder, so it is no checkpoint of this project"):
+        convert(tmp_path / "a.pth", tmp_path / "b.pth")
+    model = PointClassifier(PointEncoder(12, 2, 2, 8, 4), 3)
+    config = {"model": {"num_heads": 2, "block": "PreNormBlock"}}
+    save_checkpoint({"base_model": model.state_dict(), "config": config}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="of PreNormBlocks, which no published file holds; use --to safetensors"):
+        convert(tmp_path / "a.pth", tmp_path / "b.pth", "published")
+    assert not (tmp_path / "b.pth").exists()
+
+
+def test_what_json_cannot_hold_is_left_out(tmp_path):
+    model = PointClassifier(PointEncoder(12, 2, 2, 8, 4), 3)
+    content = {"metrics": {1: {"a": torch.ones(2)}}, "epoch": 4, "feature_means": {"image": torch.ones(3)}}
+    save_checkpoint({"base_model": model.state_dict(), **content}, tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "b.safetensors", is_half=True)
+    found = read_checkpoint(tmp_path / "b.safetensors")
+    assert "metrics" not in found and found["epoch"] == 4 and found["feature_means"]["image"].tolist() == [1, 1, 1]
+    kinds = {value.dtype for value in found["base_model"].values() if value.is_floating_point() and value.ndim > 1}
+    assert kinds == {torch.float16}
+
+
 def test_teachers_are_left_out_and_it_is_said(tmp_path):
     state = read(FIXTURE / "pretrain.pth") | {"img_encoder.cls": torch.ones(2), "text_encoder.a": torch.ones(2)}
     torch.save({"base_model": state}, tmp_path / "a.pth")

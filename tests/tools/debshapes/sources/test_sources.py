@@ -8,6 +8,7 @@ import pytest
 from pointrecon.datasets.meshes.mesh import MeshError
 from pointrecon.tools.debshapes.sources.packages import ROOT_FILE
 from pointrecon.tools.debshapes.sources.sources import SOURCES, Item
+from pointrecon.tools.debshapes.sources.sweethome import read_catalogue, read_model
 from pointrecon.utils.errors import InputError
 
 OBJ = b"v 0 0 0\nv 1 0 0\nv 0 0 2\nv 0 3 0\nf 1 2 3\nf 1 3 4\nf 1 4 2\nf 2 3 4\n"
@@ -82,6 +83,44 @@ def test_furniture_is_turned_stretched_and_has_the_bundled_key(tmp_path):
     mesh = SOURCES["sweethome3d"].read(root, item)
     np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), [10, 30, 20])
     np.testing.assert_allclose(mesh.vertices[2], [0, 30, 0])  # the file's z is up here
+
+
+def write_furniture(tmp_path, catalogue, name="PluginFurnitureCatalog.properties", files=(("s/chair.obj", OBJ),)):
+    path = tmp_path / "Scopia.sh3f"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, catalogue)
+        for inner, data in files:
+            archive.writestr(inner, data)
+    return path
+
+
+def test_lines_of_a_catalogue_that_are_none_are_passed_over(tmp_path):
+    odd = f"# a comment\n! another\nno sign of equality\nname#\xb2=a\nname#{'1' * 5000}=a\nname#x=a\n"
+    licence, entries = read_catalogue(write_furniture(tmp_path, (odd + CATALOGUE).encode("latin-1")))
+    assert licence == "CC-BY 3.0" and len(entries) == 1 and entries[0]["name"] == "A châir"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("id#1=Scopia#chair", "id#1=other", "has no object 'Scopia#chair'; list its objects again"),
+        ("model#1=/s/chair.obj", "model#1=/s/stool.obj", "has no file 's/stool.obj'"),
+        ("model#1=/s/chair.obj\n", "", "has no file ''"),
+        ("width#1=10\n", "", "says nonsense about 'Scopia#chair' .'width'"),
+        ("height#1=30", "height#1=tall", "says nonsense.*tall"),
+        ("modelRotation#1=1 0 0", "modelRotation#1=1 0", "says nonsense.*reshape"),
+    ],
+)
+def test_furniture_that_does_not_fit_its_catalogue(tmp_path, old, new, message):
+    assert old in CATALOGUE
+    path = write_furniture(tmp_path, CATALOGUE.replace(old, new))
+    with pytest.raises(MeshError, match=message):
+        read_model(path, "Scopia#chair")
+
+
+def test_an_archive_without_a_catalogue(tmp_path):
+    with pytest.raises(MeshError, match="has no 'PluginFurnitureCatalog.properties'; fetch its package again"):
+        read_catalogue(write_furniture(tmp_path, CATALOGUE, "other.properties"))
 
 
 def test_archives_are_read_by_member_and_never_outside(tmp_path):
