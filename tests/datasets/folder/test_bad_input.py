@@ -10,11 +10,12 @@ import h5py
 import numpy as np
 import pytest
 
-from pointrecon.datasets.folder import convert, pictures
+from pointrecon.datasets.folder import convert, listing, pictures
 from pointrecon.datasets.folder.convert import CACHE_NAME, REPORT, cache_folder_of, convert_files
 from pointrecon.datasets.folder.folder import Folder
 from pointrecon.datasets.folder.listing import list_files
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.pictures import decode_picture
 from pointrecon.utils.processes.pool import Failure
 
 CLOUD = np.random.RandomState(0).randn(60, 3)
@@ -173,6 +174,43 @@ def test_a_picture_that_ran_out_of_time_is_drawn_again_with_more(tmp_path, monke
         asked.clear()
         (drawn,) = pictures.make_pictures(found, "y", 1, time_limit)
         assert bool(asked) == is_drawn and (time_limit < 10 or drawn == picture)
+
+
+def test_a_mesh_is_drawn_and_a_cloud_is_not(tmp_path, monkeypatch):
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 4\n")
+    np.save(tmp_path / "b.npy", CLOUD)
+    picture = decode_picture(pictures.draw_task((0, str(tmp_path / "a.obj"), "y", 30.0)))
+    assert picture.ndim == 3 and len(np.unique(picture)) > 1
+    assert pictures.draw_task((0, str(tmp_path / "b.npy"), "y", 30.0)) == b""
+    monkeypatch.setattr(pictures, "MAX_FACES", 3)
+    assert pictures.draw_task((0, str(tmp_path / "a.obj"), "y", 30.0)) == b""
+
+
+@pytest.mark.parametrize("content", [b"no HDF5 file", None])
+def test_pictures_of_a_damaged_cache_are_made_again(tmp_path, content):
+    path = tmp_path / "pictures-y.h5"
+    assert pictures._read(path, {"a": "key"}, 10.0) == ({}, {})
+    pictures._write(path, {"a": b"picture"}, {"a": "key"})
+    assert pictures._read(path, {"a": "key"}, 10.0) == ({"a": b"picture"}, {"a": "key"})
+    assert pictures._read(path, {"a": "another"}, 10.0) == ({}, {})
+    if content is None:
+        with h5py.File(path, "a") as file:
+            file.attrs["format"] = "another"
+    else:
+        path.write_bytes(content)
+    assert pictures._read(path, {"a": "key"}, 10.0) == ({}, {})
+
+
+def test_a_table_is_written_as_it_is_read_and_has_a_size(tmp_path, monkeypatch):
+    items = [
+        listing.FileItem(tmp_path / "a.npy", "a.npy", "x", 'a "wide", red one', "train"),
+        listing.FileItem(tmp_path / "b.npy", "b.npy", None, "b", None),
+    ]
+    listing.write_table(items, tmp_path / "shapes.csv")
+    assert list_files(tmp_path) == items
+    monkeypatch.setattr(listing, "MAX_TABLE", 10)
+    with pytest.raises(InputError, match="which is no table of files"):
+        list_files(tmp_path)
 
 
 def test_labels_given_twice(tmp_path):

@@ -1,6 +1,7 @@
 """Own files in every format that is read: the same box comes out of each."""
 
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -233,6 +234,8 @@ BAD = {
     "cut.pcd": (pcd("binary", b"\0" * 8), "ends early"),
     "huge.pcd": (pcd("binary", b"").replace(b"POINTS 3", b"POINTS 99999999999"), "claims 99999999999 points"),
     "text.xyz": (b"hello\nworld\n", "no line of three numbers"),
+    "no.ply": (b"ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n", "no.ply"),
+    "empty.pcd": (pcd("binary", b"").replace(b"POINTS 3", b"POINTS 0"), "holds no point; leave it out"),
     "two.xyz": (b"1 2 3\n4 5\n", "not made of numbers"),
     "nan.xyz": (b"1 2 3\n4 5 nan\n" * 20, "NaN, infinite"),
     "names.csv": (b"x,y,z\n0,1,2,3\n", "names 3 columns and has 4"),
@@ -248,6 +251,36 @@ def test_bad_files_are_one_sentence(tmp_path, name):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(MeshError, match=message):
         read(tmp_path / name)
+
+
+def test_what_is_not_there_or_cannot_be_opened(tmp_path):
+    for name in ("gone.obj", "gone.npy"):
+        with pytest.raises(MeshError, match=f"{name}' cannot be read: No such file"):
+            read(tmp_path / name)
+    (tmp_path / "folder.obj").mkdir()
+    with pytest.raises(MeshError, match="folder.obj' cannot be read: Is a directory"):
+        read(tmp_path / "folder.obj")
+
+
+def test_packages_that_are_not_there_are_named(tmp_path, monkeypatch):
+    (tmp_path / "a.las").write_bytes(b"LASF")
+    (tmp_path / "a.glb").write_bytes(b"glTF")
+    for package, name in (("laspy", "a.las"), ("trimesh", "a.glb")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(MeshError, match=f"{name}' needs the package {package}; run: pip install"):
+            read(tmp_path / name)
+
+
+def test_a_sampled_mesh_has_points_on_its_faces_and_their_colours(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    box = trimesh.creation.box((1, 2, 3))
+    box.visual.face_colors = np.tile([255, 0, 0, 255], (12, 1))
+    box.export(tmp_path / "a.ply")
+    cloud = sample_file(tmp_path / "a.ply", num_points=64)
+    assert cloud.kind == "mesh" and cloud.points.shape == (64, 3)
+    places = cloud.points * cloud.scale + cloud.center
+    assert (np.isclose(np.abs(places), [0.5, 1, 1.5], atol=1e-5).any(axis=1)).all()
+    assert (np.asarray(cloud.colors) == [255, 0, 0]).all() or (np.asarray(cloud.colors) == [1, 0, 0]).all()
 
 
 @pytest.mark.parametrize(("rows", "message"), [(1, "has 1 points"), (40, "has no extent")])

@@ -60,6 +60,12 @@ def test_it_pretrains(launch):
     assert code == 0 and (folder / "ckpt-last.pth").is_file()
 
 
+def test_smaller_clouds_than_asked_for(data_root):
+    data = open_union(data_root, parts=[{"type": "SweetHome3D"}], num_points=100_000)
+    with pytest.raises(InputError, match="num_points is 100000, but '.*' of SweetHome3D has"):
+        data[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -67,6 +73,7 @@ def test_it_pretrains(launch):
         ({"parts": [{"typ": "SweetHome3D"}]}, "takes type, fold, repeat and options"),
         ({"parts": [{"type": "SweetHome3D", "repeat": 0}]}, "repeat is 0"),
         ({"parts": [{"type": "SweetHome3D"}], "num_views": 9}, "num_views"),
+        ({"parts": [{"type": "RandomShapes"}]}, "RandomShapes/teachers.h5' does not exist"),
         ({"parts": [{"type": "SweetHome4D"}]}, "did you mean 'SweetHome3D'"),
     ],
 )

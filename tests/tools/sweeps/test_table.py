@@ -88,6 +88,13 @@ def test_what_is_not_done_is_not_counted(table):
         ("pretrain:", "# pretrain:", "has no pretrain"),
         ("rows:", "reference: nobody\nrows:", "reference is 'nobody'"),
         ("rows:", "]", "not valid YAML"),
+        ("rows:", f"# {'x' * 300_000}\nrows:", "bytes, but tables have 262,144 at most"),
+        ("{name: recon}", "3", "a row is 3, but must have the keys name"),
+        ("{name: recon}", "{name: recon, skip: tuned}", "skip is 'tuned', but must be a list of names"),
+        ("{name: recon}", "{name: recon, pretrain: {per_fold: 1}}", "pretrain.per_fold is 1, but must be true or"),
+        ("name: tuned,", "name: tuned, metrics: {a: 3},", "metrics must be a mapping"),
+        ("baselines: {scratch: finetune.yaml}", "baselines: [scratch]", "baselines must be a mapping"),
+        ("config: svm.yaml", "config: 3", "lacks a config; give the path of one"),
     ],
 )
 def test_a_mistake_in_a_table_is_named(write_table, old, new, message):
@@ -95,6 +102,12 @@ def test_a_mistake_in_a_table_is_named(write_table, old, new, message):
     with pytest.raises(InputError, match=message) as error:
         read_table(write_table(TABLE.replace(old, new, 1)))
     assert "table.yaml" in str(error.value) or "does not exist" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["- 1", "rows: []", "rows: 3", ""])
+def test_a_table_without_rows(write_table, text):
+    with pytest.raises(InputError, match="the table is .*but must have the keys|rows must be a list with one entry"):
+        read_table(write_table(text))
 
 
 def test_a_wrong_override_is_found_before_anything_runs(write_table):
