@@ -93,7 +93,10 @@ def _face_colors(geometry: Any) -> np.ndarray | None:
     try:
         if visual.kind == "texture" and (color := _plain_color(visual)) is not None:
             return np.tile(color, (len(geometry.faces), 1))
-        colors = (visual.to_color() if visual.kind == "texture" else visual).face_colors
+        if visual.kind == "texture":  # trimesh gives its colours to vertices, and knows no faces of them
+            colors = np.asarray(visual.to_color().vertex_colors, np.float32)[geometry.faces].mean(axis=1)
+        else:
+            colors = visual.face_colors
     except Exception:  # noqa: BLE001  (a texture that is not there or damaged costs the colours, not the shape)
         return None
     colors = np.asarray(colors, np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pointrecon.datasets.open.class_lists import records
 from pointrecon.datasets.open.clouds import find_object_root, inner_path, read_object
 from pointrecon.datasets.open.objects import KINDS, OpenObject, parse_object
 from pointrecon.datasets.open.zero_shot import LVIS, MODELNET, SCAN, find_zero_shot_sets
@@ -48,7 +49,8 @@ def _compare_objects(folder: Path, expected: list[dict[str, Any]]) -> Iterator[C
     if not expected:
         return
     meta = folder / "meta_data"
-    rows = {str(row["id"]): inner_path(row["data_path"]) for row in read_json(meta / "split" / "train_all.json")}
+    listed = records(meta / "split" / "train_all.json", ("id", "data_path"))
+    rows = {str(row["id"]): inner_path(row["data_path"]) for row in listed}
     flags = read_json(meta / "gpt4_filtering.json")
     root = find_object_root(meta, list(rows.values()))
     for wanted in expected:

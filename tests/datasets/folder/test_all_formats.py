@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pointrecon.datasets.folder.reading import SUFFIXES, read_geometry
-from pointrecon.datasets.meshes.mesh import Mesh
+from pointrecon.datasets.folder.scenes import read_scene
+from pointrecon.datasets.meshes.mesh import Mesh, MeshError
 from tests.datasets.folder.test_reading import CLOUD, COLORS, write_las
 
 PROMISED = ".obj .ply .stl .off .glb .gltf .dae .3ds .wrl .pcd .las .laz .e57 .npy .npz .h5 .xyz .pts .txt .csv".split()
@@ -72,6 +73,39 @@ def test_no_part_is_lost_for_its_random_name(tmp_path, monkeypatch):
     names = iter(["same", "same", "other", "a", "b", "c"])
     monkeypatch.setattr(trimesh.util, "unique_id", lambda length=12: next(names))
     assert len(read_geometry(path, max_points=10).faces) == 3
+
+
+def test_a_texture_that_fails_costs_the_colours_alone(tmp_path, monkeypatch):
+    trimesh = pytest.importorskip("trimesh")
+    from PIL import Image
+
+    plain = box()
+    picture = Image.fromarray(np.uint8([[[255, 0, 0], [0, 0, 255]]] * 2))  # red on the left, blue on the right
+    places = np.where(plain.vertices[:, :1] < 0, 0.1, 0.9) * [1, 0] + [0, 0.5]
+    plain.visual = trimesh.visual.TextureVisuals(uv=places, image=picture)
+    plain.export(tmp_path / "a.glb")
+    mesh = read_geometry(tmp_path / "a.glb", max_points=10)
+    sides = mesh.vertices[mesh.faces][..., 0]
+    np.testing.assert_allclose(mesh.colors[(sides < 0).all(axis=1)], [[1, 0, 0]] * 2, atol=1e-6)
+    np.testing.assert_allclose(mesh.colors[(sides > 0).all(axis=1)], [[0, 0, 1]] * 2, atol=1e-6)
+
+    def fail(_):
+        raise KeyError("no such texture")
+
+    monkeypatch.setattr(trimesh.visual.TextureVisuals, "to_color", fail)
+    mesh = read_geometry(tmp_path / "a.glb", max_points=10)
+    assert len(mesh.faces) == 12 and mesh.colors is None
+
+
+def test_a_ply_file_with_fewer_faces_than_it_claims(tmp_path):
+    pytest.importorskip("trimesh")
+    box().export(tmp_path / "a.ply", encoding="ascii")
+    data = (tmp_path / "a.ply").read_bytes()
+    (tmp_path / "a.ply").write_bytes(data.replace(b"element face 12", b"element face 999"))
+    with pytest.raises(MeshError, match="claims 999 faces and has 12"):
+        read_geometry(tmp_path / "a.ply", max_points=10)
+    with pytest.raises(MeshError, match="claims 999 faces and has 12: it ends early"):
+        read_scene(tmp_path / "a.ply")  # as larger files are read
 
 
 def chunk(number, *parts):

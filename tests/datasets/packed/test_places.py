@@ -46,6 +46,22 @@ def test_what_is_in_the_cache_from_before_is_found(folder, tmp_path):
     assert any(path.is_relative_to(tmp_path / "home") for path in Places(folder, "x.h5").all)
 
 
+def test_without_a_home_the_user_is_asked_for_a_folder(folder, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(places.Path, "home", home)
+    with pytest.raises(InputError, match=r"cannot be written.*give data.cache_root=FOLDER"):
+        Places(folder, "x.h5").choose(10)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot make the folder '.*/file/inside': .*give data.cache_root=FOLDER"):
+        with places.alone(tmp_path / "file" / "inside" / "x.h5", "it"):
+            pytest.fail("it was made")
+
+
 def choose_as_nobody(folder):
     """As in a container that runs under a number without an entry in the table of users."""
     os.environ.pop("HOME", None)

@@ -79,6 +79,14 @@ def test_files_are_read_as_the_published_loaders_read_them(tmp_path):
     (copy / "expected.json").write_text(json.dumps(expected))
     wrong = [one.name for one in compare_files(copy)[0] if not one.is_within]
     assert wrong == ["00000000000000000000000000abc003.published_text_rows", "lvis.labels"]
-    (copy / "expected.json").write_text("{}")
-    with pytest.raises(InputError, match="nothing to compare"):
+    for text, message in (
+        ("{}", "nothing to compare"),
+        ("[]", "is no dict of results"),
+        (json.dumps({"objects": [{"id": "gone"}]}), "the object 'gone' of '.*' is not in the lists or not there"),
+    ):
+        (copy / "expected.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            compare_files(copy)
+    (copy / "meta_data" / "split" / "train_all.json").write_text('[{"id": "gone"}]')
+    with pytest.raises(InputError, match="object 0 of '.*train_all.json' lacks 'id' or 'data_path'"):
         compare_files(copy)
