@@ -68,8 +68,9 @@ def read_scores(path: Path, num_classes: int, num_objects: int) -> np.ndarray | 
     except (OSError, ValueError):
         return None
     scores = next((found[name] for name in SCORES if name in found), None)
-    is_sound = scores is not None and scores.shape == (num_objects, num_classes) and np.isfinite(scores).all()
-    return scores if is_sound else None
+    if scores is None or scores.dtype.kind != "f" or scores.shape != (num_objects, num_classes):
+        return None
+    return scores if np.isfinite(scores).all() else None
 
 
 def _confusion(page: Page, key: str, counts: np.ndarray, names: Sequence[str]) -> str:

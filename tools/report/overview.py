@@ -85,7 +85,7 @@ def _interval(result: Mapping[str, Any] | None, name: str) -> str:
     count = (result or {}).get(name.replace("accuracy", "num_objects"))
     if isinstance(found, list) and len(found) == 2 and all(map(_is_number, found)):
         low, high = found
-    elif name.endswith("accuracy") and "mean_class" not in name and isinstance(count, int) and count > 0:
+    elif name.endswith("accuracy") and "mean_class" not in name and isinstance(count, int) and 0 < count < 2**63:
         low, high = wilson(shares(result)[name], count)
     else:
         return ""

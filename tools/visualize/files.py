@@ -69,10 +69,11 @@ def describe_origin(folder: Path) -> str:
 def check_classes(path: Path, num_classes: int, **columns: np.ndarray) -> None:
     """Refuses class indices outside 0 .. num_classes - 1."""
     for name, column in columns.items():
-        if column.dtype.kind not in "iu" or column.min() < 0 or column.max() >= num_classes:
+        is_whole = column.dtype.kind in "iu"
+        if not is_whole or column.min() < 0 or column.max() >= num_classes:
+            found = f"lie between {column.min()} and {column.max()}" if is_whole else f"are of the type {column.dtype}"
             raise InputError(
-                f"'{path}': {name} must be whole numbers from 0 to {num_classes - 1}, one a class, "
-                f"but lie between {column.min()} and {column.max()}"
+                f"'{path}': {name} must be whole numbers from 0 to {num_classes - 1}, one a class, but {found}"
             )
 
 

@@ -170,7 +170,7 @@ def check_file(path: str | Path, what: str) -> Path:
         InputError: There is no such file.
     """
     path = Path(path)
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):  # unlike Path.is_file, also for names that the system refuses
+        problem = "is a folder" if os.path.isdir(path) else "does not exist"
         raise InputError(f"{what} '{path}' {problem}; give the path of a file")
     return path

@@ -209,3 +209,17 @@ def test_the_map_of_a_collapsed_network_is_drawn(runs):
     np.savez(path, **{**arrays, "embeddings": np.zeros_like(arrays["embeddings"])})
     words = sections(runs / "pretrain", with_network=False)
     assert "map-0" in words["map"] and "The nearest other object" in words["retrieval"]
+
+
+def test_results_and_scores_of_odd_types_are_left_out(runs):
+    result = runs / "tune-seed0" / "result.json"
+    about = {**json.loads(result.read_text()), "num_objects": 10**400}
+    about.pop("accuracy_interval", None)
+    result.write_text(json.dumps(about))
+    path = runs / "tune-seed0" / "predictions.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    scores = next(name for name in ("probabilities", "similarities") if name in arrays)
+    np.savez(path, **{**arrays, scores: arrays[scores] > 0.5})
+    words = sections(runs / "tune-seed0", with_network=False)
+    assert "accuracy" in words["runs"] and "Confusion matrix" in words["predictions"]

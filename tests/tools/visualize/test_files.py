@@ -55,7 +55,7 @@ def test_damaged_content_is_named(tmp_path):
         read_arrays(path, {"a": "n"})
 
 
-@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.0, 1.0]])
+@pytest.mark.parametrize("labels", [[0, 3], [-1, 0], [0.0, 1.0], [b"0", b"1"], ["a", "b"]])
 def test_labels_without_a_class_are_refused(tmp_path, labels):
     check_classes(tmp_path, 3, labels=np.array([0, 2]))
     with pytest.raises(InputError, match="labels must be whole numbers from 0 to 2"):

@@ -75,6 +75,8 @@ def test_hdf5_errors(hdf5):
 def test_check_file_tells_a_folder_from_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="checkpoint '.*' is a folder"):
         check_file(tmp_path, "checkpoint")
+    with pytest.raises(InputError, match="a{300}' does not exist"):
+        check_file(tmp_path / ("a" * 300), "checkpoint")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
