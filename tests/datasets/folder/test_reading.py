@@ -262,6 +262,41 @@ def test_what_is_not_there_or_cannot_be_opened(tmp_path):
         read(tmp_path / "folder.obj")
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(np.zeros((4, 2)), r"shape \(4, 2\), but must be \(N, 3\)"), (np.zeros((2, 4, 3)), r"shape \(2, 4, 3\)")],
+)
+def test_arrays_of_another_shape(tmp_path, values, message):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(MeshError, match=message):
+        read(tmp_path / "a.npy")
+
+
+def test_arrays_by_name_and_with_an_axis_too_many(tmp_path):
+    np.save(tmp_path / "a.npy", CLOUD[None])
+    np.testing.assert_array_equal(read(tmp_path / "a.npy").points, CLOUD)
+    np.savez(tmp_path / "a.npz", xyz=CLOUD, rgb=np.round(COLORS * 255))
+    np.testing.assert_allclose(read(tmp_path / "a.npz").colors, np.round(COLORS * 255) / 255, atol=1e-6)
+    np.savez(tmp_path / "b.npz", other=CLOUD)
+    (tmp_path / "c.npz").write_bytes(b"PK")
+    np.savez(tmp_path / "d.npz", xyz=np.array([["a", "b", "c"]]))
+    for name, message in (
+        ("b.npz", "has none of the arrays points, .*, but other"),
+        ("c.npz", "is no .npz file that can be read"),
+        ("d.npz", "values instead of numbers"),
+    ):
+        with pytest.raises(MeshError, match=message):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(("suffix", "package"), [("las", "laspy"), ("e57", "pye57")])
+def test_scans_that_are_damaged(tmp_path, suffix, package):
+    pytest.importorskip(package)
+    (tmp_path / f"a.{suffix}").write_bytes((b"LASF" if suffix == "las" else b"ASTM-E57") + bytes(300))
+    with pytest.raises(MeshError, match=f"is no {suffix.upper()} file that can be read"):
+        read(tmp_path / f"a.{suffix}")
+
+
 def test_packages_that_are_not_there_are_named(tmp_path, monkeypatch):
     (tmp_path / "a.las").write_bytes(b"LASF")
     (tmp_path / "a.glb").write_bytes(b"glTF")
