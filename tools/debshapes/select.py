@@ -39,6 +39,8 @@ NO_OBJECT = re.compile(
 )
 EXEMPT = ("0ad", "dart", "kicad", "sweethome3d", "ufoai")  # picked by name, or no scenes of a game
 
+_NUMBER = re.compile(r"\s*\d")
+
 log = logging.getLogger("recon")
 
 
@@ -51,19 +53,20 @@ class Rules:
             any fold tests on), `all`, or `none`.
         per_family: Largest number of shapes whose names differ in numbers only.
         data_root: Where the bundled set is.
-        version: 1, as first published, or 2: without `NO_OBJECT`, and at most `per_text` shapes a source and text.
-        per_text: Largest number of shapes that one source gives the same text; of no meaning for version 1.
+        version: 1, as first published, or 2: without `NO_OBJECT`, and at most `per_kind` shapes a source and kind.
+        per_kind: Largest number of shapes of one source whose texts are the same up to their first number, as those of
+            pin headers of all lengths; of no meaning for version 1.
     """
 
     leave_out: str = "labelled"
     per_family: int = 64
     data_root: Path = Path("data")
     version: int = 2
-    per_text: int = 96
+    per_kind: int = 96
 
     def __post_init__(self) -> None:
         check_choice("leave_out", self.leave_out, LEAVE_OUT)
-        for name in ("per_family", "per_text"):
+        for name in ("per_family", "per_kind"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}, but must be at least 1")
         if self.version not in VERSIONS:
@@ -112,8 +115,8 @@ def select(items: Sequence[Item], files: Sequence[Path], rules: Rules) -> tuple[
     if rules.version > 1:
         drawn = [row for row in kept if not _is_no_object(items[row])]
         leave_out(sorted(set(kept) - set(drawn)), "no object")
-        texts = [f"{item.source}:{text_of(item)}" for item in items]
-        kept = limit_families(texts, [item.path for item in items], drawn, rules.per_text)
+        kinds = [f"{item.source}:{_NUMBER.split(text_of(item))[0]}" for item in items]
+        kept = limit_families(kinds, [item.path for item in items], drawn, rules.per_kind)
         leave_out(sorted(set(drawn) - set(kept)), "frequent text")
     return [items[row] for row in kept], counts
 

@@ -10,6 +10,7 @@ from pointrecon.extensions import ops
 from pointrecon.tools.debshapes.select import NO_OBJECT, Rules, select
 from pointrecon.tools.debshapes.shape import Shape, to_bytes
 from pointrecon.tools.debshapes.sources.sources import Item
+from pointrecon.tools.debshapes.sources.text import text_of
 from pointrecon.utils.errors import InputError
 from tests import ROOT
 
@@ -71,9 +72,29 @@ def test_version_2_leaves_out_what_is_never_drawn_and_what_is_too_frequent(tmp_p
     names = ["invisible_wall", "JungleTreeCollision", "limits", "limitless", "door", "door"]
     items = [named("toys", name) for name in names] + [named("dart", "elbow_collision")]
     files = spikes(tmp_path, len(items))
-    kept, counts = select(items, files, Rules(data_root=DATA, leave_out="none", per_text=1))
+    kept, counts = select(items, files, Rules(data_root=DATA, leave_out="none", per_kind=1))
     assert [entry.name for entry in kept] == ["limitless", "door", "elbow_collision"]
     assert counts["toys"] == {"no object": 3, "frequent text": 1}
+
+
+def test_sizes_of_one_kind_count_together(tmp_path):
+    """Pin headers of all lengths and pitches have 377 texts."""
+    items = [
+        Item(
+            "kicad",
+            "data",
+            "1",
+            f"Connector_PinHeader_{pitch}.3dshapes/{name}.wrl",
+            name,
+            hints=(f"Connector_PinHeader_{pitch}",),
+        )
+        for pitch in ("1.00mm", "2.00mm")
+        for name in (f"PinHeader_1x{pins:02}_P{pitch}_Vertical" for pins in (2, 3, 9))
+    ]
+    texts = {text_of(item) for item in items}
+    assert len(texts) > 1 and all(text.startswith("pin header") for text in texts)
+    kept, counts = select(items, spikes(tmp_path, len(items)), Rules(data_root=DATA, leave_out="none", per_kind=2))
+    assert len(kept) == 2 and counts["kicad"] == {"frequent text": 4}
 
 
 @pytest.mark.parametrize(
@@ -96,10 +117,10 @@ def test_names_of_what_is_never_drawn(name, is_none):
 
 def test_version_1_can_still_be_made(tmp_path):
     items = [named("toys", name) for name in ("invisible_wall", "door", "door")]
-    rules = Rules(data_root=DATA, leave_out="none", per_text=1, version=1)
+    rules = Rules(data_root=DATA, leave_out="none", per_kind=1, version=1)
     assert select(items, spikes(tmp_path, 3), rules) == (items, {})
     assert rules.describe() == {"leave_out": "none", "per_family": 64}
-    assert Rules().describe() == {"leave_out": "labelled", "per_family": 64, "version": 2, "per_text": 96}
+    assert Rules().describe() == {"leave_out": "labelled", "per_family": 64, "version": 2, "per_kind": 96}
 
 
 def test_an_unknown_version_is_refused():
