@@ -52,7 +52,7 @@ class Registry:
         """Returns all names, sorted: as the sources say, or as they were registered once all modules are imported."""
         if self._is_loaded:
             return sorted(self._entries)
-        return sorted({*self._entries, *(name for names in self._said.values() for name in names)})
+        return sorted({*self._entries, *(name for names in self._names_by_module.values() for name in names)})
 
     def broken(self) -> dict[str, Exception]:
         """Returns the modules that fail to import, each with its error; their entries are missing from `names`."""
@@ -71,7 +71,7 @@ class Registry:
         if ":" in str(name):
             return self._import_entry(str(name))
         if name not in self._entries and not self._is_loaded:
-            for module, names in self._said.items():
+            for module, names in self._names_by_module.items():
                 if name in names:
                     self._import(module)
         if name in self._entries:
@@ -129,7 +129,7 @@ class Registry:
         self._is_loaded = True
 
     @cached_property
-    def _said(self) -> dict[str, set[str]]:
+    def _names_by_module(self) -> dict[str, set[str]]:
         """Module -> the names that its source registers; read once, since tables of runs ask for every run."""
         return {module: _entries_of(module) for module in self._modules()}
 

@@ -170,7 +170,7 @@ def _data_places(cfg: Settings) -> list[Path]:
     for section in _sections(cfg):
         name = section.get("type")
         if isinstance(name, str) and (name == cfg["data"]["type"] or name in DATASETS.names()):
-            places += _surveyed(name, root, root.stat().st_mtime_ns if root.is_dir() else 0)
+            places += _surveyed(name, root.resolve(), root.stat().st_mtime_ns if root.is_dir() else 0)
     for section in (cfg["data"]["options"], *(item for item in (cfg.get("teachers") or {}).values() if item)):
         for value in _texts(section):
             places += [path for path in (Path(value), root / value) if value and path.exists()]
