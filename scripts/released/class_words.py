@@ -25,8 +25,9 @@ def read_words(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: The file is not there or no such table.
     """
+    path = check_file(path, "table of words")
     try:
-        table = parse(check_file(path, "table of words").read_text(encoding="utf-8-sig"))
+        table = parse(path.read_text(encoding="utf-8-sig"))
     except YAML_ERRORS as error:
         raise InputError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}") from error
     for name, words in table.items() if isinstance(table, dict) and table else [("the file", None)]:
