@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import check_file
 from pointrecon.utils.files.npy import NpzError, read_npz
 
 
@@ -18,8 +19,10 @@ def read_class_features(path: Path, class_names: Sequence[str], dataset: str) ->
         dataset: What the set is called, for messages.
 
     Raises:
-        InputError: The file cannot be read, lacks a class or has a name twice, or a feature is not finite or all zero.
+        InputError: The file does not exist or cannot be read, lacks a class or has a name twice, or a feature is not
+            finite or all zero.
     """
+    check_file(path, "file of class features")
     try:
         file = read_npz(path)
         names = [str(name) for name in file["names"]]
@@ -28,7 +31,8 @@ def read_class_features(path: Path, class_names: Sequence[str], dataset: str) ->
             raise ValueError("a name is there twice")
         features = np.stack([rows[name] for name in class_names])
     except (OSError, NpzError, KeyError, ValueError) as error:
-        raise InputError(f"'{path}' lacks `names` and `features` of the classes of {dataset} ({error})") from error
+        reason = f"there is none of {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"'{path}' lacks `names` and `features` of the classes of {dataset} ({reason})") from error
     if features.ndim != 2 or not np.isfinite(features).all() or not features.any(axis=1).all():
         raise InputError(f"'{path}' has features of shape {features.shape[1:]}, not finite or all zero; make it again")
     return features

@@ -141,7 +141,7 @@ def test_objects_that_were_trained_on_are_counted(launch, capsys):
         ("{data: {type: OpenModelNet40, num_points: 65}}", "evaluators.a: data.num_points is 65"),
         ("{data: {type: OpenScanObjectNN, options: {part: half}}}", "data.options.part"),
         ("{data: {type: SweetHome3D}}", "evaluators.a.classes=FILE.npz"),
-        ("{data: {type: OpenModelNet40}, classes: nowhere.npz}", "nowhere.npz' lacks"),
+        ("{data: {type: OpenModelNet40}, classes: nowhere.npz}", "nowhere.npz' does not exist"),
         ("{data: {type: OpenModelNet40}, teacher: {typ: x}}", "typ"),
         ("{data: {type: OpenModelNet40}, teacher: 3}", "evaluators.a.teacher is 3"),
         ("{type: svm, data: {type: OpenModelNet40}}", "the split 'train' of OpenModelNet40 has no object"),
