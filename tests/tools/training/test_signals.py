@@ -18,6 +18,12 @@ def content(folder, name="ckpt-last.pth"):
     return torch.load(folder / name, weights_only=True)
 
 
+def assert_same_weights(folder, other):
+    theirs = content(other)["base_model"]
+    for key, value in content(folder)["base_model"].items():
+        assert torch.equal(value, theirs[key]), key
+
+
 def send(monkeypatch, number, at_step):
     """The process gets a signal in the middle of a step."""
     original = runner.Runner.train_step
@@ -39,8 +45,7 @@ def test_sigterm_saves_and_stops_and_the_run_goes_on_to_the_same_weights(launch,
     folder = launch.folder("stopped")
     assert stop.value.code == 143 and content(folder)["step"] == step + 1 and not (folder / "result.json").exists()
     assert launch("epochs=2", "--resume", name="stopped")[0] == 0
-    for key, value in content(whole)["base_model"].items():
-        assert torch.equal(value, content(folder)["base_model"][key]), key
+    assert_same_weights(whole, folder)
 
 
 def test_sigusr1_saves_and_goes_on(launch, monkeypatch):
@@ -62,8 +67,7 @@ def test_ctrl_c_saves_and_stops_like_sigterm_and_names_resume(launch, monkeypatc
     assert stop.value.code == 130 and content(folder)["step"] == 5
     assert "press Ctrl-C again to stop at once" in told.err and "go on with --resume" in told.out
     assert launch("epochs=2", "--resume", name="stopped")[0] == 0
-    for key, value in content(whole)["base_model"].items():
-        assert torch.equal(value, content(folder)["base_model"][key]), key
+    assert_same_weights(whole, folder)
 
 
 def test_a_second_ctrl_c_stops_at_once(launch, monkeypatch, capfd):
