@@ -21,6 +21,11 @@ from pointrecon.models.losses.multi_positive import BIAS
 from pointrecon.models.patches.masking import MASKS, Split, num_masked, take_groups
 from pointrecon.utils.errors import InputError
 
+try:  # torch.compiler.disable, but the compiler is imported at the first call: half of what a program needs to start
+    from torch._compile import _disable_dynamo as outside_compiler
+except ImportError:
+    outside_compiler = torch.compiler.disable
+
 MAX_SCALE = math.log(100)  # of a learnt temperature, as in CLIP
 MASK = "_mask"  # a target's name with this behind it: which of its rows are there
 
@@ -139,7 +144,7 @@ class ReCon(nn.Module):
         rebuilt = self.decoder(tokens, centers, split)
         return queries, self.forward_rebuilt(rebuilt, take_groups(patches, split.masked))
 
-    @torch.compiler.disable  # the compiler knows no generators
+    @outside_compiler  # which knows no generators
     def draw_split(self, centers: Tensor, generator: torch.Generator | None = None) -> Split:
         """Which patches to hide: (B, G, 3) -> numbers of groups."""
         return self.draw_mask(centers, self.num_masked, generator)

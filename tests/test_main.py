@@ -26,6 +26,19 @@ def test_help_answers_at_once():
 
 
 @pytest.mark.parametrize(
+    "module", ["pointrecon.tools.predict.command", "pointrecon.encoders", "pointrecon.tools.training.runner"]
+)
+def test_the_compiler_is_not_imported_before_something_is_compiled(module):
+    """It takes as long as the rest of torch."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100, check=True
+    )
+    assert "torch" in result.stdout.split()
+    assert not {"torch._dynamo", "torch._inductor", "sympy", "triton"} & set(result.stdout.split())
+
+
+@pytest.mark.parametrize(
     "argv, message",
     [
         (["--config", "cfgs/_base_/run.yaml", "--ckpt", "x"], "unknown flag '--ckpt'; did you mean '--ckpts'?"),

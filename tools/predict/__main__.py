@@ -1,4 +1,4 @@
-"""python -m tools.predict embed|classify|search|reconstruct|export ..."""
+"""python -m pointrecon.tools.predict embed|classify|search|reconstruct|export ..."""
 
 import sys
 

@@ -1,7 +1,7 @@
 """Using a trained network from the shell: pointrecon embed|classify|search|reconstruct|export|prepare ...
 
-The same as `python -m tools.predict ...` in a checkout. Exit codes: 0 all files were read; 1 some were skipped, each
-named, and the rest is done; 2 bad input.
+The same as `python -m pointrecon.tools.predict ...` in a checkout. Exit codes: 0 all files were read; 1 some were
+skipped, each named, and the rest is done; 2 bad input.
 """
 
 import argparse

@@ -52,5 +52,5 @@ def test_runs_are_named_by_what_tells_them_apart(tmp_path):
 
 
 def test_importing_the_package_loads_no_matplotlib():
-    code = "import sys, tools.visualize; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, pointrecon.tools.visualize; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""python -m tools.visualize."""
+"""python -m pointrecon.tools.visualize."""
 
 from pointrecon.tools.visualize.__main__ import main
 
