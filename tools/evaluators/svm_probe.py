@@ -3,20 +3,16 @@
 from typing import Any
 
 import numpy as np
-import torch
 
-from pointrecon.datasets.splits import split_rows
-from pointrecon.tools.context import RunContext
 from pointrecon.tools.evaluators import EVALUATORS
-from pointrecon.tools.evaluators.accuracy import mean_report, report_on
-from pointrecon.tools.evaluators.base import Evaluator
-from pointrecon.tools.evaluators.encoder import EmbeddedSplit, SplitEncoder, SplitStore
+from pointrecon.tools.evaluators.encoder import SplitStore
+from pointrecon.tools.evaluators.label_probe import LabelProbe
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import Settings
 
 
 @EVALUATORS.register("svm")
-class SVMProbe(Evaluator):
+class SVMProbe(LabelProbe):
     """LinearSVC on [max over queries; max + mean over patches] (ReCon, section 4.2).
 
     Args:
@@ -27,9 +23,6 @@ class SVMProbe(Evaluator):
         C: inverse regularisation (published: 0.075).
         shots: labelled objects a class; null: all.
         draws: how often those objects are drawn; the accuracy is the mean over the draws.
-
-    Attributes:
-        rows: of `train`, those that each SVM learns from.
 
     Raises:
         InputError: an option out of range, or data that cannot be read.
@@ -46,39 +39,16 @@ class SVMProbe(Evaluator):
         shots: int | None = None,
         draws: int = 1,
     ) -> None:
-        super().__init__(cfg, name=name, store=store, split=split)
+        super().__init__(cfg, name=name, store=store, split=split, shots=shots, draws=draws)
         self.check_number("C", C, least=0, above=True)
-        self.check_number("draws", draws, least=1, is_whole=True)
-        if shots is not None:
-            self.check_number("shots", shots, least=1, is_whole=True)
         self.C = C
-        self.train, self.test = store.get(cfg, "train"), store.get(cfg, split)
-        self.rows = [np.arange(len(self.train))]
         batch_size = cfg["batch_size"]
-        if has_quirk(cfg, "svm_drop_last") and len(self.train) > batch_size:
+        if shots is None and has_quirk(cfg, "svm_drop_last") and len(self.train) > batch_size:
             kept = len(self.train) // batch_size * batch_size
             self.rows = [np.random.RandomState(cfg["seed"]).permutation(len(self.train))[:kept]]
-        if shots is not None:
-            labels, nothing = self.train.labels.numpy(), np.zeros(len(self.train), dtype=bool)
-            names, seed = self.train.class_names, cfg["seed"]
-            self.rows = [
-                split_rows("train", labels, nothing, names, shots=shots, seed=seed + draw) for draw in range(draws)
-            ]
 
-    def run(self, encoder: SplitEncoder, ctx: RunContext) -> dict[str, Any]:
-        """Returns what `accuracy.report_on` does, as the mean over the draws, and `num_train_objects`."""
+    def predict(self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray) -> Any:
+        """As `LabelProbe.predict`."""
         from sklearn.svm import LinearSVC
 
-        data = self.cfg["data"]
-        (x, y), (x_test, y_test) = (_table(encoder.embed(part, data)) for part in (self.train, self.test))
-        reports = []
-        for rows in self.rows:
-            classifier = LinearSVC(C=self.C, random_state=0, max_iter=10_000).fit(x[rows], y[rows])
-            predictions = torch.from_numpy(classifier.predict(x_test))
-            reports.append(report_on(self.test, predictions, torch.from_numpy(y_test)))
-        return mean_report(reports) | {"num_train_objects": len(self.rows[0])}
-
-
-def _table(embedded: EmbeddedSplit) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, 2C) and labels (n,)."""
-    return embedded.embedding.feature.numpy(), embedded.labels.numpy()
+        return LinearSVC(C=self.C, random_state=0, max_iter=10_000).fit(x, y).predict(x_test)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pointrecon.tools.evaluators import EVALUATORS, encoder, suite
 from pointrecon.tools.evaluators.encoder import Embedding, SplitEncoder, SplitStore
+from pointrecon.tools.evaluators.knn_probe import vote
 from pointrecon.tools.evaluators.suite import EvaluatorSuite, own_data
 from pointrecon.tools.evaluators.zero_shot import class_embeddings
 from pointrecon.utils.config import load_config
@@ -94,6 +95,36 @@ def test_svm(make):
     assert len({tuple(rows) for rows in few.rows}) == 3  # each draw picks others
     report = few.run(see(see_nothing), SimpleNamespace())
     assert report["accuracy"] == pytest.approx(1 / 3) and report["accuracy_std"] == 0.0
+
+
+def test_knn(make):
+    report = make("knn", k=3).run(see(see_stretch), SimpleNamespace())
+    assert report["accuracy"] == 1.0 and report["num_train_objects"] == 45 and report["num_objects"] == 15
+    few = make("knn", shots=2, draws=3)  # 20 neighbors are asked for, 6 are there
+    assert [rows.tolist() for rows in few.rows] == [rows.tolist() for rows in make("svm", shots=2, draws=3).rows]
+    assert few.run(see(see_stretch), SimpleNamespace())["num_train_objects"] == 6
+    report = few.run(see(see_nothing), SimpleNamespace())
+    assert report["accuracy"] == pytest.approx(1 / 3) and report["accuracy_std"] == 0.0
+    with pytest.raises(InputError, match="evaluators.knn.k is 0, but must be a whole number of at least 1"):
+        make("knn", k=0)
+    with pytest.raises(InputError, match="evaluators.knn.temperature is 0, but must be a number above 0"):
+        make("knn", temperature=0)
+
+
+def test_votes_are_those_of_a_plain_count():
+    draw = np.random.RandomState(0)
+    x, x_test, y = draw.randn(40, 6).astype("f"), draw.randn(30, 6).astype("f"), draw.randint(0, 4, 40)
+    center = x.mean(axis=0, dtype=np.float64)
+    known, asked = ((part - center) / np.linalg.norm(part - center, axis=1)[:, None] for part in (x, x_test))
+    wanted = []
+    for row in asked @ known.T:
+        votes = {label: 0.0 for label in range(4)}
+        for near in np.argsort(-row)[:7]:
+            votes[y[near]] += np.exp(row[near] / 0.3)
+        wanted.append(max(votes, key=votes.get))
+    assert vote(x, y, x_test, k=7, temperature=0.3).tolist() == wanted
+    nearest = y[(asked @ known.T).argmax(axis=1)]
+    assert vote(x, y, x_test, k=40, temperature=1e-6).tolist() == nearest.tolist()
 
 
 def test_few_shots_are_those_that_training_draws(make, cfg):
