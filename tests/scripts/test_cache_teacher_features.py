@@ -15,6 +15,7 @@ from PIL import Image
 
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
 from tests import ROOT
+from tests.programs import call_program
 
 PROGRAM = ROOT / "scripts" / "cache_teacher_features.py"
 NUM_MANY = 200
@@ -65,7 +66,7 @@ def test_makes_a_cache_where_the_data_set_looks_for_it(data_root):
     ],
 )
 def test_mistakes_end_with_one_sentence_and_leave_nothing(data_root, arguments, message):
-    done = run("--data_root", data_root, "--text", *arguments)
+    done = call_program(PROGRAM.name, "--data_root", data_root, "--text", *arguments)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
     assert [path.name for path in (data_root / "sweethome3d").iterdir()] == ["sweethome3d.h5"]

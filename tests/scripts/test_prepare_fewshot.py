@@ -1,19 +1,15 @@
 """The program from end to end on a miniature ModelNet40, and how it says what is wrong."""
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 
 from pointrecon.datasets.modelnet.class_names import MODELNET40
-from tests import ROOT
-
-PROGRAM = ROOT / "scripts" / "prepare_data.py"
+from tests.programs import call_program
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, PROGRAM, "fewshot", *map(str, arguments)], capture_output=True, text=True)
+    return call_program("prepare_data.py", "fewshot", *arguments)
 
 
 def test_makes_folds_where_the_data_set_looks_for_them(tmp_path):

@@ -1,14 +1,10 @@
 """The program that writes shards."""
 
-import subprocess
-import sys
-
-from tests import ROOT
+from tests.programs import call_program
 
 
 def run(*arguments):
-    command = [sys.executable, "scripts/prepare_data.py", "shards", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return call_program("prepare_data.py", "shards", *arguments)
 
 
 def test_shards_of_the_bundled_data(tmp_path):
