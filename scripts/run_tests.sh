@@ -8,6 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-${VENV:-.venv}/bin/python}
 # The tests' networks are tiny: threads wait for each other longer than they compute, most of all on a busy machine.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-1}
+# Hundreds of processes start: each would compile the modules anew.
+unset PYTHONDONTWRITEBYTECODE
 # Nothing may be fetched.
 export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
 
