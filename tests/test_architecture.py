@@ -24,10 +24,15 @@ MAX_FILES = 12
 SOURCES = sorted(
     path for folder in (*PACKAGES, "scripts", "tests") for path in (ROOT / folder).rglob("*.py") if path.is_file()
 ) + [ROOT / "main.py"]
-TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 SCHEMA_FILES = sorted((ROOT / "cfgs" / "_base_").glob("*.yaml"))
 TABLES = sorted((ROOT / "cfgs" / "ablation").glob("*.yaml"))  # of many runs, for scripts/ablate.py
 LEAF_FILES = sorted(path for path in (ROOT / "cfgs").rglob("*.yaml") if path not in (*SCHEMA_FILES, *TABLES))
+
+
+@pytest.fixture(scope="module")
+def trees():
+    """Path -> syntax tree of every file; gone after these tests, since millions of objects slow the collector down."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 
 
 def place(path, node=None):
@@ -63,10 +68,10 @@ def count_statements(function):
     return count
 
 
-def test_imports_point_one_way():
+def test_imports_point_one_way(trees):
     wrong = [
         f"{place(path, node)} imports {package}"
-        for path, tree in TREES.items()
+        for path, tree in trees.items()
         for node, package in imported_packages(tree)
         if package not in MAY_IMPORT.get(path.relative_to(ROOT).parts[0], {*PACKAGES, "pointrecon", "main", "tests"})
         # These stand on the package as its users see it.
@@ -100,10 +105,10 @@ def test_files_are_short():
     assert not {path: length for path, length in lengths.items() if length > MAX_LINES}
 
 
-def test_functions_are_short():
+def test_functions_are_short(trees):
     lengths = {
         f"{place(path, node)} {node.name}": count_statements(node)
-        for path, tree in TREES.items()
+        for path, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     }
@@ -116,10 +121,10 @@ def test_each_folder_says_what_lives_in_it():
     assert not missing
 
 
-def test_only_programs_print():
+def test_only_programs_print(trees):
     wrong = [
         place(path, node)
-        for path, tree in TREES.items()
+        for path, tree in trees.items()
         if path.relative_to(ROOT).parts[0] in PACKAGES
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
@@ -127,10 +132,10 @@ def test_only_programs_print():
     assert not wrong
 
 
-def test_no_wildcard_import_and_no_bare_except():
+def test_no_wildcard_import_and_no_bare_except(trees):
     wrong = [
         place(path, node)
-        for path, tree in TREES.items()
+        for path, tree in trees.items()
         for node in ast.walk(tree)
         if (isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names))
         or (isinstance(node, ast.ExceptHandler) and node.type is None)

@@ -17,13 +17,14 @@ def header(name, size, kind):
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
+# Made when they are needed: each has 160 MB.
 HEADERS = {
-    "attributes": header("x", LARGE, tarfile.XHDTYPE) + bytes(LARGE),
-    "global attributes": header("x", LARGE, tarfile.XGLTYPE) + bytes(LARGE),
-    "long name": header("././@LongLink", LARGE, tarfile.GNUTYPE_LONGNAME) + b"a" * LARGE,
-    "long link": header("././@LongLink", LARGE, tarfile.GNUTYPE_LONGLINK) + b"a" * LARGE,
-    "a file": header("usr/share/doc/a", LARGE, tarfile.REGTYPE) + bytes(LARGE),
-    "attributes of attributes": (header("x", 512, tarfile.XHDTYPE) + bytes(512)) * 3000,
+    "attributes": lambda: header("x", LARGE, tarfile.XHDTYPE) + bytes(LARGE),
+    "global attributes": lambda: header("x", LARGE, tarfile.XGLTYPE) + bytes(LARGE),
+    "long name": lambda: header("././@LongLink", LARGE, tarfile.GNUTYPE_LONGNAME) + b"a" * LARGE,
+    "long link": lambda: header("././@LongLink", LARGE, tarfile.GNUTYPE_LONGLINK) + b"a" * LARGE,
+    "a file": lambda: header("usr/share/doc/a", LARGE, tarfile.REGTYPE) + bytes(LARGE),
+    "attributes of attributes": lambda: (header("x", 512, tarfile.XHDTYPE) + bytes(512)) * 3000,
 }
 
 
@@ -40,9 +41,9 @@ def test_packages_that_unpack_without_end(tmp_path, monkeypatch, name, kind, pla
     compress = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lambda data: lzma.compress(data, preset=0)}[kind]
     from tests.tools.debshapes.sources import test_packages
 
-    parts = {"data": compress(HEADERS[name]) if place == "data" else test_packages.make_tar([("a", b"x")], kind)}
+    parts = {"data": compress(HEADERS[name]()) if place == "data" else test_packages.make_tar([("a", b"x")], kind)}
     if place == "control":
-        parts["control"] = compress(HEADERS[name])
+        parts["control"] = compress(HEADERS[name]())
     monkeypatch.setattr(
         test_packages, "make_tar", lambda members, _: parts["control" if members[0][0] == "./control" else "data"]
     )
