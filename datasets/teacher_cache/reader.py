@@ -58,9 +58,17 @@ class FeatureCache:
         Raises:
             InputError: The cache has no such features at all.
         """
-        with self._open(kind) as file:
-            known = set(file[kind]["ids"].asstr()[:])
+        known = set(self.ids(kind))
         return [name for name in ids if name not in known]
+
+    def ids(self, kind: str) -> list[str]:
+        """Keys of the samples that it has `image` or `text` features of, in its order.
+
+        Raises:
+            InputError: The cache has no such features.
+        """
+        with self._open(kind) as file:
+            return list(file[kind]["ids"].asstr()[:])
 
     def width(self, kind: str) -> int:
         """D of the `image` or `text` features.

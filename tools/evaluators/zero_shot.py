@@ -3,7 +3,7 @@
 Shape legend: n objects, C classes, Q prompts a class, D feature width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,11 +17,13 @@ from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
 from pointrecon.tools.evaluators.base import Evaluator
 from pointrecon.tools.evaluators.encoder import EmbeddedSplit, Embedding, SplitEncoder, SplitStore, join
 from pointrecon.tools.open.class_features import read_class_features
+from pointrecon.tools.open.name_bank import NameBank
 from pointrecon.tools.protocol import has_quirk
 from pointrecon.tools.settings import DataSettings, Settings, TeacherSettings
 from pointrecon.tools.teachers.teachers import CACHED, class_prompts
 from pointrecon.utils.config import check_part, merge
 from pointrecon.utils.errors import InputError, check_choice
+from pointrecon.utils.files.io import check_file
 
 QUERIES = ("text", "image", "both")
 TOPS = (3, 5)  # besides the best class alone
@@ -43,6 +45,10 @@ class ZeroShot(Evaluator):
         classes: file with the features of the classes, .npz with `names` and `features` (C, D).
         teacher: keys of `teachers.text` that are others here, such as the type of one that reads the classes' names,
             where training reads what comes with the samples.
+        bank: a teacher cache of other shapes, such as those of pretraining: the names of those that the image query
+            finds (`NameBank`) are compared with the classes, too.
+        bank_ratio: weight of that comparison beside the query's own.
+        bank_temperature: the smaller, the more the nearest shapes count.
 
     Raises:
         InputError: an option out of range, or data or features of classes that cannot be read.
@@ -59,12 +65,17 @@ class ZeroShot(Evaluator):
         ratio: float = 1.0,
         classes: str | None = None,
         teacher: Mapping[str, Any] | None = None,
+        bank: str | None = None,
+        bank_ratio: float = 1.0,
+        bank_temperature: float = 0.05,
     ) -> None:
         super().__init__(_with_teacher(cfg, name, teacher), name=name, store=store, split=split)
         check_choice(f"evaluators.{name}.query", query, QUERIES)
         self.check_number("ratio", ratio, least=0)
+        self.check_number("bank_ratio", bank_ratio, least=0, above=True)
+        self.check_number("bank_temperature", bank_temperature, least=0, above=True)
         self.query = query
-        self.ratio = ratio
+        self.ratio, self.bank_ratio = ratio, bank_ratio
         self.batch_size = cfg["batch_size"]
         self.dataset = store.get(cfg, split)
         self.is_on_both = has_quirk(cfg, "train_and_test") and "train" in self.dataset.published_splits
@@ -74,6 +85,15 @@ class ZeroShot(Evaluator):
         text = self.cfg["teachers"]["text"]
         self.is_centered = text is not None and text["center"]
         self.prompts, self.source = self._find_prompts(classes, is_asked=teacher is not None)
+        self.bank = None if bank is None else self._read_bank(Path(bank), bank_temperature)
+
+    def _read_bank(self, path: Path, temperature: float) -> NameBank:
+        image = self.cfg["teachers"]["image"]
+        is_centered = image is not None and image["center"]
+        options = {"image_centered": is_centered, "text_centered": self.is_centered}
+        bank = NameBank(check_file(path, "bank of names"), temperature=temperature, **options)
+        bank.check_apart(self.dataset.ids)
+        return bank
 
     def _find_prompts(self, path: str | None, *, is_asked: bool) -> tuple[Tensor | None, str]:
         """(C, Q, D) and where they are from; None: the teacher is asked when the run starts."""
@@ -102,6 +122,7 @@ class ZeroShot(Evaluator):
         student = self.forward_student(embedded.embedding)
         if self.prompts is not None:
             self._check_width(student, self.prompts)
+            self._compare_bank(embedded.embedding, class_embeddings(self.prompts, self.is_centered))
 
     def run(self, encoder: SplitEncoder, ctx: RunContext) -> dict[str, Any]:
         """Returns `accuracy`, `mean_class_accuracy`, `num_objects` and what was compared."""
@@ -117,12 +138,14 @@ class ZeroShot(Evaluator):
         embedding, self.labels, self.ids = join(parts)
         student = self.forward_student(embedding)
         self._check_width(student, classes)
-        self.similarities = F.normalize(student, dim=-1) @ classes.T
+        self.similarities = F.normalize(student, dim=-1) @ classes.T + self._compare_bank(embedding, classes)
         self.predictions = self.similarities.argmax(dim=1)
         report = report_on(self.dataset, self.predictions, self.labels)
         report |= {f"top{k}_accuracy": share for k, share in top_shares(self.similarities, self.labels).items()}
         split = "train and test" if self.is_on_both else self.split
         about = {"split": split, "query": self.query, "class_features": self.source}
+        if self.bank is not None:
+            about["bank"] = f"{self.bank.path} ({len(self.bank.ids)} shapes)"
         return report | {"num_classes": len(self.dataset.class_names), **about}
 
     def save(self, folder: Path) -> None:
@@ -141,6 +164,19 @@ class ZeroShot(Evaluator):
         kept = size // self.batch_size * self.batch_size
         return torch.randperm(size, generator=torch.Generator().manual_seed(self.cfg["seed"]))[:kept].tolist()
 
+    def _compare_bank(self, embedding: Embedding, classes: Tensor) -> Tensor | float:
+        """(n, C): what the names that the image query finds add to the similarities; 0 without a bank."""
+        if self.bank is None:
+            return 0.0
+        (queries,) = self._pick(embedding, ("image",))
+        names = self.bank.find(queries)
+        if names.shape[-1] != classes.shape[-1]:
+            raise InputError(
+                f"the names of '{self.bank.path}' have {names.shape[-1]} values, but the prompts of the classes "
+                f"{classes.shape[-1]}; give a cache of the same text teacher"
+            )
+        return self.bank_ratio * (names @ classes.T)
+
     def _check_width(self, student: Tensor, prompts: Tensor) -> None:
         if student.shape[-1] != prompts.shape[-1]:
             raise InputError(
@@ -150,15 +186,7 @@ class ZeroShot(Evaluator):
 
     def forward_student(self, embedding: Embedding) -> Tensor:
         """(n, D): the queries in the prompts' space."""
-        needed = ("image", "text") if self.query == "both" else (self.query,)
-        for name in needed:
-            if name not in embedding.projected:
-                raise InputError(
-                    f"this network has no projection of the {name} query; it was trained without that teacher"
-                )
-        parts = [embedding.projected[name] for name in needed]
-        # Of several queries of a name, the mean direction.
-        parts = [F.normalize(part, dim=-1).mean(dim=1) if part.dim() == 3 else part for part in parts]
+        parts = self._pick(embedding, ("image", "text") if self.query == "both" else (self.query,))
         if self.query != "both":
             return parts[0]
         widths = [part.shape[-1] for part in parts]
@@ -168,6 +196,16 @@ class ZeroShot(Evaluator):
                 "query 'both' needs teachers that share one space, use query=text"
             )
         return parts[0] + self.ratio * parts[1]
+
+    def _pick(self, embedding: Embedding, names: Sequence[str]) -> list[Tensor]:
+        for name in names:
+            if name not in embedding.projected:
+                raise InputError(
+                    f"this network has no projection of the {name} query; it was trained without that teacher"
+                )
+        parts = [embedding.projected[name] for name in names]
+        # Of several queries of a name, the mean direction.
+        return [F.normalize(part, dim=-1).mean(dim=1) if part.dim() == 3 else part for part in parts]
 
 
 def top_shares(similarities: Tensor, labels: Tensor) -> dict[int, float]:
