@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.torch_version import TorchVersion
 
 # A second copy of this package in one process (installed, and as a folder) registers under its own name.
 NAMESPACE = __name__.rpartition(".")[0].replace(".", "_")
 _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 _known_keys: dict[int, bool] = {}
+# The compiler of torch 2.6 cannot trace the question; what it compiles there counts as not transformed.
+_CAN_TRACE_TRANSFORMS = TorchVersion(torch.__version__) >= (2, 7)
 
 
 def is_plain(*tensors: Tensor) -> bool:
@@ -45,6 +48,8 @@ def is_direct(*tensors: Tensor) -> bool:
 
 def is_transformed() -> bool:
     """Whether a transform of torch.func, a forward-mode derivative or an export to ONNX is at work."""
+    if not _CAN_TRACE_TRANSFORMS and torch.compiler.is_compiling():
+        return False
     if forward_ad._current_level >= 0 or torch._C._functorch.peek_interpreter_stack() is not None:
         return True
     return is_in_onnx_export()

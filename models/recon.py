@@ -110,7 +110,7 @@ class ReCon(nn.Module):
         patches, centers = self.encoder.group(points)
         split = self.draw_split(centers, generator) if split is None else split
         queries, terms = self._look(patches, centers, split)
-        return terms | self.forward_queries(queries, targets or {}, labels)
+        return {**terms, **self.forward_queries(queries, targets or {}, labels)}
 
     def forward_parts(
         self,
@@ -159,7 +159,7 @@ class ReCon(nn.Module):
         labels: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Losses from queries (B, Q, C), rebuilt and hidden (B, M, K, 3); the rest as in `forward`."""
-        return self.forward_rebuilt(rebuilt, hidden) | self.forward_queries(queries, targets, labels)
+        return {**self.forward_rebuilt(rebuilt, hidden), **self.forward_queries(queries, targets, labels)}
 
     def forward_rebuilt(self, rebuilt: Tensor, hidden: Tensor) -> dict[str, Tensor]:
         """(B, M, K, 3) twice -> the term `chamfer`."""
@@ -196,7 +196,7 @@ class ReCon(nn.Module):
     def project(self, queries: Tensor) -> dict[str, Tensor]:
         """Queries (B, Q, C) -> by teacher, its queries in its space: (B, D), or (B, q, D) of several."""
         picked = {name: self.encoder.queries.pick(queries, name) for name in self.teachers}
-        return {name: self.get_submodule(f"{name}_proj")(query) for name, query in picked.items()}
+        return {name: getattr(self, f"{name}_proj")(query) for name, query in picked.items()}
 
     @torch.no_grad()
     def reconstruct(self, points: Tensor, split: Split | None = None) -> tuple[Tensor, Tensor, Split, Tensor]:

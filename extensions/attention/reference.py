@@ -5,6 +5,7 @@ Shape legend: B batch, T tokens, Q queries, H heads, D width of a head.
 
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -29,6 +30,8 @@ def cross_attention(q: Tensor, kv: Tensor) -> Tensor:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """(B, H, Q, D), two (B, H, T, D) -> (B, Q, H * D)."""
+    if not torch.compiler.is_compiling():  # torch before 2.8 reads memory that such tensors do not have
+        q, k, v = (x.clone() if x._is_zerotensor() else x for x in (q, k, v))
     with _choose_kernel(q, k):
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 

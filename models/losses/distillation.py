@@ -150,7 +150,7 @@ class Distillation:
         if mask is not None and "mask" not in self.takes:
             raise InputError(f"the loss {self.loss.__name__} takes no mask, but some targets of a sample are missing")
         given: dict[str, Any] = {"student": student, "teacher": teacher, "mask": mask, "temperature": self.temperature}
-        given |= learnt or {}
+        given.update(learnt or {})  # not `|=`, at which older compilers of torch stop
         return self.weight * self.loss(**{name: given[name] for name in self.takes if name in given})
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.torch_version import TorchVersion
 
 from pointrecon.datasets.transforms import normalize_unit_sphere
 from pointrecon.models.heads import probe_feature
@@ -27,6 +28,7 @@ from pointrecon.utils.files.io import atomic_write
 
 SUFFIXES = (".onnx", ".pt2")
 OPSET = 18
+ONNX_FROM = (2, 7)  # torch 2.6 stops at the free number of points
 BATCH = 8  # shapes of a comparison that are run at once
 
 
@@ -136,7 +138,7 @@ def export_network(network: Any, path: str | Path, *, num_points: int, class_nam
             or the extra file of a .pt2 called `class_names`.
 
     Raises:
-        InputError: The suffix is another, or the package onnx is not installed.
+        InputError: The suffix is another, the package onnx is not installed, or torch cannot write such a file.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -230,6 +232,11 @@ def _decide(rows: Tensor, is_head: bool) -> Tensor:
 
 
 def _check_onnx() -> None:
+    if TorchVersion(torch.__version__) < ONNX_FROM:
+        raise InputError(
+            f"ONNX files need torch {'.'.join(map(str, ONNX_FROM))} or later, and this is {torch.__version__}; "
+            "write .pt2, or install another torch"
+        )
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401

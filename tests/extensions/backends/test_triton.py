@@ -21,6 +21,7 @@ from pointrecon.extensions.patchify import triton as patchify
 from pointrecon.extensions.pooling import triton as pooling
 from tests import ROOT
 
+VERSION = tuple(map(int, triton.__version__.split(".")[:2]))
 KERNEL_TESTS = ("tests/extensions/backends/test_triton_kernels.py", "tests/extensions/ops/test_definition.py")
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="nothing is compiled then")
 
@@ -43,6 +44,8 @@ def test_the_kernels_agree_with_the_reference_in_the_interpreter(selected):
     """In a process of its own: the interpreter is chosen when Triton is imported, for good."""
     options = ["-c", ".pytest.ini", "--rootdir", ".", "-q", "-p", "no:cacheprovider", "-m", selected]
     code, output = run(["-m", "pytest", *options, *KERNEL_TESTS], TRITON_INTERPRET="1")
+    if code and VERSION < (3, 5) and "only 0-dimensional arrays can be converted" in output:
+        pytest.skip("the interpreter of this Triton is older than NumPy 2.4")
     assert code == 0, output[-5000:]
 
 
@@ -88,7 +91,7 @@ def compile_for_hopper(kernel, pointers, fixed, options):
     constants = {name: value for name, value in fixed.items() if name.isupper()}
     flags = {name: value for name, value in fixed.items() if not name.isupper()}
     signature = {name: "constexpr" if name in constants else pointers.get(name, "i32") for name in kernel.arg_names}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    source = ASTSource(kernel, signature, constants)  # by position: the last one has changed its name
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options | flags)
 
 

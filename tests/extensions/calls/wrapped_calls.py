@@ -85,7 +85,7 @@ def script(f, inputs, wanted):
 
 
 def export(f, inputs, wanted):
-    same(torch.export.export(Network(f), inputs).module()(*inputs), wanted)
+    same(torch.export.export(Network(f), inputs, strict=False).module()(*inputs), wanted)
 
 
 def onnx(f, inputs, wanted):

@@ -68,7 +68,7 @@ def test_training_objects_are_told_apart(run, features):
         (["--data", MINI, "--sets", "ShapeNet"], "no set of --sets ShapeNet"),
         (["--data", MINI, "--option", "num_heads"], "KEY=NUMBER"),
         (["--data", MINI, *CUT], "label_features"),
-        (["--data", MINI, *CUT, "--class-features", MINI / "gone.npz"], "lacks `names`"),
+        (["--data", MINI, *CUT, "--class-features", MINI / "gone.npz"], "gone.npz' does not exist"),
         (["--data", MINI, "--limit", "0"], "--limit is 0"),
         ([], "--data"),
     ],

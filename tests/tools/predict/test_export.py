@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from pointrecon.encoders import load_model
 from pointrecon.tools.predict import command, portable
@@ -15,6 +16,7 @@ from pointrecon.utils.errors import InputError
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+HAS_ONNX = TorchVersion(torch.__version__) >= portable.ONNX_FROM
 BLOCKED = """
 import importlib.abc, runpy, sys
 class Blocked(importlib.abc.MetaPathFinder):
@@ -29,6 +31,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory, tiny_checkpoint):
+    if not HAS_ONNX:
+        pytest.skip("this torch writes no such ONNX files")
     path = tmp_path_factory.mktemp("export") / "embedder.onnx"
     assert command.main(["export", "--ckpt", str(tiny_checkpoint), "--to", str(path), "--check"]) == 0
     return path
@@ -36,6 +40,8 @@ def embedder(tmp_path_factory, tiny_checkpoint):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory, classifier_checkpoint):
+    if not HAS_ONNX:
+        pytest.skip("this torch writes no such ONNX files")
     path = tmp_path_factory.mktemp("export") / "classifier.onnx"
     portable.export_network(
         portable.ExportedClassifier(load_model(classifier_checkpoint).network),
@@ -128,6 +134,13 @@ def test_mistakes(arguments, message, tiny_checkpoint, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_torch_that_cannot_says_so(tiny_checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setattr(portable, "ONNX_FROM", (99, 0))
+    with pytest.raises(InputError, match=r"ONNX files need torch 99.0 or later, and this is .*; write .pt2"):
+        portable.export_embedder(load_model(tiny_checkpoint).network, tmp_path / "a.onnx", num_points=48)
+
+
+@pytest.mark.skipif(not HAS_ONNX, reason="this torch writes no such ONNX files")
 def test_without_the_packages(tiny_checkpoint, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match="ONNX files need onnxscript"):
