@@ -23,7 +23,7 @@ _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 _known_keys: dict[int, bool] = {}
 # The compiler of torch 2.6 cannot trace the question; what it compiles there counts as not transformed.
-_CAN_TRACE_TRANSFORMS = TorchVersion(torch.__version__) >= (2, 7)
+_CAN_TRACE_TRANSFORMS = TorchVersion(torch.__version__) >= "2.7"
 
 
 def is_plain(*tensors: Tensor) -> bool:

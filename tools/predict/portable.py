@@ -28,7 +28,7 @@ from pointrecon.utils.files.io import atomic_write
 
 SUFFIXES = (".onnx", ".pt2")
 OPSET = 18
-ONNX_FROM = (2, 7)  # torch 2.6 stops at the free number of points
+ONNX_FROM = "2.7"  # torch 2.6 stops at the free number of points
 BATCH = 8  # shapes of a comparison that are run at once
 
 
@@ -234,7 +234,7 @@ def _decide(rows: Tensor, is_head: bool) -> Tensor:
 def _check_onnx() -> None:
     if TorchVersion(torch.__version__) < ONNX_FROM:
         raise InputError(
-            f"ONNX files need torch {'.'.join(map(str, ONNX_FROM))} or later, and this is {torch.__version__}; "
+            f"ONNX files need torch {ONNX_FROM} or later, and this is {torch.__version__}; "
             "write .pt2, or install another torch"
         )
     try:

@@ -135,7 +135,7 @@ def test_mistakes(arguments, message, tiny_checkpoint, capsys):
 
 
 def test_a_torch_that_cannot_says_so(tiny_checkpoint, monkeypatch, tmp_path):
-    monkeypatch.setattr(portable, "ONNX_FROM", (99, 0))
+    monkeypatch.setattr(portable, "ONNX_FROM", "99.0")
     with pytest.raises(InputError, match=r"ONNX files need torch 99.0 or later, and this is .*; write .pt2"):
         portable.export_embedder(load_model(tiny_checkpoint).network, tmp_path / "a.onnx", num_points=48)
 
