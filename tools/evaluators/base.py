@@ -67,3 +67,9 @@ class Evaluator(ABC):
             what = "a whole number" if is_whole else "a number"
             bound = f"above {least:g}" if above else f"of at least {least:g}"
             raise InputError(f"evaluators.{self.name}.{key} is {value!r}, but must be {what} {bound}")
+
+    def check_path(self, key: str, value: Any) -> Path:
+        """The path of a file that an option names; refuses what is no text."""
+        if not isinstance(value, str | Path):
+            raise InputError(f"evaluators.{self.name}.{key} is {value!r}, but must be the path of a file")
+        return Path(value)

@@ -85,7 +85,7 @@ class ZeroShot(Evaluator):
         text = self.cfg["teachers"]["text"]
         self.is_centered = text is not None and text["center"]
         self.prompts, self.source = self._find_prompts(classes, is_asked=teacher is not None)
-        self.bank = None if bank is None else self._read_bank(Path(bank), bank_temperature)
+        self.bank = None if bank is None else self._read_bank(self.check_path("bank", bank), bank_temperature)
 
     def _read_bank(self, path: Path, temperature: float) -> NameBank:
         image = self.cfg["teachers"]["image"]
@@ -98,7 +98,9 @@ class ZeroShot(Evaluator):
     def _find_prompts(self, path: str | None, *, is_asked: bool) -> tuple[Tensor | None, str]:
         """(C, Q, D) and where they are from; None: the teacher is asked when the run starts."""
         if path is not None:
-            rows = read_class_features(Path(path), self.dataset.class_names, type(self.dataset).__name__)
+            rows = read_class_features(
+                self.check_path("classes", path), self.dataset.class_names, type(self.dataset).__name__
+            )
             return torch.from_numpy(rows).unsqueeze(1), path
         stored = getattr(self.dataset, "class_features", None)
         if stored is not None and not is_asked:

@@ -94,6 +94,9 @@ def test_objects_that_are_measured_may_not_be_in_it(make, data_root):
 def test_mistakes(make, bank, tmp_path):
     with pytest.raises(InputError, match="bank of names .*nowhere.h5' does not exist"):
         make(bank=str(tmp_path / "nowhere.h5"))
+    for option in ("bank", "classes"):
+        with pytest.raises(InputError, match=f"evaluators.zero_shot.{option} is 3, but must be the path of a file"):
+            make(**{option: 3})
     with pytest.raises(InputError, match="evaluators.zero_shot.bank_temperature is 0, but must be a number above 0"):
         make(bank=str(bank), bank_temperature=0)
     with pytest.raises(InputError, match="no projection of the image query"):
