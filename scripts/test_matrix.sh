@@ -8,6 +8,10 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-${VENV:-.venv}/bin/python}
 export HF_HUB_OFFLINE=1 MPLBACKEND=Agg
+unset PYTHONDONTWRITEBYTECODE
+workers=$(env -u OMP_NUM_THREADS nproc)  # as run_tests.sh
+[ "$workers" -le 4 ] || workers=4
+tests=("$python" -m pytest -c .pytest.ini --rootdir . -q -n "$workers" --dist loadfile -p no:cacheprovider)
 
 # name | variables. A processor that lacks a level of instructions leaves it out.
 settings=(
@@ -24,6 +28,7 @@ settings=(
   "all-avx2|ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 POINT_OPS_LEVEL=avx2"
   "all-oldest|ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 POINT_OPS_LEVEL=sse2"
   "threads-2|OMP_NUM_THREADS=2"
+  "threads-3|OMP_NUM_THREADS=3"
   "threads-4|OMP_NUM_THREADS=4"
 )
 
@@ -50,7 +55,7 @@ for setting in "${settings[@]}"; do
     printf '%-14s left out: %s\n' "$name" "$(tail -n 1 "$logs/$name.log")"
     continue
   fi
-  if env "${variables[@]}" "$python" -m pytest -c .pytest.ini --rootdir . -q -p no:cacheprovider "$@" > "$logs/$name.log" 2>&1
+  if env "${variables[@]}" "${tests[@]}" "$@" > "$logs/$name.log" 2>&1
   then verdict=passed; else verdict=FAILED; failed=1; fi
   printf '%-14s %s  %s (%d s)\n' "$name" "$verdict" "$(tail -n 1 "$logs/$name.log")" $((SECONDS - start))
   [ "$verdict" = passed ] || grep -E '^(FAILED|ERROR|E  )' "$logs/$name.log" | head -n 40
