@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -87,7 +86,7 @@ def test_a_process_that_is_left_is_found_and_ended(tmp_path):
         os._exit(0)
 
     child = ForkedRun([], tmp_path / "log", prepare=prepare)
-    time.sleep(0.2)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, what it started has not
     assert child.has_left_processes(0.1)
     assert child.wait() == 0 and not child.has_left_processes()
 
