@@ -31,12 +31,12 @@ def test_each_shape_is_there_twice(launch, monkeypatch):
 
 
 def test_alone_it_learns_to_tell_shapes_apart(launch):
-    code, folder = launch("epochs=6", *SHAPES, "teachers.image=null", "teachers.text=null", "model.stop_grad=false")
+    code, folder = launch("epochs=24", *SHAPES, "teachers.image=null", "teachers.text=null", "model.stop_grad=false")
     assert code == 0
     values = [
         json.loads(line)["self"] for line in (folder / "metrics.jsonl").read_text().splitlines() if "self" in line
     ]
-    assert len(values) == 6 and values[-1] < values[0]
+    assert len(values) == 24 and sum(values[-5:]) < 0.8 * sum(values[:5])  # one epoch of twelve shapes says little
 
 
 def test_without_weight_nothing_is_doubled(launch, monkeypatch):
