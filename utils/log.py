@@ -4,7 +4,9 @@ import json
 import logging
 import logging.handlers
 import math
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,10 @@ from pointrecon.utils.files.io import atomic_write
 FORMAT = "%(asctime)s %(message)s"
 TIME_FORMAT = "%H:%M:%S"
 T = TypeVar("T")
+
+# As `logging` does with its own locks: one that another thread has at the time of a fork, such as the monitor that tqdm
+# starts with the first bar, is never free in the child, and the first message there would wait for ever.
+os.register_at_fork(after_in_child=lambda: tqdm.set_lock(threading.RLock()))
 
 
 class _ConsoleHandler(logging.Handler):

@@ -1,10 +1,14 @@
 """Messages, metrics and progress."""
 
 import json
+import os
+import signal
+import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from pointrecon.utils.log import MetricsWriter, Progress, close_logger, format_seconds, log_to_file, make_logger
 
@@ -192,3 +196,26 @@ def test_a_dead_tensorboard_is_not_waited_for(tmp_path):
     worker.stop = lambda: None
     writer.close()
     assert len(read(tmp_path)) == 39
+
+
+def test_a_child_that_is_forked_while_a_thread_moves_a_bar_still_speaks(logger, capfd):
+    """tqdm's monitor is such a thread."""
+    has_lock, is_over = threading.Event(), threading.Event()
+
+    def hold():
+        with tqdm.get_lock():
+            has_lock.set()
+            is_over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    has_lock.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(30)  # ends it if it waits
+        logger.info("from the child")
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    is_over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0 and "from the child" in capfd.readouterr().out
