@@ -1,6 +1,7 @@
 """What tests of several folders share."""
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import resource
 import time
@@ -9,11 +10,21 @@ import traceback
 import pytest
 
 from pointrecon.utils.errors import InputError
+from tests.processes import WARM
 
 pytest_plugins = ["tests.miniature", "tests.mesh_fixtures"]
 
 MAX_SECONDS = 30  # of a refusal, on a busy machine; it takes milliseconds
 MAX_MB = 150
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_server():
+    """The server that all children of pools, sweeps and tests are forked from imports everything, once, when needed."""
+    preload = multiprocessing.forkserver.set_forkserver_preload
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multiprocessing.forkserver, "set_forkserver_preload", lambda names: preload([*names, *WARM]))
+        yield
 
 
 def in_child(function, *args):

@@ -2,9 +2,13 @@
 
 import contextlib
 import io
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import sys
+from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,3 +41,33 @@ def call_program(name: str, *arguments: object, cwd: Path = ROOT) -> Done:
         os.chdir(place)
     assert isinstance(code, int), code
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def fork_program(name: str, *arguments: object, log: Path) -> ForkProcess:
+    """Starts scripts/NAME in a child of the tests' process; `log` gets what it prints."""
+    return fork_call(_be_program, name, arguments, log=log)
+
+
+def fork_call(function: Callable[..., None], *arguments: object, log: Path) -> ForkProcess:
+    """Starts a function in a child of the tests' process; pools and sweeps in it have children of the warm server."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([])
+    multiprocessing.forkserver.ensure_running()
+    child = multiprocessing.get_context("fork").Process(target=_be_child, args=(function, arguments, log))
+    child.start()
+    return child
+
+
+def _be_child(function: Callable[..., None], arguments: tuple[object, ...], log: Path) -> None:
+    server = multiprocessing.forkserver.connect_to_new_process.__self__
+    server.ensure_running = lambda: None  # it runs, but is no child of this process
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout = sys.stderr = open(1, "w", buffering=1, encoding="utf-8", closefd=False)
+    os.chdir(ROOT)
+    function(*arguments)
+
+
+def _be_program(name: str, arguments: tuple[object, ...]) -> None:
+    sys.argv = [str(ROOT / "scripts" / name), *map(str, arguments)]
+    runpy.run_path(sys.argv[0], run_name="__main__")

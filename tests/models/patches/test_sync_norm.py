@@ -1,9 +1,6 @@
 """Two processes that share a batch compute what one process computes with all of it."""
 
-import os
-import socket
-import subprocess
-import sys
+import json
 
 import pytest
 import torch
@@ -11,10 +8,10 @@ from torch import nn
 
 from pointrecon.models.blocks.batch_norm import BatchNorm1d
 from pointrecon.models.patches.sync_norm import SyncBatchNorm1d, synchronize_norms
-from tests import ROOT
+from tests.processes import run_in_processes
 
 WORKER = """
-import copy, os, sys
+import copy, json, os
 import torch
 from pointrecon.models.encoder import PointEncoder
 from pointrecon.models.decoder import MaskedDecoder
@@ -38,7 +35,7 @@ targets["views_mask"] = torch.tensor([[1, 1]] * 5 + [[1, 0]] + [[0, 0]] * 2).boo
 split = split_of_mask(torch.rand(8, 8).argsort(dim=1) < 4)
 
 def train(network, part):
-    own = {{name: x[part] for name, x in targets.items()}}
+    own = {name: x[part] for name, x in targets.items()}
     hidden = Split(*(x[part] for x in split))
     total = sum(network(points[part], own, labels=labels[part], split=hidden).values())
     total.backward()
@@ -53,41 +50,23 @@ network = synchronize_norms(copy.deepcopy(model).train())
 shared = torch.nn.parallel.DistributedDataParallel(network, find_unused_parameters=True)
 # Uneven parts of the batch would be wrong for InfoNCE; the rows alternate as the sampler's do.
 mean = distributed.all_reduce_mean(train(shared, slice(distributed.rank(), None, 2)))
-print("loss", abs(mean - expected).item())
+found = {"loss": abs(mean - expected).item()}
 for (name, ours), (_, other) in zip(network.named_parameters(), alone.named_parameters(), strict=True):
     if other.grad is not None:
-        print(name, ((ours.grad - other.grad).norm() / other.grad.norm().clamp_min(1e-6)).item())
+        found[name] = ((ours.grad - other.grad).norm() / other.grad.norm().clamp_min(1e-6)).item()
 for (name, ours), (_, other) in zip(network.named_buffers(), alone.named_buffers(), strict=True):
-    print(name, (ours - other).abs().max().item())
+    found[name] = (ours - other).abs().max().item()
 del shared
 connection.cleanup()
+print(json.dumps(found))
 """
 
 
-def start(rank, port):
-    environment = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
-    environment |= {"MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    code = WORKER.format(root=str(ROOT))
-    return subprocess.Popen(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
 def test_two_processes_with_half_a_batch_each_make_the_step_of_one():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    workers = [start(rank, port) for rank in range(2)]
-    try:
-        outputs = [worker.communicate(timeout=100) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    for worker, (out, error) in zip(workers, outputs, strict=True):
-        assert worker.returncode == 0, error.decode()[-2000:]
-        differences = dict(line.split() for line in out.decode().splitlines())
+    for output in run_in_processes(WORKER):
+        differences = json.loads(output.splitlines()[-1])
         assert len(differences) > 60 and any("running_var" in name for name in differences)
-        wrong = {name: value for name, value in differences.items() if float(value) > 1e-5}
+        wrong = {name: value for name, value in differences.items() if not value <= 1e-5}
         assert not wrong, wrong
 
 

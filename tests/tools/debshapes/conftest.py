@@ -8,7 +8,8 @@ import pointrecon.tools.debshapes.build as module
 from pointrecon.tools.debshapes.build import Options, prepare
 from pointrecon.tools.debshapes.select import Rules
 
-# Children import this by name: a source whose meshes are bumpy balls, unless the file says otherwise.
+# Children import this by name: a source whose meshes are bumpy balls, unless the file says otherwise; `hang PATH` is a
+# ball that is read when the path is there.
 TOYS = """
 import os, sys, time
 from pathlib import Path
@@ -27,14 +28,13 @@ def list_items(root):
 def read(root, item):
     kind, _, number = (root / item.path).read_text().partition(" ")
     if kind == "hang":
-        time.sleep(600)
-    if kind == "slow":
-        time.sleep(7)
+        while not Path(number).exists():
+            time.sleep(0.02)
+        number = 0
     if kind == "crash":
         os.abort()
     if kind == "broken":
         raise MeshError(f"'{item.path}' ends early", "truncated")
-    time.sleep(float(os.environ.get("TOY_SECONDS", 0)))
     return ball(int(number))
 
 def ball(seed):
@@ -83,6 +83,20 @@ def toys(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "VERSIONS", {"toys-a": "1.0", "toys-b": "1.0"})
     yield toy_source
     module.SOURCES.pop("toys", None)
+
+
+@pytest.fixture(scope="session")
+def known():
+    """What `wanted` has computed."""
+    return {}
+
+
+@pytest.fixture
+def wanted(known, tmp_path, toys):
+    """Checksum of the set that the packages of `write_packages` make when nothing goes wrong."""
+    if not known:
+        known["checksum"] = _make(tmp_path / "wanted", _write_packages(tmp_path / "wanted debs"))["checksum"]
+    return known["checksum"]
 
 
 @pytest.fixture

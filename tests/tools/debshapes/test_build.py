@@ -2,12 +2,8 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -22,7 +18,7 @@ from pointrecon.tools.debshapes.select import Rules
 from pointrecon.tools.debshapes.summary import format_summary
 from pointrecon.tools.debshapes.work import Work
 from pointrecon.utils.errors import InputError
-from tests import ROOT
+from tests.programs import fork_call
 
 
 def contents(folder):
@@ -69,10 +65,9 @@ def test_the_result_depends_on_neither_processes_nor_interruptions(tmp_path, toy
 
 
 def test_a_package_in_parts_makes_the_same_and_downloads_go_when_they_are_unpacked(
-    tmp_path, toys, make, write_packages, monkeypatch
+    tmp_path, toys, make, write_packages, wanted, monkeypatch
 ):
     debs = write_packages(tmp_path / "debs")
-    wanted = make(tmp_path / "a", debs)["checksum"]
     toys.SOURCES["toys"] = dataclasses.replace(toys.SOURCES["toys"], num_parts=3)
     present, downloads = [], []
 
@@ -93,35 +88,23 @@ def test_a_package_in_parts_makes_the_same_and_downloads_go_when_they_are_unpack
 
 
 def test_goes_on_after_being_killed(tmp_path, toys, make, write_packages):
-    debs = write_packages(tmp_path / "debs")
-    wanted = make(tmp_path / "a", debs)["checksum"]
-    script = textwrap.dedent(f"""
-        import sys
-        sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path / "modules")!r}]
-        from pathlib import Path
-        import toy_source
-        import pointrecon.tools.debshapes.build as module
-        from pointrecon.tools.debshapes.select import Rules
-        module.make_shape, module.unpack = toy_source.make, toy_source.unpack
-        if __name__ == "__main__":
-            out, debs = Path({str(tmp_path / "b" / "debshapes")!r}), Path({str(debs)!r})
-            module.prepare(module.Options(out, ("toys",), debs, rules=Rules(leave_out="none")))
-    """)
-    (tmp_path / "run.py").write_text(script)
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "run.py")],
-        env={**os.environ, "TOY_SECONDS": "0.5"},
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    go = tmp_path / "go"
+    files = {f"data/ball{number}.toy": f"ball {number}" for number in range(1, 4)}
+    debs = write_packages(tmp_path / "debs", {**files, "data/last.toy": f"hang {go}"})
+    process = fork_call(make, tmp_path / "b", debs, log=tmp_path / "printed.txt")
     work = tmp_path / "b" / "debshapes" / "work" / "items"
     end = time.monotonic() + 60
-    while not list(work.glob("*/*.npz")) and time.monotonic() < end:
+    while not list(work.glob("*/*.npz")) and time.monotonic() < end and process.is_alive():
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 1 <= len(list(work.glob("*/*.npz"))) < 5
-    assert make(tmp_path / "b", debs)["checksum"] == wanted
+    process.kill()
+    process.join()
+    go.touch()
+    assert process.exitcode == -signal.SIGKILL, (tmp_path / "printed.txt").read_text()
+    made = {path: path.stat().st_mtime_ns for path in work.glob("*/*.npz")}
+    assert 1 <= len(made) < 5
+    checksum = make(tmp_path / "b", debs, keeps_work=True)["checksum"]
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in made.items()), "nothing is made twice"
+    assert make(tmp_path / "a", debs)["checksum"] == checksum
 
 
 def test_copies_and_large_families_are_left_out(tmp_path, toys, make, write_packages):

@@ -18,13 +18,26 @@ from pointrecon.tools.debshapes.work import Work
 from pointrecon.utils.errors import InputError
 
 
-def test_what_hangs_crashes_or_is_broken_is_counted_by_cause(tmp_path, toys, make, write_packages):
-    files = {"a.toy": "hang", "b.toy": "crash", "c.toy": "broken", "d.toy": "ball 1"}
-    summary = make(tmp_path, write_packages(tmp_path / "debs", files), time_limit=10.0)
+def test_what_hangs_crashes_or_is_broken_is_counted_by_cause_and_only_what_may_pass_is_tried_again(
+    tmp_path, toys, make, write_packages, monkeypatch
+):
+    go = tmp_path / "go"
+    files = {"a.toy": f"hang {go}", "b.toy": "broken", "c.toy": "crash", "d.toy": "ball 1"}
+    debs = write_packages(tmp_path / "debs", files)
+    summary = make(tmp_path, debs, time_limit=3.0, keeps_work=True)  # a ball takes 0.1 s
     counts = summary["sources"]["toys"]
     assert counts["left_out"] == {"crash": 1, "time limit": 1, "truncated": 1}
     assert (counts["meshes"], counts["read"], counts["kept"]) == (5, 2, 2)
     assert "time limit 1" in format_summary(summary)
+    go.touch()
+    tried, store = [], Work.store
+    monkeypatch.setattr(Work, "store", lambda work, item, result: (tried.append(item.name), store(work, item, result)))
+    for time_limit, again in ((2.0, ["c"]), (60.0, ["a", "c"])):
+        (tmp_path / "debshapes" / SUMMARY).unlink()
+        summary = make(tmp_path, debs, time_limit=time_limit, keeps_work=True)
+        assert sorted(tried) == again
+        tried.clear()
+    assert summary["sources"]["toys"]["left_out"] == {"crash": 1, "truncated": 1}
 
 
 @pytest.mark.parametrize(
@@ -37,10 +50,9 @@ def test_what_hangs_crashes_or_is_broken_is_counted_by_cause(tmp_path, toys, mak
     ids=["missing", "corrupt", "escaping"],
 )
 def test_a_bad_package_is_named_and_left_out_and_the_next_run_goes_on(
-    tmp_path, toys, make, write_packages, caplog, spoil, message
+    tmp_path, toys, make, write_packages, wanted, caplog, spoil, message
 ):
     debs = write_packages(tmp_path / "debs")
-    wanted = make(tmp_path / "whole", debs)["checksum"]
     spoil(debs)
     caplog.set_level("WARNING", "recon")
     module.log.propagate = True
@@ -90,20 +102,6 @@ def test_what_a_power_cut_left_is_made_again(tmp_path, toys, make, write_package
     items[2].with_suffix(".json").write_bytes(b"")
     (tmp_path / "debshapes" / SUMMARY).unlink()
     assert make(tmp_path, debs)["checksum"] == wanted
-
-
-def test_what_may_pass_is_tried_again_and_what_comes_again_is_not(tmp_path, toys, make, write_packages, monkeypatch):
-    debs = write_packages(tmp_path / "debs", {"a.toy": "slow 1", "b.toy": "broken", "c.toy": "crash"})
-    summary = make(tmp_path, debs, time_limit=4.5, keeps_work=True)
-    assert summary["sources"]["toys"]["left_out"] == {"crash": 1, "time limit": 1, "truncated": 1}
-    tried, store = [], Work.store
-    monkeypatch.setattr(Work, "store", lambda work, item, result: (tried.append(item.name), store(work, item, result)))
-    for time_limit, again in ((3.0, ["c"]), (60.0, ["a", "c"])):
-        (tmp_path / "debshapes" / SUMMARY).unlink()
-        summary = make(tmp_path, debs, time_limit=time_limit, keeps_work=True)
-        assert sorted(tried) == again
-        tried.clear()
-    assert summary["sources"]["toys"]["left_out"] == {"crash": 1, "truncated": 1}
 
 
 def test_meshes_that_took_too_long_are_told_and_made_by_a_run_with_more_time(tmp_path, toys, make, write_packages):
@@ -158,9 +156,10 @@ def test_another_version_is_a_warning(tmp_path, toys, make, write_packages):
     assert summary["versions"] == {"toys-a": "2.0", "toys-b": None}
 
 
-def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(tmp_path, toys, make, write_packages, monkeypatch):
+def test_a_full_disk_is_one_sentence_and_the_next_run_goes_on(
+    tmp_path, toys, make, write_packages, wanted, monkeypatch
+):
     debs = write_packages(tmp_path / "debs")
-    wanted = make(tmp_path / "whole", debs)["checksum"]
     replace, count = os.replace, []
 
     def full(source, target):

@@ -17,6 +17,7 @@ from pointrecon.tools.sweeps.table import collect, expand
 from pointrecon.tools.sweeps.work import locked
 from pointrecon.utils.errors import InputError
 from tests import ROOT
+from tests.programs import fork_program
 from tests.tools.sweeps.conftest import TABLE
 
 SMALL = TABLE.replace("seeds: [0, 1]}\nover", "seeds: [0]}\nover").replace("folds: [0, 1]", "folds: [1]")
@@ -92,14 +93,15 @@ def test_stopped_and_started_again(write_table, tmp_path, number):
     """The run at work saves (or, if everything is killed, has saved), and the next start goes on from there."""
     path, out = write_table(SMALL, epochs=EPOCHS), tmp_path / "out"
     folder = out / "pretrain" / "cfgs" / "recon-pretrain-p0"
-    process = start(path, out, "--only", "recon")
-    wait_until(lambda: (folder / "ckpt-last.pth").is_file() or process.poll() is not None)
+    log = tmp_path / "printed.txt"
+    process = fork_program("ablate.py", path, "--out", out, "--jobs", 1, "--nice", 0, "--only", "recon", log=log)
+    wait_until(lambda: (folder / "ckpt-last.pth").is_file() or not process.is_alive())
     if number == signal.SIGKILL:
         for pid in holders(folder):
             os.kill(pid, number)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == (130 if number != signal.SIGKILL else -9), errors
+    os.kill(process.pid, number)
+    process.join(120)
+    assert process.exitcode == (130 if number != signal.SIGKILL else -9), log.read_text()
     assert not (folder / "result.json").exists() and (folder / "ckpt-last.pth").is_file()
     epochs = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["epoch"]
     assert 0 < epochs < EPOCHS

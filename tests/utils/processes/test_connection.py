@@ -14,6 +14,7 @@ import torch.distributed as dist
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.processes import connection
 from tests import ROOT
+from tests.processes import run_in_processes
 
 STEP = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}
 NAMES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
@@ -78,13 +79,13 @@ def test_who_is_run_again(alone, monkeypatch):
 
 
 WORKER = """
-import sys
+import os
 from pointrecon.utils.processes import connection, distributed
 connection.init("cpu")
 assert distributed.all_gather_objects(distributed.rank()) == [0, 1]
 assert not connection.has_failed(), "of the attempt before"
 distributed.barrier()
-if sys.argv[1] == "fails":
+if os.environ["FAILS"] == "True":
     connection._note(connection._FAILED)
     assert connection.has_failed()
 print("connected", flush=True)
@@ -97,25 +98,12 @@ def test_an_attempt_finds_nothing_of_the_one_before_in_a_store_that_both_have(ag
     store = dist.TCPStore("127.0.0.1", free_port(), is_master=True, wait_for_workers=False)
     for key in ("default_pg/0/cpu//0/rank_0", "default_pg/0//cpu//0/0/0"):
         store.set(key, "an address of the dead")
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "OMP_NUM_THREADS": "1"}
-    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": agents, "RECON_TIMEOUT": "60"}
+    shared = {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True", "GROUP_WORLD_SIZE": agents}
     for attempt in range(2 if agents == "1" else 1):
         if agents == "2":  # what an attempt before may have noted
             dist.PrefixStore("default_pg", store).set(connection._FAILED, "1")
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, "fails" if attempt == 0 else "is fine"],
-                cwd=ROOT,
-                env={**os.environ, **shared, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}"}
-                | {"TORCHELASTIC_RESTART_COUNT": f"{attempt}"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank in range(2)
-        ]
-        outputs = [worker.communicate(timeout=100)[0] for worker in workers]
-        assert all("connected" in output for output in outputs), outputs
+        own = {"TORCHELASTIC_RESTART_COUNT": f"{attempt}", "FAILS": f"{attempt == 0}", "RECON_TIMEOUT": "60"}
+        assert all("connected" in output for output in run_in_processes(WORKER, **shared, **own))
 
 
 def test_gloo_that_cannot_connect_is_one_sentence(alone, monkeypatch):

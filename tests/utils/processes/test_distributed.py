@@ -1,16 +1,13 @@
 """One process: nothing happens. Two processes: a real group over gloo."""
 
-import os
 import socket
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.processes import connection, distributed
-from tests import ROOT
+from tests.processes import run_in_processes
 
 WORKER = """
 import torch
@@ -49,27 +46,7 @@ print("done", rank)
 
 
 def test_two_processes():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER],
-            cwd=ROOT,
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=100)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    for rank, output in enumerate(outputs):
+    for rank, output in enumerate(run_in_processes(WORKER)):
         assert f"done {rank}" in output, output
 
 
