@@ -8,6 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 DECAY = 3  # how fast the first batches are forgotten
+NEVER_NEGATIVE = ("running_var", "num_batches_tracked")
+
+
+def is_possible(key: str, value: Tensor) -> bool:
+    """Whether a tensor of a state dict is finite and, if its key names such a statistic, not negative."""
+    is_negative = key.endswith(NEVER_NEGATIVE) and bool((value < 0).any())
+    return not is_negative and bool(value.isfinite().all())
 
 
 class BatchNorm1d(nn.BatchNorm1d):

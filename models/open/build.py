@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pointrecon.models.blocks.batch_norm import is_possible
 from pointrecon.models.open.blocks import BlockShape
 from pointrecon.models.open.encoder import OpenEncoder
 from pointrecon.models.open.keys import OPENSHAPE, ULIP2, UNI3D, family_of, to_ours
@@ -210,8 +211,11 @@ def _load(encoder: OpenEncoder, state: dict[str, Tensor], family: str) -> list[s
                 f"'{key}' (our name) of these weights of {family} is of shape {tuple(state[key].shape)}, but the other "
                 f"tensors ask for {tuple(value.shape)}"
             )
-        if not bool(state[key].isfinite().all()):
-            raise InputError(f"these weights of {family} are damaged: '{key}' (our name) has non-finite values")
+        if not is_possible(key, state[key]):
+            raise InputError(
+                f"these weights of {family} are damaged: '{key}' (our name) has non-finite values, or a variance or a "
+                "count below zero"
+            )
     encoder.load_state_dict({key: state[key] for key in wanted})
     encoder.eval().requires_grad_(False)
     return [key for key in state if key not in wanted]

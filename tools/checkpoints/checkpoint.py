@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointrecon.models.blocks.batch_norm import is_possible
 from pointrecon.models.published.encoder import (
     CLASS_TOKEN,
     QUERY_STREAM,
@@ -238,9 +239,11 @@ def _check_tensors(
             f"{misfit}: {len(differing)} tensors are of another size, '{first}' is {tuple(state[first].shape)} in the "
             f"file and {tuple(wanted[first].shape)} here; give the sizes that it was trained with"
         )
-    spoilt = next((key for key in shared if not _is_sound(state[key], wanted[key])), None)
+    spoilt = next((key for key in shared if not _is_sound(key, state[key], wanted[key])), None)
     if spoilt is not None:
-        raise InputError(f"checkpoint '{path}' is damaged: '{spoilt}' has values that are no finite numbers")
+        raise InputError(
+            f"checkpoint '{path}' is damaged: '{spoilt}' has values that are not finite, or a variance below zero"
+        )
     return shared
 
 
@@ -263,10 +266,10 @@ def _is_state(value: Mapping) -> bool:
     return all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
 
 
-def _is_sound(value: Tensor, wanted: Tensor) -> bool:
-    """Whether a tensor of a file is of a similar type as the network's, and finite in it."""
+def _is_sound(key: str, value: Tensor, wanted: Tensor) -> bool:
+    """Whether a tensor of a file is of a similar type as the network's, finite in it, and no negative variance."""
     is_similar = value.is_floating_point() == wanted.is_floating_point() and not value.is_complex()
-    return is_similar and bool(value.to(wanted.dtype).isfinite().all())
+    return is_similar and is_possible(key, value.to(wanted.dtype))
 
 
 def _is_no_part_of(layout: Layout | None, key: str) -> bool:

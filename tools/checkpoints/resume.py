@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pointrecon.models.blocks.batch_norm import is_possible
 from pointrecon.tools.checkpoints.snapshot import State
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.seed import set_rng_state
@@ -117,6 +118,8 @@ def load_model(model: nn.Module, content: Mapping[str, Any], path: object) -> No
         )
     for key, value in wanted.items():
         _check_tensor(f"'{key}'", given[key], value, path)
+        if not is_possible(key, given[key]):
+            raise ResumeError(path, f"'{key}' is below zero; go on from an earlier checkpoint")
     model.load_state_dict(given)
 
 

@@ -15,6 +15,7 @@ from pointrecon.datasets.loader import eval_loader
 from pointrecon.datasets.transforms import PointTransform, join_colors
 from pointrecon.models.heads import probe_feature
 from pointrecon.tools.build import build_dataset, eval_transform
+from pointrecon.tools.evaluators.accuracy import check_finite
 from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.utils.processes import distributed
 
@@ -141,7 +142,10 @@ class SplitEncoder:
         for batch in eval_loader(Subset(dataset, mine), self.batch_size):
             embedding = self.encode(transform(join_colors(batch, self.device, is_colored=self.is_colored)))
             parts.append(EmbeddedSplit(embedding, batch["label"], list(batch["id"])))
-        return join(distributed.gather_in_order(parts) if is_shared else parts)
+        embedded = join(distributed.gather_in_order(parts) if is_shared else parts)
+        for values in (embedded.embedding.feature, *embedded.embedding.projected.values()):
+            check_finite(values, "features")
+        return embedded
 
     def embed_first(self, dataset: PointCloudDataset, data: DataSettings) -> EmbeddedSplit:
         """The first object alone, in this process alone: what there is to know of widths before training."""

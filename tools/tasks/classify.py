@@ -13,7 +13,7 @@ from pointrecon.datasets.sample import Batch
 from pointrecon.datasets.transforms import join_colors
 from pointrecon.tools.build import build_classifier, build_dataset, eval_transform, train_transform
 from pointrecon.tools.context import RunContext
-from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
+from pointrecon.tools.evaluators.accuracy import check_finite, report_on, save_predictions
 from pointrecon.tools.protocol import has_quirk, selection, vote_augment
 from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.tools.tasks import TASKS
@@ -112,7 +112,9 @@ class ClassifyTask(Task):
             points = self.eval_transform(self._clouds(batch))
             rows += zip(self.model(points).float().cpu(), batch["label"], batch["id"], strict=True)
         logits, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
-        return torch.stack(logits), torch.stack(labels), list(ids)
+        scores = torch.stack(logits)
+        check_finite(scores, "logits")
+        return scores, torch.stack(labels), list(ids)
 
     @torch.inference_mode()
     def _predict_variants(self, split: str, trials: int, votes: int) -> tuple[Tensor, Tensor, Tensor, list[str]]:
@@ -134,7 +136,9 @@ class ClassifyTask(Task):
             mean, predictions = combine_votes(variants, self.cfg).cpu(), variants.argmax(dim=-1).cpu()
             rows += zip(mean, predictions, batch["label"], batch["id"], strict=True)
         means, votes_of, labels, ids = zip(*distributed.gather_in_order(rows), strict=True)
-        return torch.stack(means), torch.stack(votes_of), torch.stack(labels), list(ids)
+        scores = torch.stack(means)
+        check_finite(scores, "logits")
+        return scores, torch.stack(votes_of), torch.stack(labels), list(ids)
 
     def _clouds(self, batch: Batch) -> Tensor:
         """Stored points (B, N, 3), with colours (B, N, 6), on the device."""

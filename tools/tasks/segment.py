@@ -15,6 +15,7 @@ from pointrecon.datasets.sample import Batch
 from pointrecon.datasets.transforms import PointTransform, join_colors
 from pointrecon.tools.build import build_dataset, build_segmenter
 from pointrecon.tools.context import RunContext
+from pointrecon.tools.evaluators.accuracy import check_finite
 from pointrecon.tools.evaluators.part_iou import (
     format_report,
     make_belongs,
@@ -101,6 +102,7 @@ class SegmentTask(Task):
         for batch in shared_batches(eval_loader(self.datasets[split], self.ctx.batch_size, *shard)):
             points, labels, parts = self._read(batch)
             scores = self._forward_votes(points, labels)
+            check_finite(scores, "logits")
             predictions = predict_parts(scores, labels, self.belongs)
             ious = object_ious(predictions, parts, labels, self.belongs)
             accuracies = (predictions == parts).double().mean(dim=1)

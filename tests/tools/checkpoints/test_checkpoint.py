@@ -318,6 +318,17 @@ def test_weights_that_are_no_finite_numbers_are_refused(saved, tmp_path, spoil):
     state = model.state_dict() | {"encoder.query_tokens": spoil(model.encoder.query_tokens.detach() + 1)}
     save_checkpoint({"base_model": state}, tmp_path / "b.pth")
     before = other.head[0].weight.clone()
-    with pytest.raises(InputError, match=r"b\.pth' is damaged: 'encoder\.query_tokens' has values that are no finite"):
+    with pytest.raises(InputError, match=r"b\.pth' is damaged: 'encoder\.query_tokens' has values that are not finite"):
         load_weights(other, tmp_path / "b.pth")
     assert torch.equal(other.head[0].weight, before)
+
+
+@pytest.mark.parametrize("name", ["running_var", "num_batches_tracked"])
+def test_statistics_that_cannot_be_negative_are_refused(saved, tmp_path, name):
+    """The square root of such a variance is NaN, and every object would be taken for the first class."""
+    model, other = saved[0], make()
+    state = model.state_dict()
+    key = next(key for key in state if key.endswith(name))
+    save_checkpoint({"base_model": state | {key: -state[key] - 1}}, tmp_path / "b.pth")
+    with pytest.raises(InputError, match=r"is damaged.*a variance below zero"):
+        load_weights(other, tmp_path / "b.pth")

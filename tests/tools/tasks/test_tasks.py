@@ -219,3 +219,19 @@ def test_a_checkpoint_is_read_once(launch, pretrained, monkeypatch):
     assert code == 0 and len(read) == 1
     code, _ = launch("task=classify", "epochs=1", "--ckpts", pretrained, name="tuned")
     assert code == 0 and len(read) == 2
+
+
+@pytest.mark.parametrize("votes", [0, 2])
+def test_weights_that_a_step_has_made_useless_have_no_accuracy(launch, capsys, votes):
+    """The losses before the last step were finite, and so are the weights; what they give is not."""
+    huge = ("optim.lr=1e30", "optim.warmup_lr=1e30", "optim.warmup_epochs=0", "optim.grad_clip=null")
+    steps = ("epochs=1", "batch_size=45")
+    code, folder = launch("task=classify", *steps, *huge, f"num_votes={votes}", name="huge")
+    told = capsys.readouterr().err
+    assert code == 2 and "logits of" in told and "objects are not finite" in told and told.count("\n") == 1, told
+    assert not (folder / "predictions.npz").exists() and not (folder / "result.json").exists()
+    for kind in ("svm", "knn"):
+        evaluators = ("task=evaluate", "epochs=0", f"evaluators={{{kind}: {{}}}}")
+        code, _ = launch(*evaluators, "--ckpts", folder / "ckpt-last.pth", name=kind)
+        told = capsys.readouterr().err
+        assert code == 2 and "features of" in told and "are not finite" in told and told.count("\n") == 1, told

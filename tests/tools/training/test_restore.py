@@ -117,6 +117,10 @@ CASES = {
         part("base_model", lambda m: {k: v * float("nan") if v.is_floating_point() else v for k, v in m.items()}),
         "not finite",
     ),
+    "negative variance": (
+        part("base_model", lambda m: {k: -v - 1 if k.endswith("running_var") else v for k, v in m.items()}),
+        "running_var' is below zero",
+    ),
 }
 
 
