@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pointrecon.models.blocks.batch_norm import BatchNorm1d
 from pointrecon.models.blocks.layers import Dropout
-from pointrecon.utils.errors import check_choice
+from pointrecon.utils.errors import InputError, check_choice
 
 HEADS = ("linear", "mlp3")
 
@@ -50,3 +50,21 @@ def make_head(kind: str, in_dim: int, num_classes: int, dropout: float = 0.5) ->
 def make_contrast_head(in_dim: int, dim: int = 128) -> nn.Sequential:
     """Projection of the cls query for the class-wise contrastive loss: Linear, batch-norm, ReLU, Linear, batch-norm."""
     return nn.Sequential(nn.Linear(in_dim, dim), BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim), BatchNorm1d(dim))
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Of what is not finite no class is the largest, but `argmax` names one, and an accuracy of chance would follow.
+
+    Args:
+        values: (n, ...) of a network.
+        what: what they are, for the message.
+
+    Raises:
+        InputError: some are not finite.
+    """
+    bad = int((~values.isfinite()).flatten(1).any(dim=1).sum())
+    if bad:
+        raise InputError(
+            f"the {what} of {bad} of {len(values)} objects are not finite, so nothing is measured: the weights are too "
+            "large; train again with a smaller optim.lr or with optim.grad_clip, or give another checkpoint"
+        )

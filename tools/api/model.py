@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from pointrecon import hub
 from pointrecon.attention import Attention, attend, query_names_of
-from pointrecon.models.heads import probe_feature
+from pointrecon.models.heads import check_finite, probe_feature
 from pointrecon.shapes import Clouds, Shapes, read_parts, to_clouds
 from pointrecon.tools.checkpoints.pretrained import PretrainedInfo
 from pointrecon.utils.errors import InputError
@@ -42,6 +42,10 @@ class Embeddings:
     embeddings: np.ndarray
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raises InputError if the network gave what is not finite."""
+        check_finite(torch.from_numpy(self.embeddings), "embeddings")
+
 
 @dataclass
 class Classified:
@@ -60,6 +64,10 @@ class Classified:
     scores: np.ndarray
     names: list[str]
     skipped: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InputError if the network gave what is not finite."""
+        check_finite(torch.from_numpy(self.scores), "scores")
 
 
 class ShapeModel:

@@ -11,26 +11,7 @@ from torch import Tensor
 
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.tools.sweeps.summary import wilson
-from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write
-
-
-def check_finite(values: Tensor, what: str) -> None:
-    """Of what is not finite no class is the largest, but `argmax` names one, and an accuracy of chance would follow.
-
-    Args:
-        values: (n, ...) of a network.
-        what: what they are, for the message.
-
-    Raises:
-        InputError: some are not finite.
-    """
-    bad = int((~values.isfinite()).flatten(1).any(dim=1).sum())
-    if bad:
-        raise InputError(
-            f"the {what} of {bad} of {len(values)} objects are not finite, so nothing is measured: the weights are too "
-            "large; train again with a smaller optim.lr or with optim.grad_clip, or give another checkpoint"
-        )
 
 
 def accuracy_report(predictions: Tensor, labels: Tensor, class_names: list[str]) -> dict[str, Any]:

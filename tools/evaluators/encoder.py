@@ -13,9 +13,8 @@ from torch.utils.data import Subset
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader
 from pointrecon.datasets.transforms import PointTransform, join_colors
-from pointrecon.models.heads import probe_feature
+from pointrecon.models.heads import check_finite, probe_feature
 from pointrecon.tools.build import build_dataset, eval_transform
-from pointrecon.tools.evaluators.accuracy import check_finite
 from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.utils.processes import distributed
 

@@ -11,9 +11,10 @@ from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader, shared_batches
 from pointrecon.datasets.sample import Batch
 from pointrecon.datasets.transforms import join_colors
+from pointrecon.models.heads import check_finite
 from pointrecon.tools.build import build_classifier, build_dataset, eval_transform, train_transform
 from pointrecon.tools.context import RunContext
-from pointrecon.tools.evaluators.accuracy import check_finite, report_on, save_predictions
+from pointrecon.tools.evaluators.accuracy import report_on, save_predictions
 from pointrecon.tools.protocol import has_quirk, selection, vote_augment
 from pointrecon.tools.settings import DataSettings, Settings
 from pointrecon.tools.tasks import TASKS

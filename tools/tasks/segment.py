@@ -13,9 +13,9 @@ from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.datasets.loader import eval_loader, shared_batches
 from pointrecon.datasets.sample import Batch
 from pointrecon.datasets.transforms import PointTransform, join_colors
+from pointrecon.models.heads import check_finite
 from pointrecon.tools.build import build_dataset, build_segmenter
 from pointrecon.tools.context import RunContext
-from pointrecon.tools.evaluators.accuracy import check_finite
 from pointrecon.tools.evaluators.part_iou import (
     format_report,
     make_belongs,

@@ -137,6 +137,20 @@ def test_attention_of_both_streams(kind, clouds, tmp_path):
     assert (0 < found.distance).all() and (found.distance < 2).all() and np.abs(found.positions).max() <= 1
 
 
+def test_weights_that_give_nothing_finite_are_one_sentence(tiny_checkpoint, classifier_checkpoint, clouds):
+    for path, call in (
+        (tiny_checkpoint, "embed"),
+        (classifier_checkpoint, "embed"),
+        (classifier_checkpoint, "classify"),
+    ):
+        model = pointrecon.load_model(path)
+        with torch.no_grad():
+            for parameter in model.network.parameters():
+                parameter.fill_(1e30)
+        with pytest.raises(InputError, match="of 5 of 5 objects are not finite"):
+            getattr(model, call)(clouds)
+
+
 def test_attention_is_what_the_network_computes_with(tiny_checkpoint, clouds):
     """The output of an attention layer follows from the shares that are given."""
     model = pointrecon.load_model(tiny_checkpoint)
