@@ -12,7 +12,7 @@ from easydict import EasyDict
 
 from pointrecon.utils.config_paths import describe_missing, is_file, short
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.files.io import atomic_write, find_problem
 from pointrecon.utils.rules import Rule, parse_rule
 from pointrecon.utils.schema import Schema
 from pointrecon.utils.yaml_text import MAX_DEPTH, YAML_ERRORS, check_key, comments, dump, parse
@@ -177,7 +177,8 @@ def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list
     for base in bases:
         base_path = path.parent / base
         if not is_file(base_path):
-            raise InputError(f"'_base_' of {path} is {base!r:.80}, but there is no file {str(base_path)!r:.300}")
+            problem = find_problem(base_path)
+            raise InputError(f"'_base_' of {path} is {base!r:.80}, but no file {str(base_path)!r:.300}: it {problem}")
         layer = layer.over(_load_file(base_path, schema, (*parents, path.resolve()), read))
     return layer.over(_Layer.of(schema.check(content, str(path)), short(path)))
 

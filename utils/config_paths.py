@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pointrecon.utils.errors import closest
+from pointrecon.utils.files.io import find_problem
 
 TABLES = "ablation"  # a folder of tables of runs, which are no configs
 
@@ -33,13 +34,15 @@ def describe_missing(path: Path, schema_folder: Path) -> str:
     names = _configs_in(schema_folder.parent, schema_folder)
     try:
         beside = [str(item) for item in sorted(path.parent.glob("*.yaml"))]
-        is_folder = path.is_dir()
     except (OSError, ValueError):
-        beside, is_folder = [], False
-    if is_folder:
+        beside = []
+    problem = find_problem(path)
+    if problem == "is a folder":
         inside = _configs_in(path, schema_folder)
         named = f"such as {' or '.join(_spread(inside or names))}"
         return f"config '{path}' is a folder{'' if inside else ' without configs'}; give a file, {named}"
+    if problem != "does not exist":
+        return f"config '{path}' {problem}; give a file"
     match = closest(str(path), beside)
     likely = [match] if match else _nearest_paths(path, names)
     if not likely:

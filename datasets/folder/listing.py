@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pointrecon.datasets.folder.reading import SUFFIXES
 from pointrecon.utils.errors import InputError
-from pointrecon.utils.files.io import atomic_write
+from pointrecon.utils.files.io import atomic_write, check_file
 
 SPLIT_NAMES = {
     "train": "train",
@@ -67,7 +67,7 @@ def list_files(root: str | Path, table: str | Path | None = None) -> list[FileIt
         raise InputError(
             f"'{root}' is not there; give a folder of meshes or point clouds, or a CSV file that lists them"
         )
-    if root.is_file():
+    if not root.is_dir():
         return _read_table(root, root.parent)
     table = table or find_table(root)
     if table is not None:
@@ -171,6 +171,7 @@ def _read_table(path: Path, base: Path) -> list[FileItem]:
 def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Column names, and (line, row by column); empty lines are left out. Commas, semicolons or tabs stand between."""
     try:
+        check_file(path, "table of files")
         if path.stat().st_size > MAX_TABLE:
             raise InputError(f"'{path}' has over {MAX_TABLE >> 20} MB, which is no table of files")
         text = path.read_text(encoding="utf-8-sig")

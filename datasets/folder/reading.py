@@ -20,6 +20,7 @@ from pointrecon.datasets.meshes.readers.stl import read_stl
 from pointrecon.datasets.meshes.readers.threeds import read_3ds
 from pointrecon.datasets.meshes.readers.vrml import read_vrml
 from pointrecon.utils.errors import closest
+from pointrecon.utils.files.io import find_problem
 
 # This project's own readers: polygons by ear clipping, colours of materials and textures, every count checked.
 OWN_READERS: dict[str, Callable[[bytes, str, Files | None], Mesh]] = {
@@ -116,6 +117,8 @@ def _check_suffix(path: Path, suffix: str) -> None:
         hint = f"did you mean '{match}'? " if match else ""
         raise MeshError(f"'{path}' has an unknown suffix; {hint}readable are: {' '.join(SUFFIXES)}", "unknown suffix")
     try:
+        if not (path.is_file() or path.is_dir()) and path.stat():  # what is not there has no status
+            raise MeshError(f"'{path}' {find_problem(path)}; leave it out", "no plain file")
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:

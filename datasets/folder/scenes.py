@@ -38,10 +38,22 @@ def read_scene(path: Path) -> Mesh | tuple[np.ndarray, np.ndarray | None]:
     num_parts = check_gltf(path) if suffix in (".glb", ".gltf") else 0
     try:
         parts: list[Any] = []
+
+        class PlainFiles(trimesh.resolvers.FilePathResolver):
+            """Files that a scene names: buffers and textures."""
+
+            def get(self, name: str) -> bytes:
+                places = (Path(self.parent, part) for part in (name.strip().lstrip("/"), Path(name).name))
+                if any(place.exists() and not place.is_file() for place in places):
+                    raise ValueError(f"'{name}', which it names, is no plain file")
+                return super().get(name)
+
         with restrained_pillow():  # textures are opened by trimesh itself
             # Parts of a glTF node get random names of six characters, and of two that are alike one is lost.
             for _ in range(MAX_LOADS if num_parts > 1 else 1):
-                scene = trimesh.load_scene(path, file_type=suffix.lstrip("."), process=False)
+                scene = trimesh.load_scene(
+                    path, file_type=suffix.lstrip("."), resolver=PlainFiles(str(path)), process=False
+                )
                 parts = max(parts, list(_parts(scene)), key=len)
                 if len(parts) >= num_parts:
                     break

@@ -1,6 +1,7 @@
 """Bases, overrides, and a round trip through a file."""
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
@@ -120,6 +121,14 @@ def test_a_missing_file_gets_the_nearest_name(folder):
     (folder / "pretrain.yaml").write_text("")
     with pytest.raises(InputError, match="no config file .*did you mean '.*pretrain.yaml'"):
         load_config(folder / "pretain.yaml", (), folder / "_base_")
+
+
+def test_a_pipe_is_no_config(folder):
+    os.mkfifo(folder / "pipe.yaml")
+    with pytest.raises(InputError, match="^config '.*pipe.yaml' is no plain file but a pipe, socket or device; give a"):
+        load_config(folder / "pipe.yaml", (), folder / "_base_")
+    with pytest.raises(InputError, match="'_base_' of .*leaf.yaml is 'pipe.yaml', but .* is no plain file"):
+        load(folder, "_base_: pipe.yaml")
 
 
 def test_a_saved_config_alone_loads_to_the_same(folder):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pointrecon.hub import find_weights, is_place
 from pointrecon.utils.errors import InputError, closest
+from pointrecon.utils.files.io import check_file
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"  # in an installed package
 CHECKOUT_WEIGHTS = Path(__file__).resolve().parents[2] / "data" / "weights"
@@ -114,8 +115,8 @@ def find_weights_file(name: str | Path) -> Path:
         InputError: There is no such file or name, its file has not been downloaded, or its hash is another.
     """
     path = Path(name).expanduser()
-    if path.is_file():
-        return path
+    if path.exists() and not path.is_dir():
+        return check_file(path, "checkpoint")
     card = next((card for card in MODELS if card.name == str(name)), None)
     if card is None and is_place(name):
         return find_weights(name)

@@ -186,7 +186,7 @@ def _flatten(shapes: Shapes) -> Iterator[tuple[str, Path | Mesh | PointSet]]:
 def _from_path(path: Path) -> Iterator[tuple[str, Path]]:
     if not path.exists():
         raise InputError(f"'{path}' is not there; give a mesh, a point cloud, a folder or a CSV table of these")
-    if path.is_file() and path.suffix.lower() != ".csv":
+    if not path.is_dir() and path.suffix.lower() != ".csv":
         yield str(path), path
     else:
         yield from ((str(item.path), item.path) for item in list_files(path))

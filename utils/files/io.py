@@ -167,10 +167,22 @@ def check_file(path: str | Path, what: str) -> Path:
         what: What the file is, for the message: "checkpoint".
 
     Raises:
-        InputError: There is no such file.
+        InputError: There is no such file, or it is a folder, pipe, socket or device.
     """
     path = Path(path)
-    if not os.path.isfile(path):  # unlike Path.is_file, also for names that the system refuses
-        problem = "is a folder" if os.path.isdir(path) else "does not exist"
+    problem = find_problem(path)
+    if problem is not None:
         raise InputError(f"{what} '{path}' {problem}; give the path of a file")
     return path
+
+
+def find_problem(path: str | Path) -> str | None:
+    """Says why there is nothing to read at a path: "is a folder"; None if a plain file is there.
+
+    Whoever opens a named pipe waits until another program writes into it, maybe forever, and a device may have no end.
+    """
+    if os.path.isfile(path):  # unlike Path.is_file, also for names that the system refuses
+        return None
+    if os.path.isdir(path):
+        return "is a folder"
+    return "is no plain file but a pipe, socket or device" if os.path.exists(path) else "does not exist"

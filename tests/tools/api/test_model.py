@@ -1,6 +1,7 @@
 """The public Python interface on a tiny trained network."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -189,11 +190,14 @@ def test_words_of_another_width_are_refused(tiny_checkpoint, clouds, monkeypatch
         pointrecon.load_model(tiny_checkpoint).classify(clouds, ["chair"])
 
 
-def test_names_that_are_no_model():
+def test_names_that_are_no_model(tmp_path):
     with pytest.raises(InputError, match="did you mean 'recon-base-pretrain'"):
         pointrecon.load_model("recon-base-pretrian")
     with pytest.raises(InputError, match="download it from https://.* and save it as"):
         pointrecon.load_model("recon-base-pretrain")
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match="checkpoint '.*pipe.pth' is no plain file"):
+        pointrecon.load_model(tmp_path / "pipe.pth")
     with pytest.raises(InputError, match="'gone.pth' is not there"):
         pointrecon.load_model("gone.pth")
     assert {card.name for card in pointrecon.list_models()} >= {"recon-base-pretrain"}

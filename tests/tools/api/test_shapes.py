@@ -1,5 +1,6 @@
 """Tests of tools/api/shapes.py: what users hand in, read some files after the other, each with a time limit."""
 
+import os
 import time
 
 import numpy as np
@@ -51,6 +52,16 @@ def test_many_files_are_read_some_after_the_other(folder, monkeypatch, up):
     assert [id for part in parts for id in part.ids] == whole.ids
     np.testing.assert_array_equal(np.concatenate([part.points for part in parts]), whole.points)
     assert {name: why for part in parts for name, why in part.skipped.items()} == whole.skipped
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_a_pipe_is_skipped_as_what_cannot_be_read(folder, monkeypatch, jobs):
+    monkeypatch.setattr(shapes, "TIME_LIMIT", 5.0)
+    os.mkfifo(folder / "5.npy")
+    clouds = to_clouds(folder, num_points=16, jobs=jobs)
+    assert len(clouds.ids) == 5 and "is no plain file" in clouds.skipped[str(folder / "5.npy")]
+    with pytest.raises(NoShapes, match="5.npy' is no plain file"):
+        to_clouds(folder / "5.npy", num_points=16, jobs=jobs)
 
 
 def test_what_the_last_files_say_is_kept(folder, monkeypatch):

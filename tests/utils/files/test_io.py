@@ -77,6 +77,10 @@ def test_check_file_tells_a_folder_from_a_missing_file(tmp_path):
         check_file(tmp_path, "checkpoint")
     with pytest.raises(InputError, match="a{300}' does not exist"):
         check_file(tmp_path / ("a" * 300), "checkpoint")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(InputError, match="checkpoint '.*' is no plain file but a pipe, socket or device; give"):
+            check_file(path, "checkpoint")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
