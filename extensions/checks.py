@@ -7,6 +7,7 @@ import ctypes
 import math
 import numbers
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,8 +16,9 @@ from .backends import library
 from .registry import is_plain
 
 INDEX_TYPES = (torch.int64, torch.int32)
-# Coordinates between these have squared distances that are numbers, and that are told apart as finely as float32 can.
-SMALLEST_SAFE, LARGEST_SAFE = 2.0**-40, 2.0**62
+# Coordinates between these have squared distances that are numbers, told apart as finely as the type can, and so have
+# the sums of these over a batch.
+SAFE_SIZES = {torch.float32: (2.0**-40, 2.0**50), torch.float64: (2.0**-459, 2.0**490)}
 
 _magnitude = library.Function("point_ops_magnitude", 1, 2, 1)
 _TwoFloats = ctypes.c_float * 2
@@ -37,8 +39,7 @@ def check_coordinates(**clouds: Tensor) -> list[Tensor]:
     for name, points in clouds.items():
         if not isinstance(points, Tensor):
             raise ValueError(f"{name} must be a tensor of shape (B, N, 3), got {type(points).__name__}")
-        if points.layout != torch.strided:
-            raise ValueError(f"{name} {tuple(points.shape)} must be dense, got {points.layout}")
+        check_dense(name, points)
         if points.dim() != 3 or points.shape[-1] != 3:
             raise ValueError(f"{name} must have shape (B, N, 3), got {tuple(points.shape)}")
         if not points.is_floating_point():
@@ -69,11 +70,26 @@ def check_tensors(operation: str, **tensors: Tensor) -> None:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{operation}: {name} must be a tensor, got {type(tensor).__name__}")
-        if tensor.layout != torch.strided:
-            raise ValueError(f"{operation}: {name} {tuple(tensor.shape)} must be dense, got {tensor.layout}")
+        check_dense(f"{operation}: {name}", tensor)
         device = device or tensor.device
         if tensor.device != device:
             raise ValueError(f"{operation}: the devices differ: {device} and {tensor.device} ({_shapes(tensors)})")
+
+
+def check_dense(name: str, tensor: Tensor) -> None:
+    """Refuses tensors whose elements do not lie in memory at regular distances.
+
+    Args:
+        name: for the message.
+        tensor: of any shape.
+
+    Raises:
+        ValueError: it is nested, sparse or of another such layout.
+    """
+    if tensor.is_nested:  # which may have no shape to tell
+        raise ValueError(f"{name} must be dense, got a nested tensor; pad it, or call this for each of its tensors")
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name} {tuple(tensor.shape)} must be dense, got {tensor.layout}")
 
 
 def check_count(operation: str, name: str, count: int, points: Tensor) -> int:
@@ -124,6 +140,7 @@ def check_rows(operation: str, features: Tensor, index: Tensor, axes: str, weigh
     for name, tensor in given.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{operation}: {name} must be a tensor, got {type(tensor).__name__}")
+        check_dense(f"{operation}: {name}", tensor)
     is_index = index.dim() == axes.count(",") + 1 and (not axes.endswith(" 3)") or index.shape[-1] == 3)
     is_weight = weight is None or weight.shape == index.shape
     if features.dim() != 3 or not is_index or not is_weight or features.shape[0] != index.shape[0]:
@@ -175,38 +192,57 @@ def check_finite(name: str, points: Tensor) -> None:
     )
 
 
-def prepare(**clouds: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def prepare(tolerated: Sequence[str] = (), **clouds: Tensor) -> tuple[list[Tensor], list[Tensor]]:
     """What the searches for points are given: finite, contiguous and of a size whose square is a number.
 
-    In float32 the square of 1e20 is infinite and that of 1e-23 is 0, so that all distances would be equal. Clouds of
-    such a size are multiplied by a power of two, which changes no coordinate's digits and no order of distances. Like
-    `check_finite` this happens on the CPU, elsewhere on request.
-
     Args:
-        clouds: name -> (B, N, 3) floating point, of one B and type.
+        tolerated: as in `find_scale`.
+        clouds: name -> (B, N, C) floating point, of one B and type.
 
     Returns:
-        The clouds, contiguous; and the same to search in, scaled alike where one had to be.
+        The clouds, contiguous; and the same to search in, scaled alike and without a graph where one had to be.
 
     Raises:
         ValueError: a coordinate is not finite.
     """
     given = [cloud.contiguous() for cloud in clouds.values()]
-    if not _is_looked_at(given[0]):
-        return given, given
-    is_safe = True
-    for name, cloud in zip(clouds, given, strict=True):
-        largest, smallest = magnitude_range(cloud)
-        if not (largest <= LARGEST_SAFE and smallest >= SMALLEST_SAFE):
-            check_finite(name, cloud)
-            is_safe = False
-    if is_safe or given[0].dtype != torch.float32:
-        return given, given
-    magnitude = torch.cat([cloud.abs() for cloud in given], dim=1).amax(dim=(1, 2))
-    exponent = torch.frexp(magnitude).exponent
-    exponent = exponent.where((magnitude > LARGEST_SAFE) | (magnitude < SMALLEST_SAFE), 0).view(-1, 1, 1)
-    half = exponent // 2  # the whole power may be no float32
-    return given, [torch.ldexp(torch.ldexp(cloud, -half), half - exponent) for cloud in given]
+    scale = find_scale(tolerated, **dict(zip(clouds, given, strict=True)))
+    return given, given if scale is None else [cloud.detach() / scale for cloud in given]
+
+
+def find_scale(tolerated: Sequence[str] = (), **clouds: Tensor) -> Tensor | None:
+    """What clouds have to be divided by, so that squared distances are numbers.
+
+    In float32 the square of 1e20 is infinite and that of 1e-23 is 0, so that all distances would be equal. A division
+    by a power of two changes no coordinate's digits and no order of distances. Like `check_finite` this looks at values
+    on the CPU, elsewhere on request.
+
+    Args:
+        tolerated: names of those that may have a coordinate that is not finite; then nothing is scaled.
+        clouds: name -> (B, N, C) float32 or float64, of one B and type.
+
+    Returns:
+        (B, 1, 1), a power of two for each cloud of the batch; None if all of them will do as they are.
+
+    Raises:
+        ValueError: a coordinate is not finite.
+    """
+    first = next(iter(clouds.values()))
+    if not _is_looked_at(first):
+        return None
+    smallest, largest = SAFE_SIZES[first.dtype]
+    is_safe = is_finite = True
+    for name, cloud in clouds.items():
+        most, least = magnitude_range(cloud)
+        if not (most <= largest and least >= smallest):
+            is_safe, is_finite = False, is_finite and math.isfinite(most)
+            if name not in tolerated:
+                check_finite(name, cloud)
+    if is_safe or not is_finite:
+        return None
+    size = torch.cat([cloud.detach().abs() for cloud in clouds.values()], dim=1).amax(dim=(1, 2), keepdim=True)
+    power = size / (2 * torch.frexp(size).mantissa)  # the largest in it, which is a number of the type for all sizes
+    return power.where((size > largest) | ((size > 0) & (size < smallest)), 1.0)
 
 
 def takes_float32_kernel(*tensors: Tensor) -> bool:
@@ -226,7 +262,7 @@ def magnitude_range(points: Tensor) -> tuple[float, float]:
         The largest, not finite if one is not; the smallest of the clouds' largest, those of zeros alone left out,
         infinite if there is none.
     """
-    count = points.numel()
+    points, count = points.detach(), points.numel()
     if count == 0:
         return 0.0, math.inf
     if points.dtype == torch.float32 and not library.unavailable_reason(points.device.type):

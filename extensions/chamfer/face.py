@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from ..checks import check_coordinates
-from ..dispatch import select_function
 from ..registry import is_in_onnx_export, is_plain, is_transformed
 from . import reference
-from .registered import check_chosen, registered_nearest, registered_pairs
+from .registered import chamfer, registered_nearest, registered_pairs
 
 
 def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
@@ -39,16 +38,15 @@ def chamfer_distance(a: Tensor, b: Tensor, norm: int = 2) -> Tensor:
     # What requires a gradient comes from a network: it is not refused, so that training can tell of its loss.
     check_a, check_b = not a.requires_grad, not b.requires_grad
     if is_plain(a, b):
-        check_chosen(a, b, check_a, check_b)
-        return select_function(a, "chamfer_distance")(a.contiguous(), b.contiguous(), norm)
+        return chamfer(a, b, norm, check_a, check_b)
     if is_in_onnx_export():
         return reference.chamfer_distance(a, b, norm)
-    if is_transformed():
+    is_small = max(a.shape[1], b.shape[1]) <= reference.SMALL_PAIR and a.device.type == "cuda"
+    if is_small and a.dtype == torch.float32 and not is_transformed():
+        return registered_pairs(a, b, norm, check_a, check_b)[0]
+    if norm == 1 or is_transformed():  # a root of a square would not do: it may have been no number
         _, index_a = registered_nearest(a.detach(), b.detach(), check_a, check_b)
         _, index_b = registered_nearest(b.detach(), a.detach())
         return reference.between_chosen(a, b, index_a, index_b, norm)
-    is_small = max(a.shape[1], b.shape[1]) <= reference.SMALL_PAIR
-    if is_small and a.device.type == "cuda" and a.dtype == torch.float32:
-        return registered_pairs(a, b, norm, check_a, check_b)[0]
     (from_a, _), (from_b, _) = registered_nearest(a, b, check_a, check_b), registered_nearest(b, a)
     return reference.combine_chamfer(from_a, from_b, norm)

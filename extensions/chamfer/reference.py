@@ -40,11 +40,16 @@ def chamfer_gradient(
     return grad_a, grad_b
 
 
-def between_chosen(a: Tensor, b: Tensor, index_a: Tensor, index_b: Tensor, norm: int) -> Tensor:
-    """The Chamfer distance through chosen pairs (B, N) and (B, M) -> scalar, with all derivatives."""
-    from_a = (a - gather(b, index_a)).square().sum(dim=-1)
-    from_b = (b - gather(a, index_b)).square().sum(dim=-1)
-    return combine_chamfer(from_a, from_b, norm)
+def between_chosen(a: Tensor, b: Tensor, index_a: Tensor, index_b: Tensor, norm: int, is_huge: bool = False) -> Tensor:
+    """The Chamfer distance through chosen pairs (B, N) and (B, M) -> scalar, with all derivatives.
+
+    Norm 1 forms no square, so that it is right for coordinates of any size; `is_huge`: no sum overflows either.
+    """
+    distances = []
+    for difference in (a - gather(b, index_a), b - gather(a, index_b)):
+        each = difference.square().sum(dim=-1) if norm == 2 else length(difference)
+        distances.append((each / each.numel()).sum() if is_huge else each.mean())
+    return (distances[0] + distances[1]) / (1 if norm == 2 else 2)
 
 
 def pairs_forward(a: Tensor, b: Tensor, norm: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,8 +67,8 @@ def pairs_backward(
         index = index.long()
         pull = 2 * (own - gather(other, index))
         if norm == 1:
-            distance = pull.norm(dim=-1, keepdim=True) / 2
-            pull = torch.where(distance > 0, pull / (4 * distance), 0.0)
+            distance = length(pull).unsqueeze(-1)
+            pull = torch.where(distance > 0, pull / distance / 2, 0.0)
         pull = pull * grad / index.numel()
         grad_own += pull
         grad_other.scatter_add_(1, index.unsqueeze(-1).expand_as(pull), -pull)
@@ -88,6 +93,17 @@ def nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         pairs = zip(a.split(slab), b.split(slab), strict=True)
         index = torch.cat([knn.squared_distances(x, y).argmin(dim=-1) for x, y in pairs])
     return (a - gather(b, index)).square().sum(dim=-1), index
+
+
+def length(vectors: Tensor) -> Tensor:
+    """(..., 3) -> (...) without a square, which may be no number; the gradient at 0 is 0, where there is none."""
+    x, y, z = vectors.unbind(-1)
+    return _hypotenuse(_hypotenuse(x, y), z)
+
+
+def _hypotenuse(x: Tensor, y: Tensor) -> Tensor:
+    is_zero = (x == 0) & (y == 0)
+    return torch.hypot(x.masked_fill(is_zero, 1.0), y).masked_fill(is_zero, 0.0)
 
 
 def safe_sqrt(squared: Tensor) -> Tensor:

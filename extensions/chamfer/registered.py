@@ -8,43 +8,59 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import check_finite
+from ..checks import find_scale, prepare
 from ..dispatch import select_backend, select_function
+from ..interpolate.reference import squared_to
 from ..interpolate.registered import distance_backward, save_distances
 from ..registry import register
+from . import reference
+
+
+def chamfer(a: Tensor, b: Tensor, norm: int, check_a: bool, check_b: bool) -> Tensor:
+    """The distance of plain tensors, checked, without torch's dispatcher; see `ops.chamfer_distance`."""
+    a, b = a.contiguous(), b.contiguous()
+    scale = find_scale(_tolerated(check_a, check_b), a=a, b=b)
+    if scale is None:
+        return select_function(a, "chamfer_distance")(a, b, norm)
+    one, two = a.detach() / scale, b.detach() / scale
+    search = select_function(a, "nearest")
+    return reference.between_chosen(a, b, search(one, two)[1], search(two, one)[1], norm, bool((scale > 1).any()))
 
 
 def nearest(a: Tensor, b: Tensor, check_a: bool = False, check_b: bool = False) -> tuple[Tensor, Tensor]:
     """Squared distances (B, N) to the nearest in b, and which it is; coordinates are checked on request."""
-    check_chosen(a, b, check_a, check_b)
-    return select_function(a, "nearest")(a.contiguous(), b.contiguous())
+    (a, b), searched = prepare(_tolerated(check_a, check_b), a=a, b=b)
+    squared, index = select_function(a, "nearest")(*searched)
+    return squared if searched[0] is a else squared_to(a, b, index.unsqueeze(-1)).squeeze(-1), index
 
 
 def pairs(
     a: Tensor, b: Tensor, norm: int, check_a: bool = False, check_b: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The distance of clouds of at most `reference.SMALL_PAIR` points, and which points it is made of, int8."""
-    check_chosen(a, b, check_a, check_b)
-    return select_backend(a, "pairs_forward").pairs_forward(a.contiguous(), b.contiguous(), norm)
+    a, b = a.contiguous(), b.contiguous()
+    scale = find_scale(_tolerated(check_a, check_b), a=a, b=b)
+    function = select_backend(a, "pairs_forward").pairs_forward
+    if scale is None:
+        return function(a, b, norm)
+    _, nearest_b, nearest_a = function(a / scale, b / scale, norm)
+    is_huge = bool((scale > 1).any())
+    distance = reference.between_chosen(a, b, nearest_b.long(), nearest_a.long(), norm, is_huge)
+    return distance, nearest_b, nearest_a
 
 
 def pairs_backward(
     a: Tensor, b: Tensor, nearest_b: Tensor, nearest_a: Tensor, grad: Tensor, norm: int
 ) -> tuple[Tensor, Tensor]:
     """Gradients (B, N, 3) and (B, M, 3) of what `pairs` was given; grad is that of the scalar."""
-    function = select_backend(a, "pairs_backward").pairs_backward
-    return function(a.contiguous(), b.contiguous(), nearest_b, nearest_a, grad, norm)
+    a, b = a.contiguous(), b.contiguous()
+    is_scaled = find_scale(("a", "b"), a=a, b=b) is not None
+    backend = reference if is_scaled else select_backend(a, "pairs_backward")
+    return backend.pairs_backward(a, b, nearest_b, nearest_a, grad, norm)
 
 
-def check_chosen(a: Tensor, b: Tensor, check_a: bool, check_b: bool) -> None:
-    """Refuses coordinates that are not finite of those clouds that no network put out.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for name, cloud, is_checked in (("a", a, check_a), ("b", b, check_b)):
-        if is_checked:
-            check_finite(name, cloud)
+def _tolerated(check_a: bool, check_b: bool) -> list[str]:
+    return [name for name, is_checked in (("a", check_a), ("b", check_b)) if not is_checked]
 
 
 def _fake_nearest(a: Tensor, b: Tensor, check_a: bool = False, check_b: bool = False) -> tuple[Tensor, Tensor]:

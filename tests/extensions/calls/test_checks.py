@@ -9,6 +9,11 @@ from pointrecon.extensions import checks, ops
 CLOUD = torch.zeros(2, 5, 3)
 INDEX, TRIPLES = torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4, 3, dtype=torch.int64)
 WEIGHT = torch.ones(2, 4, 3)
+NESTED, JAGGED = (
+    torch.nested.nested_tensor([torch.zeros(5, 3), torch.zeros(4, 3)], layout=layout)
+    for layout in (torch.strided, torch.jagged)
+)
+IS_NESTED = "must be dense, got a nested tensor"
 
 MISTAKES = {
     "a fraction of a sample": (lambda: ops.fps(CLOUD, 2.0), r"num_samples is 2.0.*whole number.*\(2, 5, 3\)"),
@@ -16,6 +21,17 @@ MISTAKES = {
     "a number in words": (lambda: ops.patchify(CLOUD, 2, "2"), "group_size is '2'"),
     "no point": (lambda: ops.fps(CLOUD[:, :0], 1), r"clouds have no point \(points \(2, 0, 3\)\)"),
     "a sparse cloud": (lambda: ops.fps(CLOUD.to_sparse(), 1), r"points \(2, 5, 3\) must be dense"),
+    "a nested cloud": (lambda: ops.fps(NESTED, 1), f"points {IS_NESTED}"),
+    "a jagged cloud": (lambda: ops.fps(JAGGED, 1), f"points {IS_NESTED}"),
+    "nested queries": (lambda: ops.knn(CLOUD, NESTED, 1), f"queries {IS_NESTED}"),
+    "a nested pair": (lambda: ops.chamfer_distance(CLOUD, NESTED), f"b {IS_NESTED}"),
+    "nested patches": (lambda: ops.patchify(NESTED, 1, 1), f"points {IS_NESTED}"),
+    "nested features": (lambda: ops.gather(NESTED, INDEX), f"gather: features {IS_NESTED}"),
+    "a nested index": (lambda: ops.group(CLOUD, JAGGED.long()), f"group: index {IS_NESTED}"),
+    "nested weights": (lambda: ops.three_interpolate(CLOUD, TRIPLES, NESTED), f"weight {IS_NESTED}"),
+    "nested scores": (lambda: ops.assign(NESTED), f"assign: scores {IS_NESTED}"),
+    "nested pooling": (lambda: ops.linear_max(JAGGED, CLOUD[0]), f"linear_max: x {IS_NESTED}"),
+    "nested attention": (lambda: ops.attention(NESTED), f"attention: qkv {IS_NESTED}"),
     "gather with floats": (lambda: ops.gather(CLOUD, INDEX.float()), r"index \(2, 4\) must be int64 or int32"),
     "gather with a mask": (lambda: ops.gather(CLOUD, INDEX.bool()), "gather: index .* got torch.bool"),
     "gather past the end": (lambda: ops.gather(CLOUD, INDEX + 5), r"gather: index \(2, 4\) has 5, .* 0\.\.4"),

@@ -44,6 +44,20 @@ def test_indices_do_not_depend_on_the_size(scale, num_points):
     assert all(torch.equal(one, two * power(scale)) for one, two in zip(places, wanted, strict=True))
 
 
+@pytest.mark.parametrize("exponent", [-1000, -660, 500, 660, 1020])
+def test_double_precision_of_any_size(exponent):
+    scale = 2.0**exponent
+    points, queries = cloud(2, 64).double(), cloud(2, 7, seed=1).double()
+    large, asked = points * scale, queries * scale
+    assert torch.equal(ops.fps(large, 20), ops.fps(points, 20))
+    assert torch.equal(ops.knn(large, asked, 9), ops.knn(points, queries, 9))
+    assert torch.equal(ops.three_nn(asked, large)[1], ops.three_nn(queries, points)[1])
+    *places, index = ops.patchify(large, 8, 5)
+    *wanted, wanted_index = ops.patchify(points, 8, 5)
+    assert torch.equal(index, wanted_index)
+    assert all(torch.equal(one, two * scale) for one, two in zip(places, wanted, strict=True))
+
+
 def test_random_clouds_of_1e20():
     points = torch.randn(1, 64, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(ops.fps(points * 1e20, 8), ops.fps(points, 8))
