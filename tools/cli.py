@@ -4,8 +4,11 @@ Imports the standard library only, so that --help answers at once.
 """
 
 import argparse
+import functools
+import itertools
 import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +38,16 @@ ALIASES = {
     "npoints": "data.num_points",
     "num_point": "data.num_points",
     "workers": "num_workers",
+    "warmup": "optim.warmup_epochs",
+    "warmup_epoch": "optim.warmup_epochs",
+    "clip_grad": "optim.grad_clip",
+    "max_grad_norm": "optim.grad_clip",
+    "optimizer": "optim.type",
+    "drop_path_rate": "model.drop_path",
+    "smoothing": "classifier.label_smoothing",
+    "accum_iter": "accum_steps",
+    "fp16": "precision",
+    "bf16": "precision",
     "gpu": "device",
     "gpus": "device",
     "dataset": "data.type",
@@ -111,17 +124,41 @@ def _explain_flag(parser: Parser, item: str, rest: Sequence[str]) -> str:
 
     flag, sign, value = item.partition("=")
     word = flag.lstrip("-").replace("-", "_")[:100]
-    flags = parser._option_string_actions
-    key = ALIASES.get(word.lower()) or next(iter(load_schema().places_of(word)), None)
-    if key is not None and not key.startswith("--"):
-        follows = rest[0] if rest and "=" not in rest[0] and not rest[0].startswith("--") else "VALUE"
-        given = value if sign else follows
-        override = f"{key}={f'cuda:{given}' if key == 'device' and given.isdigit() else given}"
-        return f"unknown flag '{flag:.100}'; '{key}' is a key of the config: write {shlex.quote(override)}"
-    match = key or closest(flag[:100], flags)
-    return f"unknown flag '{flag:.100}'; " + (
-        f"did you mean '{match}'?" if match else "python main.py --help lists all flags"
-    )
+    start, schema = f"unknown flag '{flag:.100}'; ", load_schema()
+    keys, flags = schema.keys(), {name.lstrip("-"): name for name in parser._option_string_actions}
+    target = ALIASES.get(word.lower())
+    tree = functools.reduce(lambda value, part: {part: value}, reversed((target or word).split(".")), {})
+    places = [target or word] if schema.known(tree) == tree else schema.places_of(word)
+    is_guess = not places and target is None
+    if is_guess:
+        near = closest(word, [*flags, *(keys if "." in word else [key.rpartition(".")[2] for key in keys])])
+        target = flags.get(near or "")
+        places = [near] if near in keys else schema.places_of(near or "")
+    places = [_first_key(place, keys) for place in places]
+    if target in flags.values() or not places:
+        return start + (f"did you mean '{target}'?" if target else "python main.py --help lists all flags")
+    if not sign:
+        value = rest[0] if rest and "=" not in rest[0] and not rest[0].startswith("--") else "VALUE"
+    if places == ["device"]:
+        # Several GPUs are numbers in a row or between commas.
+        numbers = re.findall(r"\d+", value if sign else " ".join(itertools.takewhile(str.isdigit, rest)) or value)
+        if len(numbers) > 1:
+            devices = ",".join(numbers)
+            return f"{start}for several GPUs start with CUDA_VISIBLE_DEVICES={devices} torchrun " + (
+                f"--nproc_per_node={len(numbers)} main.py ..."
+            )
+        value = f"cuda:{value}" if value.isdigit() else value
+    written = " or ".join(shlex.quote(f"{key}={value}") for key in places)
+    if is_guess:
+        return f"{start}did you mean {' or '.join(map(repr, places))} of the config? Then write {written}"
+    said = f"'{places[0]}' is a key" if len(places) == 1 else f"'{word}' names keys"
+    return f"{start}{said} of the config: write {written}"
+
+
+def _first_key(place: str, keys: Sequence[str]) -> str:
+    """A key itself; of a section, the first key in it, which is its type where it has one."""
+    inside = next((key for key in keys if key.startswith(f"{place}.") and "<" not in key), None)
+    return place if inside is None else _first_key(inside, keys)
 
 
 def _make_parser() -> Parser:

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+NULL_WORDS = ("none", "null", "nil", "nothing")
+
 
 class InputError(ValueError):
     """A mistake in what the user gave: one sentence with what was given, what is allowed and what to do next.
@@ -42,6 +44,11 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if match is not None:
         return f"did you mean '{match}'?"
     return f"allowed: {', '.join(valid)}" if valid else "nothing is allowed here"
+
+
+def is_null_word(value: object) -> bool:
+    """Whether a value is a text that says None, which YAML and the shell hand on as a text like any other."""
+    return isinstance(value, str) and value.strip().lower() in NULL_WORDS
 
 
 def check_choice(what: str, value: object, valid: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pointrecon.utils.errors import InputError, closest, nearest
+from pointrecon.utils.errors import InputError, closest, is_null_word, nearest
 
 # What registers an entry: the decorator, with its name or the class's own.
 _ENTRY = re.compile(r"""\.register\((?:["'](\w+)["'])?\)\n(?:@.*\n)*(?:class|def) (\w+)""")
@@ -94,7 +94,8 @@ class Registry:
             extras: Keyword arguments from the program; they win over an option of the same name.
 
         Raises:
-            InputError: No or an unknown `type`, an option that the entry does not take, or one that it needs and lacks.
+            InputError: No or an unknown `type`, an option that the entry does not take, one that it needs and lacks, or
+                None as a text.
         """
         if not isinstance(options, Mapping) or not options.get("type"):
             raise InputError(f"a {self.kind} needs a 'type'; there are: {', '.join(self.names()) or 'none'}")
@@ -116,6 +117,9 @@ class Registry:
                     f"{self.kind} '{name}' takes no option '{key}'; {nearest(key, valid)} "
                     f"Its signature: {name}{signature}"
                 )
+        for item in named:
+            if item.default is None and is_null_word(arguments.get(item.name)):
+                raise InputError(f"{self.kind} '{name}' has {item.name}='{arguments[item.name]}'; did you mean null?")
         missing = [item.name for item in named if item.default is item.empty and item.name not in arguments]
         if missing:
             listed = ", ".join(f"'{key}'" for key in missing)

@@ -4,6 +4,7 @@ A rule stands in brackets at the start of the key's comment, in the file that ha
 
     lr: 5.0e-4          # [> 0] highest learning rate
     betas: [0.9, 0.99]  # [2 values, >= 0, < 1] decay of Adam's averages
+    scale: [0.8, 1.2]   # [2 values, rising, > 0] a range: no value is below the one before it
     fold: null          # [whole, >= 0] a key whose default says no type
     device: auto        # [auto | cpu | cuda | cuda:N, gpu = cuda] N is any number; whoever writes gpu is told of cuda
 """
@@ -40,6 +41,7 @@ class Rule:
     Attributes:
         kind: Type of the value or, in a list, of each element; None: that of the default.
         length: Number of elements of a list; None: any.
+        is_rising: No element of a list is below the one before it.
         bounds: (sign, number) that hold for the value or for each element.
         choices: Texts that are allowed; "N" in one stands for any whole number, and "<word>" for any text, which is
             looked at later. Empty: all.
@@ -48,6 +50,7 @@ class Rule:
 
     kind: type | None = None
     length: int | None = None
+    is_rising: bool = False
     bounds: tuple[tuple[str, float], ...] = ()
     choices: tuple[str, ...] = ()
     synonyms: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +65,8 @@ class Rule:
             if not all(math.isfinite(item) and _BOUNDS[sign][0](item, bound) for sign, bound in self.bounds):
                 each = "each " if isinstance(value, list) else ""
                 return f"{each}must be {self.range}"
+        if self.is_rising and value != sorted(value):
+            return f"must go from the smaller to the larger number, such as {sorted(value)}"
         return None
 
     @property
@@ -92,6 +97,8 @@ def parse_rule(comment: str) -> Rule:
             options["length"] = int(length[1])
         elif synonym := re.fullmatch(r"([\w-]+) = ([\w-]+)", part):
             options["synonyms"][synonym[1]] = synonym[2]
+        elif part == "rising":
+            options["is_rising"] = True
         elif part in KINDS:
             options["kind"] = KINDS[part]
         elif re.fullmatch(r"[\w:<>-]+( \| [\w:<>-]+)*", part):

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pointrecon.utils.errors import InputError, closest, nearest
+from pointrecon.utils.errors import InputError, closest, is_null_word, nearest
 from pointrecon.utils.rules import WORDS, Rule
 from pointrecon.utils.yaml_text import parse_number
 
 ANY = "<name>"  # in the schema: stands for every name that the section does not list
-NULL_WORDS = ("none", "nil", "nothing")
+REGISTERED = ("task", "type", "block")  # names of classes: whoever looks them up says which there are
 NO_RULE = Rule()
 _UNKNOWN = object()
 
@@ -132,9 +132,11 @@ class _Key:
 
     def _cast(self, value: Any, kind: type) -> Any:
         if kind not in (int, float):
-            if type(value) is kind:
-                return value
-            raise self._type_error(value, kind)
+            if type(value) is not kind:
+                raise self._type_error(value, kind)
+            if kind is str and is_null_word(value):
+                self._check_null_word(value)
+            return value
         number = parse_number(value) if isinstance(value, str) and len(value) < 100 else value
         if isinstance(number, (int, float)) and not isinstance(number, bool) and _is_finite(number):
             if kind is float:
@@ -143,13 +145,23 @@ class _Key:
                 return int(number)  # a large whole number is no float's
         raise self._type_error(value, kind)
 
+    def _check_null_word(self, word: str) -> None:
+        """Refuses None and the like as a text, which would become the name of a folder or a file."""
+        if self.rule.choices or self.path.rpartition(".")[2] in REGISTERED:
+            return
+        wanted = "or null; did you mean null?" if self.default is None else f"such as {_show(self.default)};"
+        raise InputError(
+            f"'{self.path}' in {self.where} is {_show(word)}, a word for nothing, but must be text {wanted} What is "
+            f"really called so is written './{word.strip()}'"
+        )
+
     def _type_error(self, value: Any, kind: type) -> InputError:
         name = "null" if value is None else "section" if isinstance(value, Mapping) else type(value).__name__
         given = "null" if value is None else f"{_show(value)} ({name})"
         wanted = f"each a {WORDS[kind][2:]}" if isinstance(self.default, list) and kind is not list else WORDS[kind]
         bounds = f" {self.rule.range}" if self.rule.bounds else ""
         example = " or null" if self.default is None else f" such as {_show(self.default)}"
-        if isinstance(value, str) and value.lower() in NULL_WORDS and self.default is None:
+        if is_null_word(value) and self.default is None:
             example += "; did you mean null?"
         elif kind is str and isinstance(value, (bool, int, float)):
             example += "; put it in quotes if it is one"
@@ -195,7 +207,7 @@ def _check_no_section(value: Any, default: Mapping[str, Any], where: str, path: 
     can_be_null = _is_free(default) or is_any or ("." in path and "type" in default)
     if value is None and can_be_null:
         return
-    key = next((key for key in default if key != ANY), "name")
+    key = next((key for key in default if key != ANY), "type" if is_any else ANY)
     off = f", or switch it off with {path}=null" if can_be_null and not _is_free(default) else ""
     raise InputError(
         f"'{path}' in {where} is {_show(value)}, but is a section; set a key in it, such as {path}.{key}{off}"

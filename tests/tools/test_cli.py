@@ -112,12 +112,37 @@ def test_the_launcher_insists_on_torchrun(monkeypatch):
         (["--eval"], "did you mean '--test'"),
         (["-lr", "3"], "write optim.lr=3"),
         (["--" + "l" * 10_000], "--help lists all flags"),
+        (["--model.embed_dim", "32"], "'model.embed_dim' is a key of the config: write model.embed_dim=32"),
+        (["--model.embed-dim=32"], "write model.embed_dim=32"),
+        (["--model.embed_dm", "32"], "write model.embed_dim=32"),
+        (["--teachers.mine.type", "x"], "write teachers.mine.type=x"),
+        (["--evaluators.svm.C=3"], "write evaluators.svm.C=3"),
+        (["--warmup", "3"], "write optim.warmup_epochs=3"),
+        (["--epoch", "3"], "write epochs=3"),
+        (["--warmup_epoch", "3"], "write optim.warmup_epochs=3"),
+        (["--wrmup_epochs", "3"], "did you mean 'optim.warmup_epochs' of the config? Then write optim.warmup_epochs=3"),
+        (
+            ["--dropout", "0.1"],
+            "'dropout' names keys of the config: write data.augment.dropout=0.1 or classifier.dropout=0.1 or "
+            "segmenter.dropout=0.1",
+        ),
+        (["--ema", "0.99"], "write ema.decay=0.99"),
+        (["--gpus", "0,1"], "CUDA_VISIBLE_DEVICES=0,1 torchrun --nproc_per_node=2 main.py"),
+        (["--gpus=0,2,3"], "CUDA_VISIBLE_DEVICES=0,2,3 torchrun --nproc_per_node=3 main.py"),
+        (["--gpus", "0", "1", "epochs=3"], "CUDA_VISIBLE_DEVICES=0,1 torchrun --nproc_per_node=2 main.py"),
     ],
 )
 def test_flags_that_are_keys_of_the_config_name_the_remedy(argv, remedy):
     with pytest.raises(InputError) as error:
         cli.parse(["--config", "x.yaml", *argv])
     assert remedy in str(error.value) and len(str(error.value)) < 300
+
+
+def test_every_key_may_be_taken_for_a_flag():
+    keys = [key for key in load_schema().keys() if "." in key and "<" not in key]
+    for key in keys:
+        with pytest.raises(InputError, match=f"write {key}[=.]"):
+            cli.parse(["--config", "x.yaml", f"--{key}"])
 
 
 def test_every_alias_leads_somewhere():

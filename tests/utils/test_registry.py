@@ -57,6 +57,16 @@ def test_build_refuses_an_option_that_the_constructor_does_not_take(registry):
         registry.build({"type": "Circle", "radius": 2, "color": "blue"})
 
 
+@pytest.mark.parametrize("word", ["None", "null", "nil"])
+def test_a_word_for_nothing_is_refused_where_nothing_is_allowed(registry, tmp_path, word):
+    (tmp_path / "shape_package" / "store.py").write_text(
+        "from shape_package import SHAPES\n@SHAPES.register()\ndef Store(cache=None, mode='none'):\n    return mode\n"
+    )
+    with pytest.raises(InputError, match=f"shape 'Store' has cache='{word}'; did you mean null?"):
+        registry.build({"type": "Store", "cache": word})
+    assert registry.build({"type": "Store", "cache": None, "mode": word}) == word
+
+
 def test_build_names_what_is_missing(registry):
     with pytest.raises(InputError, match="'Circle' needs 'radius'"):
         registry.build({"type": "Circle"})

@@ -17,6 +17,7 @@ from pointrecon.utils.rules import Rule, parse_rule
         ("[a | b-c | d:N, x = a, y = b-c]", Rule(choices=("a", "b-c", "d:N"), synonyms={"x": "a", "y": "b-c"})),
         ("[AdamW]", Rule(choices=("AdamW",))),
         ("[text]", Rule(kind=str)),
+        ("[2 values, rising] a range", Rule(length=2, is_rising=True)),
     ],
 )
 def test_reading(comment, rule):
@@ -41,6 +42,7 @@ def test_our_own_mistakes(comment):
         ("[a | <word>, wasp = a]", "wasp", "must be one of: a, <word>; did you mean 'a'?"),
         ("[cuda:N]", "cuda:one", "must be one of: cuda:N; did you mean 'cuda:N'?"),
         ("[< 4294967296]", 4294967296, "must be below 4294967296"),
+        ("[2 values, rising]", [2, 1], "must go from the smaller to the larger number, such as [1, 2]"),
     ],
 )
 def test_what_is_wrong_is_said(comment, value, problem):
@@ -52,6 +54,7 @@ def test_what_is_wrong_is_said(comment, value, problem):
     [
         ("[>= 0]", 0),
         ("[2 values, > 0]", [1, 2]),
+        ("[2 values, rising]", [1, 1]),
         ("[a | b]", "b"),
         ("[cuda:N]", "cuda:12"),
         ("[a | <word>]", "zzz"),

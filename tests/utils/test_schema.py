@@ -1,8 +1,12 @@
 """Keys and types of configs."""
 
+import functools
+
 import pytest
 
+from pointrecon.utils.config import check_part
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.rules import parse_rule
 from pointrecon.utils.schema import Schema
 
 SCHEMA = Schema(
@@ -68,6 +72,61 @@ def test_wrong_types_are_refused_with_file_and_key(tree):
     with pytest.raises(InputError, match="in test.yaml") as error:
         check(tree)
     assert f"'{next(iter(tree))}" in str(error.value)
+
+
+TEXTS = Schema(
+    {"out": "runs", "path": None, "any": None, "mode": "none", "type": "Net", "names": ["a"]},
+    {"path": parse_rule("[text]"), "mode": parse_rule("[none | all]")},
+)
+
+
+@pytest.mark.parametrize("word", ["None", "none", "NULL", "nil", " Nothing ", "null"])
+def test_a_word_for_nothing_is_no_text(word):
+    with pytest.raises(InputError, match="'path' in .*must be text or null; did you mean null") as error:
+        TEXTS.check({"path": word}, "test.yaml")
+    assert f"is written './{word.strip()}'" in str(error.value)
+    with pytest.raises(InputError, match="'out' in .*must be text such as 'runs'"):
+        TEXTS.check({"out": word}, "test.yaml")
+    with pytest.raises(InputError, match="'names' in .*a word for nothing"):
+        TEXTS.check({"names": ["b", word]}, "test.yaml")
+
+
+def test_choices_and_names_of_classes_are_looked_at_where_they_are_known():
+    tree = {"mode": "none", "type": "none", "any": "none", "path": "./None", "out": "nonesuch"}
+    assert TEXTS.check(tree, "test.yaml") == tree
+    with pytest.raises(InputError, match="'mode' in test.yaml is 'None', but must be one of: none, all; did you mean"):
+        TEXTS.check({"mode": "None"}, "test.yaml")
+
+
+@pytest.mark.parametrize("key", ["output_root", "data_root", "data.root", "data.cache_root", "init"])
+def test_no_run_goes_into_a_folder_called_none(key):
+    tree = functools.reduce(lambda value, part: {part: value}, reversed(key.split(".")), "None")
+    with pytest.raises(InputError, match=f"'{key}' in test.yaml is 'None', a word for nothing"):
+        check_part(tree, "test.yaml")
+
+
+def test_choices_that_are_called_none_stay():
+    tree = {"classifier": {"freeze": "none"}, "teachers": {"image": {"control": "none"}}}
+    assert check_part(tree, "test.yaml") == tree
+
+
+def test_a_section_names_a_key_that_there_is():
+    for tree, hint in (
+        ({"evaluators": {"svm": 3}}, "such as evaluators.svm.type, or"),
+        ({"optim": 3}, "such as optim.type"),
+        ({"evaluators": 3}, "such as evaluators.<name>"),
+    ):
+        with pytest.raises(InputError, match="is a section; set a key in it") as error:
+            check_part(tree, "test.yaml")
+        assert hint in f"{error.value}, or"
+
+
+def test_a_range_whose_ends_are_swapped_is_refused():
+    for scale in ([2, 1], [1.5, 0.5]):
+        with pytest.raises(InputError, match="'data.augment.scale' .* must go from the smaller to the larger number"):
+            check_part({"data": {"augment": {"scale": scale}}}, "test.yaml")
+    assert check_part({"data": {"augment": {"scale": [1, 1]}}}, "test.yaml")["data"]["augment"]["scale"] == [1, 1]
+    assert check_part({"optim": {"betas": [0.95, 0.9]}}, "test.yaml"), "no range"
 
 
 def test_message_says_what_was_given_and_what_is_allowed():

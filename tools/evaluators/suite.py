@@ -61,6 +61,12 @@ class EvaluatorSuite:
                 f"'{name}: {{}}' or evaluators.{name}.every=10"
             )
         options = {"type": name, **(options or {})}
+        taken = next((key for key in ("cfg", "name", "store") if key in options), None)
+        if taken is not None:  # the program gives these itself
+            raise InputError(
+                f"evaluators.{name} takes no option '{taken}'; its name is '{name}' in the section, and "
+                "python main.py --list evaluators shows all options"
+            )
         data = own_data(self.cfg, name, options.get("data"))
         # The objects that choose the checkpoint are in no other evaluator's training split either.
         select = "val" if holds_out(self.cfg, data_type=data["type"]) else "last"

@@ -152,6 +152,9 @@ def test_every_object_is_encoded_once_in_order(make, cfg):
 BAD = {
     "no section": ({"svm": 3}, "evaluators.svm is 3, but must be a section"),
     "a negative C": ({"svm": {"C": -1}}, "evaluators.svm.C is -1, but must be a number above 0"),
+    "another name": ({"svm": {"name": "x"}}, "evaluators.svm takes no option 'name'; its name is 'svm'"),
+    "a store": ({"svm": {"store": None}}, "evaluators.svm takes no option 'store'"),
+    "a config": ({"svm": {"cfg": {}}}, "evaluators.svm takes no option 'cfg'"),
     "a text as C": ({"svm": {"C": "a"}}, "evaluators.svm.C is 'a'"),
     "an infinite C": ({"svm": {"C": float("inf")}}, "evaluators.svm.C is inf"),
     "half a draw": ({"few": {"type": "svm", "draws": 0.5}}, "evaluators.few.draws is 0.5, but must be a whole number"),
