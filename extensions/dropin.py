@@ -6,7 +6,9 @@ import numbers
 import torch
 from torch import Tensor
 
-from .checks import check_range
+from .checks import SAFE_SIZES, check_dense, check_range
+from .checks import find_scale as find_scale_of
+from .registry import is_plain
 
 
 def check_shapes(function: str, **arguments: tuple[Tensor, str]) -> dict[str, int]:
@@ -21,13 +23,14 @@ def check_shapes(function: str, **arguments: tuple[Tensor, str]) -> dict[str, in
         The size of each letter.
 
     Raises:
-        ValueError: an argument is no tensor, has another shape, or lies on another device than the first.
+        ValueError: an argument is no tensor or not dense, has another shape, or lies on another device than the first.
     """
     sizes: dict[str, int] = {}
     device = None
     for name, (tensor, axes) in arguments.items():
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{function}: {name} must be a tensor, got {type(tensor).__name__}")
+        check_dense(f"{function}: {name}", tensor)
         names, wanted = axes.split(), f"({', '.join(axes.split())})"
         known = dict(sizes)
         is_right = tensor.dim() == len(names) and all(
@@ -70,6 +73,21 @@ def check_clouds(function: str, **clouds: tuple[Tensor, str]) -> dict[str, int]:
         if not (math.isfinite(tensor.sum().item()) or tensor.isfinite().all()):
             raise ValueError(f"{what} must be finite, but has NaN or infinity")
     return sizes
+
+
+def find_scale(**clouds: Tensor) -> Tensor | None:
+    """What clouds have to be divided by, so that squared distances are numbers; distances are multiplied by it again.
+
+    Args:
+        clouds: name -> (B, N, C), floating point.
+
+    Returns:
+        (B, 1, 1), powers of two; None if nothing has to be, or if these are no plain tensors, whose values are not
+        looked at.
+    """
+    if not is_plain(*clouds.values()) or any(cloud.dtype not in SAFE_SIZES for cloud in clouds.values()):
+        return None
+    return find_scale_of(tuple(clouds), **clouds)
 
 
 def check_count(function: str, name: str, count: int, most: int, what: str) -> None:

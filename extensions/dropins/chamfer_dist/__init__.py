@@ -4,7 +4,7 @@ Shape legend: B batch, N, M points of the two clouds.
 """
 
 from recon_point_ops import dropin, ops
-from recon_point_ops.chamfer.reference import safe_sqrt
+from recon_point_ops.chamfer.reference import length
 from recon_point_ops.chamfer.registered import registered_nearest
 from torch import Tensor, nn
 
@@ -100,7 +100,9 @@ class ChamferDistanceL1_PM(_ChamferDistance):  # noqa: N801  (the well-known nam
 
     def forward(self, xyz1: Tensor, xyz2: Tensor) -> Tensor:
         """(B, N, 3), (B, M, 3) -> scalar."""
-        return safe_sqrt(_nearest_squared(*self.prepare(xyz1, xyz2))).mean()
+        a, b = (cloud.float() for cloud in self.prepare(xyz1, xyz2))
+        _, index = registered_nearest(a.detach(), b.detach())
+        return length(a - ops.gather(b, index)).mean()
 
 
 class ChamferDistance(ChamferDistanceL2):

@@ -79,7 +79,12 @@ def knn(ref: Tensor, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _nearest(points: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(B, N, C), (B, Q, C) -> (B, Q, K) distances, (B, Q, K) int64."""
+    scale = dropin.find_scale(points=points, queries=queries)
+    if scale is not None:
+        points, queries = points / scale, queries / scale
     if points.shape[-1] != 3:
-        return find_neighbors(points, queries, k)
-    index = ops.knn(points, queries, k)
-    return (queries.unsqueeze(2) - ops.group(points, index)).square().sum(dim=-1).sqrt(), index
+        distance, index = find_neighbors(points, queries, k)
+    else:
+        index = ops.knn(points, queries, k)
+        distance = (queries.unsqueeze(2) - ops.group(points, index)).square().sum(dim=-1).sqrt()
+    return distance if scale is None else distance * scale, index

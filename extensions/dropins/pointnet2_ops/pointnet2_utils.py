@@ -113,8 +113,11 @@ def three_nn(unknown: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     if sizes["m"] < 3:
         raise ValueError(f"three_nn: known needs at least 3 points, its shape is {tuple(known.shape)}")
     with torch.no_grad():
+        scale = dropin.find_scale(unknown=unknown, known=known)
+        if scale is not None:
+            unknown, known = unknown / scale, known / scale
         squared, index = ops.three_nn(unknown, known)
-        return squared.sqrt(), index.int()
+        return squared.sqrt() if scale is None else squared.sqrt() * scale, index.int()
 
 
 def three_interpolate(features: Tensor, idx: Tensor, weight: Tensor) -> Tensor:
@@ -155,14 +158,18 @@ def ball_query(radius: float, nsample: int, xyz: Tensor, new_xyz: Tensor) -> Ten
     sizes = dropin.check_clouds("ball_query", xyz=(xyz, "B N 3"), new_xyz=(new_xyz, "B S 3"))
     if not isinstance(nsample, numbers.Integral) or nsample < 1 or not radius > 0:
         raise ValueError(f"ball_query: radius and the whole number nsample must be above 0, got {radius}, {nsample}")
+    limit = torch.tensor(radius, dtype=xyz.dtype, device=xyz.device)
+    scale = dropin.find_scale(xyz=xyz, new_xyz=new_xyz)
+    if scale is not None:
+        limit, xyz, new_xyz = limit / scale, xyz / scale, new_xyz / scale
     slab = max(1, reference.MAX_SLAB_ELEMENTS // max(1, sizes["B"] * sizes["N"]))
-    parts = [_ball_query_slab(radius, nsample, xyz, centers) for centers in new_xyz.split(slab, dim=1)]
+    # parity: squared in single precision
+    parts = [_ball_query_slab(limit.square(), nsample, xyz, centers) for centers in new_xyz.split(slab, dim=1)]
     return torch.cat(parts, dim=1)
 
 
-def _ball_query_slab(radius: float, nsample: int, xyz: Tensor, centers: Tensor) -> Tensor:
+def _ball_query_slab(limit: Tensor, nsample: int, xyz: Tensor, centers: Tensor) -> Tensor:
     num_points = xyz.shape[1]
-    limit = torch.tensor(radius, dtype=xyz.dtype, device=xyz.device).square()  # parity: squared in single precision
     is_inside = reference.squared_distances(centers, xyz) < limit
     order = torch.arange(num_points, dtype=torch.int32, device=xyz.device)
     order = torch.where(is_inside, order, num_points)  # those outside come last

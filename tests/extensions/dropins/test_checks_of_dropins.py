@@ -24,6 +24,11 @@ def test_sizes_of_the_letters():
         ({"a": (CLOUD, "B N N")}, r"a must have shape \(B, N, N\), got \(2, 5, 3\)"),
         ({"xyz": ([[0.0]], "B N 3")}, "xyz must be a tensor, got list"),
         (
+            {"xyz": (torch.nested.nested_tensor([CLOUD[0], CLOUD[0, :4]], layout=torch.strided), "B N 3")},
+            "^f: xyz must be dense, got a nested tensor",
+        ),
+        ({"xyz": (CLOUD.to_sparse(), "B N 3")}, r"^f: xyz \(2, 5, 3\) must be dense"),
+        (
             {"xyz": (CLOUD, "B N 3"), "new_xyz": (CLOUD.to("meta"), "B S 3")},
             "new_xyz is on meta, but the arguments before it are on cpu",
         ),
