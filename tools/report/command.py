@@ -103,7 +103,7 @@ def collect(runs: Sequence[Any], metrics: Sequence[str] = ()) -> list[Any]:
             found: Mapping[str, float] = shares(run.result, with_training=bool(metrics))
             fold = run.config.get("data", {}).get("fold")
             records += [
-                Record(row, name, None, fold, run.seed, value, run.name)
+                Record(row, name, None, fold, run.seed, value, run.name, is_share=True)
                 for name, value in found.items()
                 if not metrics or name in metrics
             ]

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pointrecon.tools.sweeps.summary import is_share
 from pointrecon.tools.visualize import name_runs
 from pointrecon.utils.config import complete_config, flatten
 from pointrecon.utils.errors import InputError
@@ -170,11 +171,6 @@ def group_runs(runs: Sequence[Run], *, across_folds: bool = False) -> dict[str, 
             name, number = f"{members[0].name} ({number})", number + 1
         named[name] = members
     return named
-
-
-def is_share(name: str) -> bool:
-    """Whether a number of result.json is an accuracy or an IoU in 0..1, and no spread of one."""
-    return ("accuracy" in name or "iou" in name) and not name.endswith(("_std", "_interval"))
 
 
 def shares(result: Mapping[str, Any] | None, *, with_training: bool = False) -> dict[str, float]:

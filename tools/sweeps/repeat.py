@@ -7,7 +7,7 @@ from typing import Any
 
 from pointrecon.tools.sweeps.plan import RESULT, Run
 from pointrecon.tools.sweeps.report import format_latex, format_markdown, format_runs, make_report
-from pointrecon.tools.sweeps.summary import Record, estimate
+from pointrecon.tools.sweeps.summary import Record, estimate, is_share
 from pointrecon.utils.errors import InputError
 from pointrecon.utils.files.io import atomic_write, check_file, read_json, write_json
 
@@ -93,7 +93,9 @@ def summarize(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, A
     summary = {}
     for name in metrics_of(results):
         values = [run[name] for run in results.values()]
-        whole = estimate([Record("", name, None, number, 0, value) for number, value in enumerate(values)])
+        whole = estimate(
+            [Record("", name, None, number, 0, value, "", is_share(name)) for number, value in enumerate(values)]
+        )
         deviation = statistics.stdev(values) if len(values) > 1 else None
         summary[name] = {"mean": whole.mean, "std": deviation, "n": len(values)}
         summary[name] |= {"low": whole.low, "high": whole.high, "values": values}
@@ -123,8 +125,9 @@ def write_summary(
     summary = summarize(results)
     write_json({"runs": list(results), "metrics": summary}, path)
     records = [
-        Record(path.stem, metric, None, fold, seed if seed is not None else run.get("seed", 0), run[metric], name)
-        for (name, run), (seed, fold) in zip(results.items(), places, strict=True)
+        Record(path.stem, metric, None, fold, seed, run[metric], name, is_share(metric))
+        for (name, run), (given, fold) in zip(results.items(), places, strict=True)
+        for seed in [run.get("seed", 0) if given is None else given]
         for metric in summary
     ]
     report = make_report(records, [])

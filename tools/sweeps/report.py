@@ -14,6 +14,7 @@ from pointrecon.tools.sweeps.summary import Comparison, Estimate, Record, compar
 from pointrecon.utils.files.io import atomic_write, write_json
 
 COLUMNS = ("row", "metric", "mean", "std", "num_units", "unit", "low", "high", "num_values")
+RUN_COLUMNS = tuple(name for name in Record._fields if name != "is_share")  # the last one
 COSTS = ("seconds", "measuring", "parameters")
 GAIN_COLUMNS = ("against", "gain", "gain_low", "gain_high", "wins", "pairs", "p", "p_holm")
 NOTE = (
@@ -123,7 +124,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "comparisons": [dataclasses.asdict(item) for item in report.comparisons],
         "costs": report.costs,
         "missing": report.missing,
-        "runs": [record._asdict() for record in report.records],
+        "runs": [dict(zip(RUN_COLUMNS, record, strict=False)) for record in report.records],
     }
 
 
@@ -148,7 +149,7 @@ def format_csv(report: Report) -> str:
 
 def format_runs(report: Report) -> str:
     """A line for each number of each run."""
-    return _to_csv([Record._fields, *report.records])
+    return _to_csv([RUN_COLUMNS, *(record[: len(RUN_COLUMNS)] for record in report.records)])
 
 
 def format_markdown(report: Report) -> str:

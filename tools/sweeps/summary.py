@@ -7,7 +7,7 @@ between folds, as in every cross-validation, so intervals over folds are somewha
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 LEVEL = 0.95
@@ -25,6 +25,7 @@ class Record(NamedTuple):
         seed: Of the run.
         value: The number.
         run: Name of the run.
+        is_share: Whether it is a share of 0..1; the interval of a mean of such goes no further.
     """
 
     row: str
@@ -34,6 +35,7 @@ class Record(NamedTuple):
     seed: int
     value: float
     run: str = ""
+    is_share: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Estimate:
         std: Their standard deviation (n - 1); None for one unit.
         num_units: How many there are.
         unit: What they are, one of `UNITS`.
-        low: Lower end of the 95 % interval for the mean, by Student's t; None for one unit.
+        low: Lower end of the 95 % interval for the mean, by Student's t, of shares cut to 0..1; None for one unit.
         high: Its upper end.
         num_values: Numbers that it is made of.
     """
@@ -89,7 +91,15 @@ def estimate(records: Sequence[Record]) -> Estimate:
     for record in records:
         groups.setdefault(getattr(record, unit), []).append(record.value)
     means = [statistics.mean(values) for values in groups.values()]
-    return _estimate(means, unit, len(records))
+    found = _estimate(means, unit, len(records))
+    if found.low is None or found.high is None or not all(item.is_share and 0 <= item.value <= 1 for item in records):
+        return found
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
+def is_share(name: str) -> bool:
+    """Whether a number of result.json is an accuracy or an IoU in 0..1, and no spread of one."""
+    return ("accuracy" in name or "iou" in name) and not name.endswith(("_std", "_interval"))
 
 
 def unit_of(records: Iterable[Record]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pointrecon.tools.context import run_folder
 from pointrecon.tools.sweeps import fingerprint
 from pointrecon.tools.sweeps.plan import CHECKPOINT, RESULT, Run, forget_configs
-from pointrecon.tools.sweeps.summary import Record
+from pointrecon.tools.sweeps.summary import Record, is_share
 from pointrecon.utils.config import load_config
 from pointrecon.utils.errors import InputError, closest
 from pointrecon.utils.files.io import check_file, read_json
@@ -292,6 +292,6 @@ def collect(
                 numbers = ", ".join(name for name, value in result.items() if isinstance(value, float))
                 raise InputError(f"'{folder / RESULT}' has no number '{key}'; it has: {numbers}")
             place = (cell.row, metric, cell.pretraining, cell.fold, cell.seed)
-            records.append(Record(*place, float(result[key]), cell.run.name))
+            records.append(Record(*place, float(result[key]), cell.run.name, is_share(key)))
     means = {row: {key: sum(values) / len(values) for key, values in found.items()} for row, found in costs.items()}
     return records, means, missing

@@ -58,6 +58,16 @@ def test_mean_and_deviation(tmp_path):
     assert single["accuracy"]["std"] is None and "±" not in repeat.format_summary(single)
 
 
+def test_the_interval_of_an_accuracy_stays_in_0_to_1(tmp_path):
+    runs = {"a": {"accuracy": 0.1, "loss": 0.1}, "b": {"accuracy": 0.15, "loss": 0.15}}
+    summary = repeat.write_summary(tmp_path / "all.json", runs, [(0, None), (1, None)])
+    assert summary["accuracy"]["low"] == 0.0 and summary["accuracy"]["high"] == pytest.approx(0.4427, abs=1e-4)
+    assert summary["loss"]["low"] == pytest.approx(-0.1927, abs=1e-4), "no share"
+    assert json.loads((tmp_path / "all.json").read_text())["metrics"]["accuracy"]["low"] == 0.0
+    assert "95 % 0.0000 to 0.4427" in repeat.format_summary(summary)
+    assert "| 0.125 ± 0.035 (0.000 to 0.443, n=2) | 0.125 ± 0.035 (-0.193 to 0.443" in (tmp_path / "all.md").read_text()
+
+
 def test_several_processes_are_started_with_torchrun():
     (run,) = [run for run, _, _ in plan(seeds=[3], num_processes=2)]
     command = run.command("--overwrite")

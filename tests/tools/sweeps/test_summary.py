@@ -57,6 +57,18 @@ def test_one_pretraining_against_many_is_tested_over_folds(values):
     assert found.p == pytest.approx(stats.ttest_rel(values[0].mean(0), values[1].mean(0)).pvalue)
 
 
+def test_intervals_of_shares_end_at_0_and_1_but_not_those_of_differences():
+    low, high = (
+        [Record(row, "m", None, fold, 0, value, "", True) for fold, value in enumerate(values)]
+        for row, values in (("low", (0.0, 0.3)), ("high", (1.0, 0.7)))
+    )
+    assert estimate(low).low == 0.0 and estimate(high).high == 1.0
+    assert estimate([item._replace(is_share=False) for item in low]).low < 0
+    assert estimate([item._replace(value=100 * item.value) for item in high]).high > 100, "percent are none"
+    (found,) = compare(low + high, [("low", "high")])
+    assert found.gain.low < -1
+
+
 def test_only_cells_of_both_are_compared(values):
     everything = records("a", values[0]) + records("b", values[1])[:7] + records("c", values[1], metric="other")
     (found,) = compare(everything, [("a", "b"), ("a", "c")])
