@@ -4,7 +4,6 @@ Imports the standard library only, so that --help answers at once.
 """
 
 import argparse
-import functools
 import itertools
 import json
 import os
@@ -127,7 +126,9 @@ def _explain_flag(parser: Parser, item: str, rest: Sequence[str]) -> str:
     start, schema = f"unknown flag '{flag:.100}'; ", load_schema()
     keys, flags = schema.keys(), {name.lstrip("-"): name for name in parser._option_string_actions}
     target = ALIASES.get(word.lower())
-    tree = functools.reduce(lambda value, part: {part: value}, reversed((target or word).split(".")), {})
+    tree: dict[str, Any] = {}
+    for part in reversed((target or word).split(".")):
+        tree = {part: tree}
     places = [target or word] if schema.known(tree) == tree else schema.places_of(word)
     is_guess = not places and target is None
     if is_guess:

@@ -135,7 +135,7 @@ class _Key:
             if type(value) is not kind:
                 raise self._type_error(value, kind)
             if kind is str and is_null_word(value):
-                self._check_null_word(value)
+                self._check_null_word(str(value))
             return value
         number = parse_number(value) if isinstance(value, str) and len(value) < 100 else value
         if isinstance(number, (int, float)) and not isinstance(number, bool) and _is_finite(number):
