@@ -70,6 +70,16 @@ def data_root(tmp_path_factory):
     return root
 
 
+def run_main(folder, data_root, *arguments, name="run", **changes):
+    """Runs main.py on the miniature as `launch` does, for the fixtures of a module; returns the run folder."""
+    config = folder / "cfgs" / "tiny.yaml"
+    config.parent.mkdir(exist_ok=True)
+    own = {"data_root": str(data_root), "output_root": str(folder / "out")}
+    config.write_text(yaml.dump({**TINY, **own, **changes}))
+    main.run(["--config", str(config), "--exp_name", name, *map(str, arguments)])
+    return folder / "out" / "tiny" / "cfgs" / name
+
+
 @pytest.fixture
 def launch(tmp_path, data_root, monkeypatch):
     """launch(*arguments, **changes) runs main.py in this process and returns (exit code, run folder)."""

@@ -21,6 +21,7 @@ from pointrecon.datasets.shapenetpart.files import CATEGORIES, FOLDER
 from pointrecon.datasets.teacher_cache.reader import FeatureCache
 from pointrecon.utils import program
 from tests import ROOT
+from tests.programs import fork_program
 
 TINY_CLIP = {
     "embed_dim": 16,
@@ -204,7 +205,7 @@ def test_fewshot(launch, pretrained):
     assert launch(command)["num_objects"] == 10
 
 
-def test_all_folds_in_one_command(world, pretrained, monkeypatch, capfd):
+def test_all_folds_in_one_command(world, pretrained, tmp_path, monkeypatch, capfd):
     """What is done stays for the same command; for another setting it is another run."""
     words = f"--config cfgs/linear/fewshot.yaml --folds 2 --exp_name all --ckpts {pretrained} --way 5 --shot 10".split()
     words += [*SIZES, f"data_root={world / 'data'}", f"output_root={world / 'out'}"]
@@ -218,16 +219,11 @@ def test_all_folds_in_one_command(world, pretrained, monkeypatch, capfd):
     assert summary["runs"] == ["all-fold0", "all-fold1"] and len(summary["metrics"]["accuracy"]["values"]) == 2
     assert f"accuracy {'':19} {summary['metrics']['accuracy']['mean']:.4f} ±" in capfd.readouterr().out
     assert all((world / "out" / "fewshot" / "linear" / f"all.{end}").is_file() for end in ("csv", "md", "tex"))
-    ascii_only = subprocess.run(
-        [sys.executable, "scripts/run_seeds.py", *words, "--any_code"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ascii_only.returncode == 0 and "begins" not in ascii_only.stdout, ascii_only.stderr
-    assert f"accuracy {'':19} {summary['metrics']['accuracy']['mean']:.4f} +-" in ascii_only.stdout
+    log = tmp_path / "printed.txt"
+    ascii_only = fork_program("run_seeds.py", *words, "--any_code", log=log, encoding="ascii")
+    ascii_only.join(100)
+    assert ascii_only.exitcode == 0 and "begins" not in log.read_text(), log.read_text()
+    assert f"accuracy {'':19} {summary['metrics']['accuracy']['mean']:.4f} +-" in log.read_text()
     words[words.index("--way") + 1] = "10"
     assert repeat("--shot", "20") == 2
     told = capfd.readouterr()

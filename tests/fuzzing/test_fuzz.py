@@ -64,7 +64,7 @@ def test_faults_are_found_and_the_run_goes_on(monkeypatch, kind):
         path.write_text(rng.choice(("spoilt", "whole")))
 
     monkeypatch.setitem(TARGETS, "made up", (Form("form", write, read, spoil),))
-    monkeypatch.setattr(program, "WALL_SECONDS_A_CASE", 3.0 if kind == "hang" else 600.0)  # a busy machine is no fault
+    monkeypatch.setattr(program, "WALL_SECONDS_A_CASE", 1.5 if kind == "hang" else 600.0)  # a busy machine is no fault
     said = []
     count, seed = (2, 1) if kind == "hang" else (6, 0)  # a hang costs its time
     result = fuzz(["made up"], count, None, seed, [], said.append)["targets"]["made up"]
@@ -80,7 +80,7 @@ def test_what_keeps_the_processor_busy_hangs_and_what_waits_does_not(monkeypatch
         if (folder / "a.txt").read_text() == "busy":
             while True:
                 pass
-        time.sleep(1.0)
+        time.sleep(0.6)
 
     def spoil(path, rng):
         path.write_text(rng.choice(("busy", "idle")))

@@ -43,12 +43,8 @@ def data_root(tmp_path):
 TEACHER = ("--image", "type=TimmTeacher", "model=test_vit", "pretrained=null", "--text", "--device", "cpu")
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, PROGRAM, *map(str, arguments)], capture_output=True, text=True)
-
-
 def test_makes_a_cache_where_the_data_set_looks_for_it(data_root):
-    done = run("--data_root", data_root, *TEACHER, "--views", 3)
+    done = call_program(PROGRAM.name, "--data_root", data_root, *TEACHER, "--views", 3)
     assert done.returncode == 0, done.stderr
     assert "4 objects" in done.stdout and done.stdout.count("\n") == 1
     folder = data_root / "sweethome3d"

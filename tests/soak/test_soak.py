@@ -6,14 +6,13 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from pointrecon.utils.errors import InputError
 from tests import ROOT
+from tests.programs import call_module
 from tests.soak import restarts, soak
 from tests.soak.runs import TINY, ForkedRun, digest
 from tests.soak.soak import VARIANTS, Soak
@@ -92,8 +91,7 @@ def test_a_process_that_is_left_is_found_and_ended(tmp_path):
 
 
 def test_the_program_says_which_parts_there_are():
-    command = [sys.executable, "-m", "tests.soak", "--parts", "x"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = call_module("tests.soak", "--parts", "x")
     assert done.returncode == 2 and "invalid choice: 'x'" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -1,6 +1,7 @@
 """Files that people bring to the tools, beside configs and data: each broken one is a sentence or a note."""
 
 import json
+import os
 import types
 
 import numpy as np
@@ -75,6 +76,10 @@ def test_labels_that_are_no_text(tmp_path):
     with pytest.raises(InputError, match="is no UTF-8 text"):
         read_labels(str(tmp_path / "labels.txt"))
     assert read_labels("a\0b,c") == ["a\0b", "c"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="file of --labels '.*pipe' is no plain file"):
+        read_labels(str(tmp_path / "pipe"))
+    assert read_labels(str(tmp_path)) == [str(tmp_path)], "a label may be called as a folder is"
 
 
 def test_a_list_of_test_objects_that_is_no_text(tmp_path):

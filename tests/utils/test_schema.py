@@ -84,7 +84,7 @@ TEXTS = Schema(
 def test_a_word_for_nothing_is_no_text(word):
     with pytest.raises(InputError, match="'path' in .*must be text or null; did you mean null") as error:
         TEXTS.check({"path": word}, "test.yaml")
-    assert f"is written './{word.strip()}'" in str(error.value)
+    assert f"A path of that name is written './{word.strip()}'" in str(error.value)
     with pytest.raises(InputError, match="'out' in .*must be text such as 'runs'"):
         TEXTS.check({"out": word}, "test.yaml")
     with pytest.raises(InputError, match="'names' in .*a word for nothing"):

@@ -221,7 +221,7 @@ def test_the_kernels_are_interpreted_where_there_is_no_gpu():
 
 
 class TestPooling:
-    @pytest.mark.parametrize("shape", [(3, 32, 40), (1, 1, 1), (5, 7, 600), (2, 256, 33)], ids=str)
+    @pytest.mark.parametrize("shape", [(3, 32, 40), (1, 1, 1), (5, 7, 600), (1, 256, 9)], ids=str)
     @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
     def test_maximum_and_the_first_place_of_it(self, shape, dtype):
         x = few_values(*shape)[..., 0].to(dtype).contiguous()

@@ -13,6 +13,7 @@ from torch.torch_version import TorchVersion
 from pointrecon.encoders import load_model
 from pointrecon.tools.predict import command, portable
 from pointrecon.utils.errors import InputError
+from tests.miniature import TINY, run_main
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -29,40 +30,56 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def train(folder, data_root, **changes):
+    """A checkpoint of a network with one block and four patches: writing it out takes as long as it has nodes."""
+    small = {"model": {**TINY["model"], "depth": 1, "num_groups": 4}, "epochs": 1}
+    return run_main(folder, data_root, **small, **changes) / "ckpt-last.pth"
+
+
 @pytest.fixture(scope="module")
-def embedder(tmp_path_factory, tiny_checkpoint):
+def small_checkpoint(tmp_path_factory, data_root):
+    return train(tmp_path_factory.mktemp("small"), data_root)
+
+
+@pytest.fixture(scope="module")
+def small_classifier(tmp_path_factory, data_root, small_checkpoint):
+    return train(tmp_path_factory.mktemp("classifier"), data_root, task="classify", init=str(small_checkpoint))
+
+
+@pytest.fixture(scope="module")
+def embedder(tmp_path_factory, small_checkpoint):
     if not HAS_ONNX:
         pytest.skip("this torch writes no such ONNX files")
     path = tmp_path_factory.mktemp("export") / "embedder.onnx"
-    assert command.main(["export", "--ckpt", str(tiny_checkpoint), "--to", str(path), "--check"]) == 0
+    assert command.main(["export", "--ckpt", str(small_checkpoint), "--to", str(path), "--check"]) == 0
     return path
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory, classifier_checkpoint):
+def classifier(tmp_path_factory, small_classifier):
     if not HAS_ONNX:
         pytest.skip("this torch writes no such ONNX files")
     path = tmp_path_factory.mktemp("export") / "classifier.onnx"
     portable.export_network(
-        portable.ExportedClassifier(load_model(classifier_checkpoint).network),
+        portable.ExportedClassifier(load_model(small_classifier).network),
         path,
         num_points=48,
-        class_names=load_model(classifier_checkpoint).class_names,
+        class_names=load_model(small_classifier).class_names,
     )
     return path
 
 
 @pytest.mark.parametrize("kind", ["embedder", "classifier"])
 def test_a_hundred_shapes_give_the_same_numbers_and_decisions(kind, request):
-    checkpoint = "tiny_checkpoint" if kind == "embedder" else "classifier_checkpoint"
+    checkpoint = "small_checkpoint" if kind == "embedder" else "small_classifier"
     model = load_model(request.getfixturevalue(checkpoint))
     found = portable.compare_with(model.network, request.getfixturevalue(kind), num_points=60)
     assert found.difference <= 1e-4 and found.decisions == 1 and found.rate > 0
 
 
-def test_batch_and_number_of_points_are_free_and_units_do_not_matter(embedder, tiny_checkpoint):
+def test_batch_and_number_of_points_are_free_and_units_do_not_matter(embedder, small_checkpoint):
     session = onnxruntime.InferenceSession(str(embedder))
-    model = load_model(tiny_checkpoint)
+    model = load_model(small_checkpoint)
     clouds = np.random.RandomState(5).randn(3, 48, 3).astype(np.float32)
     embedding, text = session.run(["embedding", "text"], {"points": 1000 * clouds + 70})
     wanted, in_words = model.embed_all(clouds)
@@ -80,9 +97,7 @@ def test_only_standard_operators(embedder):
     assert [item.version for item in model.opset_import if item.domain == ""] == [portable.OPSET]
 
 
-def test_a_program_without_torch_and_without_this_project_uses_the_classifier(
-    classifier, classifier_checkpoint, tmp_path
-):
+def test_a_program_without_torch_and_without_this_project_uses_the_classifier(classifier, small_classifier, tmp_path):
     script = Path(__file__).with_name("consumer.py")
     code = [line for line in script.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
     assert len(code) <= 15
@@ -98,24 +113,24 @@ def test_a_program_without_torch_and_without_this_project_uses_the_classifier(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    wanted = load_model(classifier_checkpoint).classify(clouds)
+    wanted = load_model(small_classifier).classify(clouds)
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert [row[1] for row in rows] == wanted.labels
     np.testing.assert_allclose([float(row[2]) for row in rows], wanted.scores.max(1), atol=1e-3)
 
 
-def test_a_torch_export_file_gives_the_same_and_names_its_classes(classifier_checkpoint, tmp_path):
+def test_a_torch_export_file_gives_the_same_and_names_its_classes(small_classifier, tmp_path):
     path, extra = tmp_path / "c.pt2", {"class_names": ""}
-    assert command.main(["export", "--ckpt", str(classifier_checkpoint), "--to", str(path)]) == 0
+    assert command.main(["export", "--ckpt", str(small_classifier), "--to", str(path)]) == 0
     program = torch.export.load(path, extra_files=extra).module()
     clouds = np.random.RandomState(1).randn(3, 48, 3)
-    wanted = load_model(classifier_checkpoint).classify(clouds)
+    wanted = load_model(small_classifier).classify(clouds)
     assert json.loads(extra["class_names"]) == wanted.names
     np.testing.assert_allclose(program(torch.from_numpy(clouds).float())[0], wanted.scores, atol=1e-4)
 
 
-def test_the_network_itself_is_left_as_it_was(tiny_checkpoint):
-    network = load_model(tiny_checkpoint).network
+def test_the_network_itself_is_left_as_it_was(small_checkpoint):
+    network = load_model(small_checkpoint).network
     group = network.encoder.group
     portable.ExportedEmbedder(network)
     assert network.encoder.group is group
@@ -129,20 +144,20 @@ def test_the_network_itself_is_left_as_it_was(tiny_checkpoint):
         (("--to", "a.pt2", "--check"), "compares .onnx files"),
     ],
 )
-def test_mistakes(arguments, message, tiny_checkpoint, capsys):
-    assert command.main(["export", "--ckpt", str(tiny_checkpoint), *arguments]) == 2
+def test_mistakes(arguments, message, small_checkpoint, capsys):
+    assert command.main(["export", "--ckpt", str(small_checkpoint), *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_torch_that_cannot_says_so(tiny_checkpoint, monkeypatch, tmp_path):
+def test_a_torch_that_cannot_says_so(small_checkpoint, monkeypatch, tmp_path):
     monkeypatch.setattr(portable, "ONNX_FROM", "99.0")
     with pytest.raises(InputError, match=r"ONNX files need torch 99.0 or later, and this is .*; write .pt2"):
-        portable.export_embedder(load_model(tiny_checkpoint).network, tmp_path / "a.onnx", num_points=48)
+        portable.export_embedder(load_model(small_checkpoint).network, tmp_path / "a.onnx", num_points=48)
 
 
 @pytest.mark.skipif(not HAS_ONNX, reason="this torch writes no such ONNX files")
-def test_without_the_packages(tiny_checkpoint, monkeypatch, tmp_path):
+def test_without_the_packages(small_checkpoint, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match="ONNX files need onnxscript"):
-        portable.export_embedder(load_model(tiny_checkpoint).network, tmp_path / "a.onnx", num_points=48)
+        portable.export_embedder(load_model(small_checkpoint).network, tmp_path / "a.onnx", num_points=48)
     assert not list(tmp_path.iterdir())

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,20 +14,31 @@ from pointrecon.tools.prepare import finetune
 from pointrecon.tools.prepare.figures import collect, format_report
 from pointrecon.utils.errors import InputError
 from tests import ROOT
+from tests.programs import call_module
 
+PROGRAM = "pointrecon.tools.prepare.finetune"
 TINY = ("model.embed_dim=24", "model.depth=2", "model.num_heads=2", "model.num_groups=8", "model.group_size=4")
 TINY += ("data.num_points=48", "epochs=1", "device=cpu")
 
 
 @pytest.fixture(scope="module")
 def done(own, tmp_path_factory):
-    """(experiments, what was said) after one run through the shell script, from a folder of the user's own."""
+    """(experiments, what was said) after one run, from a folder of the user's own."""
     root = tmp_path_factory.mktemp("finetuned")
-    command = ["bash", str(ROOT / "scripts" / "finetune_own.sh"), str(own), "--from_scratch", "--up", "y", *TINY]
-    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=500)
+    result = call_module(PROGRAM, own, "--from_scratch", "--up", "y", *TINY, cwd=root)
     assert result.returncode == 0, result.stderr[-2000:]
     return root / "experiments", result.stdout
+
+
+def test_the_script_hands_on_what_it_is_given(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\nexit 3\n')
+    python.chmod(0o755)
+    command = ["bash", str(ROOT / "scripts" / "finetune_own.sh"), "my shapes", "--up", "y", "epochs=1"]
+    environment = {**os.environ, "PYTHON": str(python)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 3
+    assert result.stdout.splitlines() == [str(tmp_path), "-m", PROGRAM, "my shapes", "--up", "y", "epochs=1"]
 
 
 def test_it_says_how_good_it_is_and_how_to_use_it(done):

@@ -1,5 +1,6 @@
 """Runs and processes that get in each other's way or do not belong together: one sentence, and nothing mixed up."""
 
+import contextlib
 import json
 import os
 import signal
@@ -206,7 +207,9 @@ def test_a_stopped_loading_process_does_not_keep_a_run_from_ending(start, tmp_pa
 
     run = start("epochs=200", "num_workers=2", prepare=prepare)
     assert run.wait_for_step(4)
-    time.sleep(2)  # what had been read before is used up
+    with contextlib.suppress(TimeoutError):
+        while run.wait_for_step(run.num_steps + 1, 0.5):  # what had been read before is used up
+            pass
     begin = time.monotonic()
     os.kill(run.pid, number)
     assert run.wait() == 128 + number, run.log.read_text()

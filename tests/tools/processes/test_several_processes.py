@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +14,15 @@ import yaml
 
 import main
 from tests import ROOT
+from tests.processes import free_port, run_in_processes
 from tests.soak.miniature_parts import write_parts
 
 SIZES = {"embed_dim": 24, "depth": 2, "num_heads": 2, "num_groups": 8, "group_size": 4, "decoder_depth": 1}
 AUGMENT = {"rotate_y": 180.0, "scale": [0.7, 1.4], "shift": 0.1, "jitter": 0.01, "flip_x": 0.5, "dropout": 0.5}
+MAIN = """
+import main
+sys.exit(main.main())
+"""
 # main.py with points, weights and targets of double precision: rounding is out of the way, and only a mistake is left.
 DOUBLE = """
 import sys
@@ -49,12 +53,6 @@ sys.exit(main.main())
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture
 def write_config(tmp_path):
     """write_config(**changes) writes cfgs/tiny.yaml and returns its path; runs go to `tmp_path`/out/tiny/cfgs/."""
@@ -77,20 +75,8 @@ def run(tmp_path):
 
     def run(processes, config, *arguments, code=None, name=None):
         name = name or f"of{processes}"
-        program = ["main.py"] if code is None else ["-c", code]
-        command = [sys.executable, *program, "--config", str(config), "--exp_name", name, *arguments]
-        shared = {**os.environ, "OMP_NUM_THREADS": "1"}
-        if processes > 1:
-            shared |= {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-        places = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)] if processes > 1 else [{}]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        started = [subprocess.Popen(command, cwd=ROOT, env=shared | place, **pipes) for place in places]
-        try:
-            outputs = [process.communicate(timeout=600)[0] for process in started]
-        finally:
-            for process in started:
-                process.kill()
-        assert not any(process.returncode for process in started), "\n".join(outputs)[-4000:]
+        argv = ["main.py", "--config", str(config), "--exp_name", name, *arguments]
+        run_in_processes(f"import sys\nsys.argv = {argv}\n{code or MAIN}", processes, timeout=600)
         return tmp_path / "out" / "tiny" / "cfgs" / name
 
     return run

@@ -110,8 +110,10 @@ def test_a_killed_run_resumes_to_the_same_weights(launch, monkeypatch):
         launch(*options, name="killed")
     code, killed = launch(*options, "--resume", name="killed")
     assert code == 0
-    for key, value in weights(whole).items():
-        assert torch.equal(value, weights(killed)[key]), key
+    wanted, found = weights(whole), weights(killed)
+    assert wanted.keys() == found.keys()
+    for key, value in wanted.items():
+        assert torch.equal(value, found[key]), key
 
 
 def test_a_pretrained_encoder_is_taken_over(launch):

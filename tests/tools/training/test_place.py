@@ -10,6 +10,7 @@ from pointrecon.tools.checkpoints.snapshot import State
 from pointrecon.tools.training import runner
 from pointrecon.tools.training.place import find_place
 from pointrecon.utils.errors import InputError
+from tests.miniature import run_main
 from tests.tools.training.test_resume import Killed, content, kill_at, records
 
 BASE = {"batch_size": 8, "accum_steps": 1, "epochs": 4, "protocol": "sound", "task": "pretrain", "data": {"type": "x"}}
@@ -68,14 +69,26 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("step", [8, 11])  # after an epoch of 8 steps, and within one
+OPTIONS = ("epochs=3", "save_every=1", "optim.warmup_epochs=0", "optim.grad_clip=null")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, data_root):
+    """Step -> folder of a run that was killed there: after an epoch of 8 steps, and within one; not to be changed."""
+    folders = {}
+    for step in (8, 11):
+        folders[step] = tmp_path_factory.mktemp("killed") / "out" / "tiny" / "cfgs" / "run"
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            kill_at(patch, step)
+            run_main(folders[step].parents[3], data_root, *OPTIONS)
+    return folders
+
+
+@pytest.mark.parametrize("step", [8, 11])
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES.keys())
-def test_a_run_goes_on_with_other_steps(launch, monkeypatch, step, changes):
+def test_a_run_goes_on_with_other_steps(launch, killed, monkeypatch, step, changes):
     """65 samples; every epoch is whole, and the rate goes on from where it was."""
-    options = ("epochs=3", "save_every=1", "optim.warmup_epochs=0", "optim.grad_clip=null")
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_at(patch, step)
-        launch(*options)
+    shutil.copytree(killed[step], launch.folder("run"))
     trained, rates = [], []
     original = runner.Runner.train_step
 
@@ -85,7 +98,7 @@ def test_a_run_goes_on_with_other_steps(launch, monkeypatch, step, changes):
         rates.append(self.optimizer.param_groups[0]["lr"])
 
     monkeypatch.setattr(runner.Runner, "train_step", train_step)
-    code, folder = launch(*options, *changes, "--resume", "resume_changed=true")
+    code, folder = launch(*OPTIONS, *changes, "--resume", "resume_changed=true")
     assert code == 0
     length = trained[0][2]
     assert {epoch: [number for at, number, _ in trained if at == epoch][-1] for epoch in (2, 3)} == {

@@ -9,6 +9,7 @@ from pointrecon.datasets import DATASETS
 from pointrecon.datasets.dataset import PointCloudDataset
 from pointrecon.tools.training import runner, saving
 from pointrecon.utils.errors import InputError
+from tests.miniature import run_main
 
 NUM_OBJECTS = {"train": 22, "val": 6, "test": 6}
 RANDOM = ("model.drop_path=0.2", "data.augment.jitter=0.01")
@@ -125,11 +126,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(launch, monkeypatch, name):
     assert_same_run(whole, killed)
 
 
+ENDS = ("task=classify", "select=val", "data.val_fraction=0.3", "epochs=3", "save_every=1", "keep_epochs=[1]")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data_root):
+    """A run that nothing interrupts."""
+    return run_main(tmp_path_factory.mktemp("whole"), data_root, *ENDS)
+
+
 @pytest.mark.parametrize("after", ["metrics of the epoch", "best checkpoint", "last checkpoint"])
-def test_an_end_of_an_epoch_that_was_interrupted_leaves_no_line_twice_and_none_out(launch, monkeypatch, after):
+def test_an_end_of_an_epoch_that_was_interrupted_leaves_no_line_twice_and_none_out(launch, monkeypatch, whole, after):
     """Each step is saved, so that the last one of an epoch is saved before the epoch is counted, and after."""
-    options = ("task=classify", "select=val", "data.val_fraction=0.3", "epochs=3", "save_every=1", "keep_epochs=[1]")
-    _, whole = launch(*options, name="whole")
     with monkeypatch.context() as patch, pytest.raises(Killed):
         place, name = {
             "metrics of the epoch": (runner.Runner, "validate"),
@@ -145,8 +153,8 @@ def test_an_end_of_an_epoch_that_was_interrupted_leaves_no_line_twice_and_none_o
             return original(first, *rest)
 
         patch.setattr(place, name, fail)
-        launch(*options, name="killed")
-    code, killed = launch(*options, "--resume", name="killed")
+        launch(*ENDS, name="killed")
+    code, killed = launch(*ENDS, "--resume", name="killed")
     assert code == 0 and (killed / "ckpt-epoch-1.pth").is_file()
     assert_same_run(whole, killed)
 

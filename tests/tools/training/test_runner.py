@@ -8,6 +8,7 @@ import torch
 from pointrecon.tools.training import runner
 from pointrecon.tools.training.batches import step_seed
 from pointrecon.tools.training.guards import LossGuard
+from tests.miniature import run_main
 
 
 def read(folder, name="result.json"):
@@ -74,11 +75,16 @@ class Killed(BaseException):
     """Stands for a signal: nothing in the program may catch it."""
 
 
-@pytest.mark.parametrize("step", [3, 8, 13])
-def test_a_killed_run_resumes_to_the_same_weights(launch, monkeypatch, step):
-    options = ("epochs=2", "save_every=2", "accum_steps=1")
-    _, whole = launch(*options, name="whole")
+TWO_EPOCHS = ("epochs=2", "save_every=2", "accum_steps=1")
 
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data_root):
+    return run_main(tmp_path_factory.mktemp("whole"), data_root, *TWO_EPOCHS)
+
+
+@pytest.mark.parametrize("step", [3, 8, 13])
+def test_a_killed_run_resumes_to_the_same_weights(launch, monkeypatch, whole, step):
     original = runner.Runner.train_step
 
     def train_step(self, *arguments):
@@ -89,8 +95,8 @@ def test_a_killed_run_resumes_to_the_same_weights(launch, monkeypatch, step):
     with monkeypatch.context() as patch:
         patch.setattr(runner.Runner, "train_step", train_step)
         with pytest.raises(Killed):
-            launch(*options, name="killed")
-    code, killed = launch(*options, "--resume", name="killed")
+            launch(*TWO_EPOCHS, name="killed")
+    code, killed = launch(*TWO_EPOCHS, "--resume", name="killed")
     assert code == 0
     assert_same(weights(whole), weights(killed))
     steps = [record["step"] for record in records(killed, "train")]
