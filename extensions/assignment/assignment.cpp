@@ -10,7 +10,6 @@
 namespace point_ops {
 namespace {
 
-constexpr double LARGEST = 1e30;    // stands for an infinite score; NaN counts as 0
 constexpr int64_t MAX_SIDE = 4096;  // of a problem: its costs are 128 MB
 
 struct Scratch {
@@ -23,26 +22,34 @@ struct Scratch {
   std::vector<int> waiting;          // rows whose cheapest column belonged to another
 };
 
-double finite(float score) {
-  return std::isnan(score) ? 0 : std::clamp(double(score), -LARGEST, LARGEST);
+double number(float score) {  // NaN counts as 0
+  return std::isnan(score) ? 0 : score;
 }
 
 // A square problem of which the smallest sum is wanted, S = max(Q, R): rows that are added cost nothing, and a pair with
-// a column that is added, or not present, costs more than all other pairs could save.
+// a column that is added, or not present, costs more than all other pairs could save. So does an infinite score against
+// finite ones, by no more than that: double precision has to hold both.
 void make_square(const float* scores, const uint8_t* present, int64_t Q, int64_t R, int64_t S, Scratch& s) {
-  double top = 0, low = 0;
-  bool is_first = true;
+  double top = -INFINITY, low = INFINITY;
+  bool has_infinite = false;
   for (int64_t j = 0; j < R; j++) {
     for (int64_t i = 0; present[j] && i < Q; i++) {
-      const double score = finite(scores[i * R + j]);
-      top = is_first ? score : std::max(top, score), low = is_first ? score : std::min(low, score);
-      is_first = false;
+      const double score = number(scores[i * R + j]);
+      if (std::isinf(score)) has_infinite = true;
+      else top = std::max(top, score), low = std::min(low, score);
     }
   }
-  const double absent = (top - low + 1) * double(S + 1);
+  const double span = top > low ? top - low : 1;
+  const double beyond = has_infinite ? span * double(S + 1) : 0;
+  const double worst = span + 2 * beyond, absent = worst * double(S + 1);
+  const auto cost = [=](double score) {
+    return std::isfinite(score) ? top - score + beyond : score > 0 ? 0 : worst;
+  };
   s.costs.assign(S * S, 0);
   for (int64_t i = 0; i < Q; i++) {
-    for (int64_t j = 0; j < S; j++) s.costs[i * S + j] = j < R && present[j] ? top - finite(scores[i * R + j]) : absent;
+    for (int64_t j = 0; j < S; j++) {
+      s.costs[i * S + j] = j < R && present[j] ? cost(number(scores[i * R + j])) : absent;
+    }
   }
 }
 

@@ -15,7 +15,8 @@ def assign(scores: Tensor, present: Tensor | None = None) -> Tensor:
     """For each problem the pairs whose scores have the largest sum, each row and each column in one at most.
 
     Args:
-        scores: (B, Q, R), floating point; no gradient flows.
+        scores: (B, Q, R), floating point of any size; no gradient flows. Infinite ones count before all others, NaN
+            counts as 0.
         present: (B, R) bool, True = there is such a column; None: all are there.
 
     Returns:

@@ -6,7 +6,7 @@ Shape legend: B problems, Q rows, R columns, S = max(Q, R).
 import torch
 from torch import Tensor
 
-LARGEST = 1e30  # stands for an infinite score
+LARGEST = 2.0**900  # scores up to this have sums that are numbers in double precision
 
 
 def assign(scores: Tensor, present: Tensor) -> Tensor:
@@ -18,19 +18,30 @@ def square_costs(scores: Tensor, present: Tensor) -> Tensor:
     """The same problems as square ones to be minimised: (B, Q, R), (B, R) -> (B, S, S) float64.
 
     A row that is added costs nothing. A row that is paired with a column that is added, or not present, costs more than
-    all other pairs could save, so that there are as few of these as can be.
+    all other pairs could save, so that there are as few of these as can be. So does an infinite score against finite
+    ones, by no more than that: double precision has to hold both. NaN counts as 0.
     """
     batch, rows, columns = scores.shape
     size = max(rows, columns)
-    scores = scores.detach().to(torch.float64).nan_to_num(0.0).clamp(-LARGEST, LARGEST)
-    scores = scores.masked_fill(~present.unsqueeze(1), 0.0)
+    scores = scores.detach().to(torch.float64)
     costs = scores.new_zeros(batch, size, size)
     if scores.numel() == 0:
         return costs
-    top, low = scores.amax(dim=(1, 2)), scores.amin(dim=(1, 2))
-    absent = (top - low + 1.0) * (size + 1)
-    costs[:, :rows] = absent[:, None, None]
-    costs[:, :rows, :columns] = torch.where(present.unsqueeze(1), top[:, None, None] - scores, absent[:, None, None])
+    scores, is_there = scores.masked_fill(scores.isnan(), 0.0), present.unsqueeze(1)
+    is_infinite = scores.abs() == torch.inf
+    is_number = ~is_infinite & is_there
+    most = scores.abs().masked_fill(~is_number, 0.0).amax(dim=(1, 2), keepdim=True)
+    scores = torch.where(most > LARGEST, scores / LARGEST, scores)
+    top = scores.masked_fill(~is_number, -torch.inf).amax(dim=(1, 2), keepdim=True)
+    low = scores.masked_fill(~is_number, torch.inf).amin(dim=(1, 2), keepdim=True)
+    span = torch.where(top > low, top - low, 1.0)
+    has_infinite = (is_infinite & is_there).any(dim=2, keepdim=True).any(dim=1, keepdim=True)
+    beyond = torch.where(has_infinite, span * (size + 1), 0.0)
+    worst = span + 2 * beyond
+    absent = worst * (size + 1)
+    infinite = torch.where(scores > 0, 0.0, worst)
+    costs[:, :rows] = absent
+    costs[:, :rows, :columns] = torch.where(is_there, torch.where(is_infinite, infinite, top - scores + beyond), absent)
     return costs
 
 

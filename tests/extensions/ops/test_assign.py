@@ -30,9 +30,9 @@ def draw(count, rows, columns, seed=0, kind="normal"):
     return scores, torch.rand(count, columns, generator=generator) > 0.3
 
 
-def check(scores, present):
+def check(scores, present, chosen=None):
     """Every row at most one column and each column once, as many as can be, and the sum is scipy's."""
-    chosen = ops.assign(scores, present)
+    chosen = ops.assign(scores, present) if chosen is None else chosen
     for matrix, is_there, columns in zip(scores.double().numpy(), present.numpy(), chosen.numpy(), strict=True):
         rows = np.flatnonzero(columns >= 0)
         picked = columns[rows]
@@ -61,6 +61,26 @@ def test_scores_of_any_size(backend):
     check(scores * 1e12, present)
     check(scores * 1e-12 + 1, present)
     check(scores.double(), present)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (6, 4), (4, 6)])
+@pytest.mark.parametrize("exponent", [-120, -80, 105, 120])
+def test_the_assignment_does_not_depend_on_the_size_of_scores(backend, shape, exponent):
+    scores, _ = draw(20, *shape)
+    for present in (torch.arange(shape[1]).ne(1).expand(20, -1), None):
+        wanted = ops.assign(scores, present)
+        assert torch.equal(ops.assign(scores * 2.0**exponent, present), wanted)
+        assert torch.equal(ops.assign(scores.double() * 2.0 ** (8 * exponent), present), wanted)
+
+
+@pytest.mark.parametrize("size", [2.0**-100, 1.0, 2.0**120])
+def test_infinite_scores_come_before_all_others_and_these_still_count(backend, size):
+    scores, present = draw(30, 6, 5, seed=3)
+    scores[:15, 1, 2] = torch.inf
+    scores[:, 2:4, 1] = -torch.inf
+    scores[10:, 5] = -torch.inf
+    # What stands for them here is far beyond the sum of the rest, and small enough to lose no digit of it.
+    check(scores.clamp(-1e4, 1e4), present, ops.assign(scores * size, present))
 
 
 def test_without_a_mask_all_columns_are_there(backend):
