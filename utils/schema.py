@@ -149,10 +149,10 @@ class _Key:
         """Refuses None and the like as a text, which would become the name of a folder or a file."""
         if self.rule.choices or self.path.rpartition(".")[2] in REGISTERED:
             return
-        wanted = "or null; did you mean null?" if self.default is None else f"such as {_show(self.default)};"
+        wanted = "or null; did you mean null?" if self.default is None else f"such as {_show(self.default)}."
         raise InputError(
-            f"'{self.path}' in {self.where} is {_show(word)}, a word for nothing, but must be text {wanted} What is "
-            f"really called so is written './{word.strip()}'"
+            f"'{self.path}' in {self.where} is {_show(word)}, a word for nothing, but must be text {wanted} A path "
+            f"of that name is written './{word.strip()}'"
         )
 
     def _type_error(self, value: Any, kind: type) -> InputError:

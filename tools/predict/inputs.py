@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pointrecon.utils.errors import InputError
+from pointrecon.utils.files.io import check_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,9 @@ def read_labels(text: str) -> list[str]:
         InputError: There is none, or the file is no text.
     """
     path = Path(text)
-    is_file = len(text) < 1000 and "\0" not in text and path.is_file()
+    is_file = len(text) < 1000 and "\0" not in text and path.exists() and not path.is_dir()
+    if is_file:
+        check_file(path, "file of --labels")
     try:
         parts = path.read_text(encoding="utf-8-sig").splitlines() if is_file else text.split(",")
     except (OSError, UnicodeDecodeError) as error:
