@@ -43,7 +43,6 @@ class Embeddings:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises InputError if the network gave what is not finite."""
         check_finite(torch.from_numpy(self.embeddings), "embeddings")
 
 
@@ -66,7 +65,6 @@ class Classified:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises InputError if the network gave what is not finite."""
         check_finite(torch.from_numpy(self.scores), "scores")
 
 
@@ -137,11 +135,8 @@ class ShapeModel:
     def embed_spaces(
         self, shapes: Shapes, *, up: str = "y", batch_size: int = 32, jobs: int = 1
     ) -> tuple[Embeddings, dict[str, np.ndarray]]:
-        """`embed`, and the same shapes in the space of each teacher that they can be compared with.
-
-        Returns:
-            The embeddings, and by the name of the space (`text`, `image`) (n, D) float32 of unit length.
-        """
+        """`embed`, and by the name of each teacher's space (`text`, `image`) the same shapes in it, (n, D) float32 of unit
+        length."""
         if not self.has_image:
             embedded, text = self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)
             return embedded, {} if text is None else {"text": text}
