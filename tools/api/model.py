@@ -135,8 +135,7 @@ class ShapeModel:
     def embed_spaces(
         self, shapes: Shapes, *, up: str = "y", batch_size: int = 32, jobs: int = 1
     ) -> tuple[Embeddings, dict[str, np.ndarray]]:
-        """`embed`, and by the name of each teacher's space (`text`, `image`) the same shapes in it, (n, D) float32 of unit
-        length."""
+        """`embed`, and the same shapes in each teacher's space, by its name: (n, D) float32 of unit length."""
         if not self.has_image:
             embedded, text = self.embed_all(shapes, up=up, batch_size=batch_size, jobs=jobs)
             return embedded, {} if text is None else {"text": text}
