@@ -37,7 +37,9 @@ def seed_everything(seed: int, deterministic: bool = False, rank: int = 0) -> No
     if deterministic:
         # cuBLAS reads this when it starts, so it has to be set before the first product on a GPU.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    is_set = torch.are_deterministic_algorithms_enabled() == deterministic
+    if not is_set or torch.is_deterministic_algorithms_warn_only_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)  # imports torch's compiler
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False
 
