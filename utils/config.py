@@ -177,8 +177,9 @@ def _load_file(path: Path, schema: Schema, parents: tuple[Path, ...], read: list
     for base in bases:
         base_path = path.parent / base
         if not is_file(base_path):
-            problem = find_problem(base_path)
-            raise InputError(f"'_base_' of {path} is {base!r:.80}, but no file {str(base_path)!r:.300}: it {problem}")
+            found, problem = f"{str(base_path)!r:.300}", find_problem(base_path)
+            told = f"there is no file {found}" if problem == "does not exist" else f"{found} {problem}"
+            raise InputError(f"'_base_' of {path} is {base!r:.80}, but {told}")
         layer = layer.over(_load_file(base_path, schema, (*parents, path.resolve()), read))
     return layer.over(_Layer.of(schema.check(content, str(path)), short(path)))
 
