@@ -239,10 +239,10 @@ def _check_tensors(
             f"{misfit}: {len(differing)} tensors are of another size, '{first}' is {tuple(state[first].shape)} in the "
             f"file and {tuple(wanted[first].shape)} here; give the sizes that it was trained with"
         )
-    spoilt = next((key for key in shared if not _is_sound(key, state[key], wanted[key])), None)
-    if spoilt is not None:
+    damaged = next((key for key in shared if not _is_sound(key, state[key], wanted[key])), None)
+    if damaged is not None:
         raise InputError(
-            f"checkpoint '{path}' is damaged: '{spoilt}' has values that are not finite, or a variance below zero"
+            f"checkpoint '{path}' is damaged: '{damaged}' has values that are not finite, or a variance below zero"
         )
     return shared
 
